@@ -1,0 +1,24 @@
+"""Bi-Real Net for timm and OpenMMLab: 1-bit convolutions, backbones, training recipe.
+
+Importing this package registers everything in mmengine's root registries and in timm; an OpenMMLab config needs only
+``custom_imports = dict(imports=['bireal_plugin'])``. It needs neither mmcv nor mmdet.
+"""
+
+from bireal_plugin import binary, data, models, training
+from bireal_plugin.binary import BinaryConv2d
+from bireal_plugin.errors import InputError
+from bireal_plugin.models import BiRealClassifier, BiRealResNet
+
+__version__ = '0.1.0'
+
+__all__ = [
+    'BiRealClassifier',
+    'BiRealResNet',
+    'BinaryConv2d',
+    'InputError',
+    '__version__',
+    'binary',
+    'data',
+    'models',
+    'training',
+]

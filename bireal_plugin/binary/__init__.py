@@ -1,0 +1,25 @@
+"""The mathematics of 1-bit convolutions: sign and its surrogates, weight binarizers, BinaryConv2d. torch only."""
+
+from bireal_plugin.binary.activation import Clip, LeakyClip
+from bireal_plugin.binary.conv import BinaryConv2d
+from bireal_plugin.binary.sign import STE, ApproxSign, ThirdOrder, approx_sign, sign, ste_sign, third_order_sign
+from bireal_plugin.binary.switch import binary_convolutions, set_activation, set_weights
+from bireal_plugin.binary.weight import MagnitudeAware, Sign
+
+__all__ = [
+    'STE',
+    'ApproxSign',
+    'BinaryConv2d',
+    'Clip',
+    'LeakyClip',
+    'MagnitudeAware',
+    'Sign',
+    'ThirdOrder',
+    'approx_sign',
+    'binary_convolutions',
+    'set_activation',
+    'set_weights',
+    'sign',
+    'ste_sign',
+    'third_order_sign',
+]

@@ -1,0 +1,33 @@
+"""Real activations that stand where the sign will be, one for each stage of the initialisation (Sec. 3.4)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from bireal_plugin.errors import InputError
+
+
+class Clip(nn.Hardtanh):
+    """``clip(-1, x, 1)``: the real activation nearest to sign, last before binarization."""
+
+    def __init__(self) -> None:
+        super().__init__(-1.0, 1.0)
+
+
+class LeakyClip(nn.Module):
+    """Identity on [-1, 1], slope 0.1 outside: 0.1 x + 0.9 above, 0.1 x - 0.9 below. Between ReLU and Clip."""
+
+    slope = 0.1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.slope * x + (1 - self.slope) * x.clamp(-1, 1)
+
+
+REAL_ACTIVATIONS: dict[str, type[nn.Module]] = {'relu': nn.ReLU, 'leaky_clip': LeakyClip, 'clip': Clip}
+
+
+def build_activation(name: str) -> nn.Module:
+    """The real activation called ``name``: 'relu', 'leaky_clip' or 'clip'."""
+    if name not in REAL_ACTIVATIONS:
+        raise InputError(f"activation is 'sign', {', '.join(map(repr, REAL_ACTIVATIONS))}, not {name!r}")
+    return REAL_ACTIVATIONS[name]()

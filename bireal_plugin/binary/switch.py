@@ -1,0 +1,39 @@
+"""Switches over all binary convolutions of a model: which activation they see, which weights are binary.
+
+Only plain attributes and parameterless activations change, so an optimizer or DDP wrapper built before stays valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+from torch import nn
+
+from bireal_plugin.binary.activation import build_activation
+from bireal_plugin.binary.conv import BinaryConv2d
+from bireal_plugin.errors import InputError
+
+WeightStep = Literal['real', 'step1', 'binary']
+
+
+def binary_convolutions(model: nn.Module) -> Iterator[tuple[str, BinaryConv2d]]:
+    """``(name, module)`` of every BinaryConv2d, in definition order."""
+    for name, module in model.named_modules():
+        if isinstance(module, BinaryConv2d):
+            yield name, module
+
+
+def set_activation(model: nn.Module, activation: str) -> None:
+    """Give every binary convolution the sign ('sign') or a real activation ('relu', 'leaky_clip', 'clip')."""
+    for _, conv in binary_convolutions(model):
+        conv.binary_input = activation == 'sign'
+        conv.activation = nn.Identity() if activation == 'sign' else build_activation(activation)
+
+
+def set_weights(model: nn.Module, step: WeightStep) -> None:
+    """'real': no binary weights; 'step1': those of 1x1 convolutions only (two-step scheme); 'binary': all."""
+    if step not in get_args(WeightStep):
+        raise InputError(f"weights is 'real', 'step1' or 'binary', not {step!r}")
+    for _, conv in binary_convolutions(model):
+        conv.binary_weight = step == 'binary' or (step == 'step1' and conv.kernel_size == (1, 1))

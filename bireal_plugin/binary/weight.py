@@ -1,0 +1,73 @@
+"""Weight binarizers: how a latent real weight becomes the 1-bit weight of a convolution, and how its gradient returns.
+
+A binarizer never keeps state; it is a function of the latent weight ``(O, I/groups, kH, kW)``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bireal_plugin.binary.sign import sign
+from bireal_plugin.errors import InputError
+from bireal_plugin.registry import WEIGHT_BINARIZERS
+
+
+class WeightBinarizer:
+    """``binary = scale(weight) * sign(weight)``; the latent gradient is ``grad * window(weight)``."""
+
+    def scale(self, weight: Tensor) -> Tensor | None:
+        """Positive factor broadcastable to ``weight``, without gradient; None where the weights are exactly +-1."""
+        return None
+
+    def window(self, weight: Tensor) -> Tensor:
+        """Straight-through window: True where a latent weight still receives its gradient."""
+        raise NotImplementedError
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        """The binarized weight, in the shape and dtype of ``weight``, without gradient."""
+        weight = weight.detach()
+        scale = self.scale(weight)
+        return sign(weight) if scale is None else sign(weight) * scale.to(weight.dtype)
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
+
+
+@WEIGHT_BINARIZERS.register
+class Sign(WeightBinarizer):
+    """BinaryNet, Eq. 8: W_b = Sign(W_r), gradient passed where |W_r| < 1."""
+
+    def window(self, weight: Tensor) -> Tensor:
+        return weight.abs() < 1
+
+
+@WEIGHT_BINARIZERS.register
+class MagnitudeAware(WeightBinarizer):
+    """Bi-Real Net, Eq. 9-20: W_b = mean|W_r| * Sign(W_r).
+
+    No gradient flows through the mean, and the latent gradient is not multiplied by it; it passes where |W_r| <= 1,
+    as in the published training code.
+
+    Args:
+        per: 'channel' takes one mean per output channel (published code), 'layer' one per layer.
+    """
+
+    def __init__(self, per: Literal['channel', 'layer'] = 'channel') -> None:
+        if per not in ('channel', 'layer'):
+            raise InputError(f"MagnitudeAware(per=...) is 'channel' or 'layer', not {per!r}")
+        self.per = per
+
+    def scale(self, weight: Tensor) -> Tensor:
+        """Mean magnitude ``(O, 1, 1, 1)``, or ``(1, 1, 1, 1)`` per layer; at least float32, whatever the weight's."""
+        dims = (1, 2, 3) if self.per == 'channel' else (0, 1, 2, 3)
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        return weight.detach().abs().mean(dim=dims, keepdim=True, dtype=dtype)
+
+    def window(self, weight: Tensor) -> Tensor:
+        return weight.abs() <= 1
+
+    def __repr__(self) -> str:
+        return f'MagnitudeAware(per={self.per!r})'

@@ -1,0 +1,71 @@
+"""Scikit-learn's handwritten digits: 1797 images that come with the library and need no download."""
+
+from typing import Any
+
+import numpy as np
+from mmengine.registry import DATASETS
+from PIL import Image
+
+from bireal_plugin.data.classification import ClassificationDataset, Split, checked_split
+from bireal_plugin.data.transforms import Transform
+from bireal_plugin.errors import InputError
+
+
+@DATASETS.register_module()
+class Digits(ClassificationDataset):
+    """1437 training and 360 test images of the digits 0 to 9, one channel, ``(size, size, 1)``.
+
+    The split is fixed and stratified (20 % test). The 8 x 8 images with 17 grey levels are scaled to 0..255 and
+    enlarged bilinearly.
+
+    Args:
+        split: 'train' or 'test'; 'val' means 'test'.
+        size: side of the enlarged images in px.
+        transform, seed, subset: see :class:`ClassificationDataset`.
+
+    Raises:
+        InputError: an unknown split or a size below 1, and what :class:`ClassificationDataset` raises.
+    """
+
+    name = 'scikit-learn digits'
+
+    def __init__(
+        self,
+        split: Split = 'train',
+        *,
+        size: int = 32,
+        transform: dict[str, Any] | Transform | None = None,
+        seed: int = 0,
+        subset: int | None = None,
+    ) -> None:
+        # Importing scikit-learn takes a second that no other dataset should pay.
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+
+        split = checked_split(split)
+        if not isinstance(size, int) or size < 1:
+            raise InputError(f'size must be a whole number of pixels >= 1, for example size=32, not {size!r}.')
+        digits = load_digits()
+        train, test = train_test_split(
+            np.arange(len(digits.target)), test_size=0.2, stratify=digits.target, random_state=0
+        )
+        chosen = np.sort(train if split == 'train' else test)
+        super().__init__(
+            _enlarged(digits.images[chosen], size),
+            digits.target[chosen].astype(np.int64),
+            classes=[str(digit) for digit in range(10)],
+            transform=transform,
+            seed=seed,
+            subset=subset,
+        )
+
+    def image(self, index: int) -> np.ndarray:
+        """Image number ``index``, uint8 ``(size, size, 1)``."""
+        return self.samples[index]
+
+
+def _enlarged(images: np.ndarray, size: int) -> np.ndarray:
+    """Turn ``(N, 8, 8)`` with values 0..16 into uint8 ``(N, size, size, 1)``."""
+    scaled = np.rint(images * (255 / 16)).astype(np.uint8)
+    enlarged = [Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR) for image in scaled]
+    return np.stack([np.asarray(image) for image in enlarged])[..., None]

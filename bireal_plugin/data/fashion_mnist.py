@@ -1,0 +1,133 @@
+"""Fashion-MNIST from its four original idx files, compressed or not."""
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.registry import DATASETS
+
+from bireal_plugin.data.classification import ClassificationDataset, Split, checked_split
+from bireal_plugin.data.transforms import Transform
+from bireal_plugin.errors import InputError
+
+CLASSES = (
+    'T-shirt/top',
+    'Trouser',
+    'Pullover',
+    'Dress',
+    'Coat',
+    'Sandal',
+    'Shirt',
+    'Sneaker',
+    'Bag',
+    'Ankle boot',
+)
+SIDE = 28
+PREFIXES = {'train': 'train', 'test': 't10k'}
+
+
+@DATASETS.register_module()
+class FashionMNISTFiles(ClassificationDataset):
+    """60 000 training and 10 000 test images of clothes, ``(28, 28, 1)``, 10 classes (Xiao et al. 2017).
+
+    Args:
+        root: folder with the idx files, ``{train,t10k}-images-idx3-ubyte[.gz]`` and ``...-labels-idx1-ubyte[.gz]``, or
+            a folder that holds them in ``FashionMNIST/raw`` as torchvision does.
+        split: 'train' or 'test'; 'val' means 'test'.
+        transform, seed, subset: see :class:`ClassificationDataset`.
+
+    Raises:
+        InputError: a missing, truncated or foreign file, and what :class:`ClassificationDataset` raises.
+    """
+
+    name = 'Fashion-MNIST'
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: Split = 'train',
+        *,
+        transform: dict[str, Any] | Transform | None = None,
+        seed: int = 0,
+        subset: int | None = None,
+    ) -> None:
+        prefix = PREFIXES[checked_split(split)]
+        image_file = find_idx(Path(root), f'{prefix}-images-idx3-ubyte')
+        label_file = find_idx(Path(root), f'{prefix}-labels-idx1-ubyte')
+        images = read_idx(image_file, dimensions=3)
+        labels = read_idx(label_file, dimensions=1)
+        if images.shape[1:] != (SIDE, SIDE):
+            raise InputError(
+                f'{image_file} holds images of {images.shape[1]} x {images.shape[2]} px instead of {SIDE} x {SIDE}: '
+                'put the original Fashion-MNIST file there.'
+            )
+        if len(images) != len(labels) or len(images) == 0:
+            raise InputError(
+                f'{image_file} holds {len(images)} images but {label_file} {len(labels)} labels: '
+                'take both files from the same download of Fashion-MNIST.'
+            )
+        if labels.max() >= len(CLASSES):
+            raise InputError(
+                f'{label_file} holds the label {labels.max()}, but Fashion-MNIST has only 0 to {len(CLASSES) - 1}: '
+                'put the original file there.'
+            )
+        super().__init__(
+            images[..., None],
+            labels.astype(np.int64),
+            classes=CLASSES,
+            transform=transform,
+            seed=seed,
+            subset=subset,
+        )
+
+    def image(self, index: int) -> np.ndarray:
+        """Image number ``index``, uint8 ``(28, 28, 1)``."""
+        return self.samples[index]
+
+
+def find_idx(root: Path, name: str) -> Path:
+    """Find ``name`` or ``name.gz`` in ``root`` or ``root/FashionMNIST/raw``.
+
+    Raises:
+        InputError: it is in none of these places.
+    """
+    for folder in (root, root / 'FashionMNIST' / 'raw'):
+        for file in (folder / f'{name}.gz', folder / name):
+            if file.is_file():
+                return file
+    raise InputError(
+        f'Fashion-MNIST was expected in {root} or {root / "FashionMNIST" / "raw"}, but {name}.gz is in neither: '
+        'point to the folder with the four idx files with --cfg-options data_root=PATH.'
+    )
+
+
+def read_idx(file: Path, *, dimensions: int) -> np.ndarray:
+    """Read an idx file of unsigned bytes: 0, 0, type 8, number of dimensions, their big-endian uint32 sizes, the data.
+
+    Args:
+        file: plain, or compressed when its name ends in ``.gz``.
+        dimensions: how many the array must have.
+
+    Raises:
+        InputError: the compression is broken, the header is another one, or the length does not match it.
+    """
+    try:
+        content = gzip.decompress(file.read_bytes()) if file.suffix == '.gz' else file.read_bytes()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f'{file} is truncated or no gzip file ({error}): download it again.') from error
+    header = 4 + 4 * dimensions
+    magic = bytes([0, 0, 8, dimensions])
+    if content[:4] != magic or len(content) < header:
+        raise InputError(
+            f'{file} begins with {content[:4].hex()} instead of the idx magic number {magic.hex()}, or ends in '
+            'its header: download it again.'
+        )
+    shape = tuple(np.frombuffer(content, dtype='>u4', count=dimensions, offset=4).tolist())
+    expected = int(np.prod(shape, dtype=object))
+    if len(content) - header != expected:
+        raise InputError(
+            f'{file} holds {len(content) - header} bytes of data, not the {expected} of its header: download it again.'
+        )
+    return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)

@@ -1,0 +1,172 @@
+"""ImageNet, or anything else laid out as one folder of images per class."""
+
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.registry import DATASETS
+from PIL import Image
+
+from bireal_plugin.data.classification import ClassificationDataset, Split, checked_split
+from bireal_plugin.data.transforms import Transform
+from bireal_plugin.errors import InputError
+
+EXTENSIONS = ('.jpeg', '.jpg', '.png', '.bmp', '.ppm', '.webp', '.tif', '.tiff')
+FOLDERS = {'train': 'train', 'test': 'val'}
+SYNSET_FILE = 'LOC_synset_mapping.txt'
+
+
+@DATASETS.register_module()
+class ImageNetFolder(ClassificationDataset):
+    """Images in ``root/{train,val}/<class>/*.JPEG``; the class index is the rank of the folder's name (a WordNet id).
+
+    The folders of ``train`` define the classes where it exists, so that both splits agree. If ``root`` holds ImageNet's
+    ``LOC_synset_mapping.txt``, ``metainfo`` gains the human names as ``class_names``; the order remains.
+
+    Args:
+        root: the folder with ``train`` and ``val``.
+        split: 'train' or 'val'; 'test' means 'val', since ImageNet's own test labels are not public.
+        transform, seed, subset: see :class:`ClassificationDataset`.
+
+    Raises:
+        InputError: a missing or empty folder, validation images that are not sorted into class folders, classes of
+            ``val`` that ``train`` lacks, an unreadable image (when it is read), and what :class:`ClassificationDataset`
+            raises.
+    """
+
+    name = 'ImageNet'
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: Split = 'train',
+        *,
+        transform: dict[str, Any] | Transform | None = None,
+        seed: int = 0,
+        subset: int | None = None,
+    ) -> None:
+        root = Path(root)
+        self.folder = root / FOLDERS[checked_split(split)]
+        present = class_folders(root, self.folder)
+        train = root / 'train'
+        classes = class_folders(root, train) if train.is_dir() else present
+        unknown = sorted(set(present) - set(classes))
+        if unknown:
+            raise InputError(
+                f'{self.folder} has {len(unknown)} class folder(s) that {train} lacks, first {unknown[0]}: '
+                'both must come from the same ImageNet, so add them to train or remove them.'
+            )
+        names: list[str] = []
+        targets: list[int] = []
+        for label, wnid in enumerate(classes):
+            if wnid in present:
+                files = image_files(self.folder / wnid)
+                names.extend(f'{wnid}/{file}' for file in files)
+                targets.extend([label] * len(files))
+        self.class_names = read_class_names(root / SYNSET_FILE, classes)
+        super().__init__(
+            # One block of bytes: reference counts would copy a list of a million str into every worker.
+            np.array([os.fsencode(name) for name in names]),
+            np.array(targets, dtype=np.int64),
+            classes=classes,
+            transform=transform,
+            seed=seed,
+            subset=subset,
+        )
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """As the base class, and ``class_names`` where they are known."""
+        names = {} if self.class_names is None else dict(class_names=list(self.class_names))
+        return super().metainfo | names
+
+    def image(self, index: int) -> Image.Image:
+        """Decode image number ``index`` to RGB.
+
+        Raises:
+            InputError: the file is corrupt, truncated, or gone.
+        """
+        return read_rgb(self.folder / os.fsdecode(self.samples[index]))
+
+
+def read_rgb(file: Path) -> Image.Image:
+    """Decode an image of any mode to RGB. An EXIF rotation is ignored, as everywhere in ImageNet training.
+
+    Raises:
+        InputError: the file is corrupt, truncated, or gone.
+    """
+    try:
+        with Image.open(file) as image:
+            return image.convert('RGB')
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        # Pillow's decoders raise all of these for bytes they cannot make sense of.
+        raise InputError(f'{file} cannot be decoded ({error}): copy this image again from the archive.') from error
+
+
+def class_folders(root: Path, folder: Path) -> list[str]:
+    """Names of the class folders in ``folder``, sorted.
+
+    Raises:
+        InputError: ``folder`` is missing, has no class folder, or has images in their place.
+    """
+    layout = f'{root}/{{train,val}}/<wnid>/*.JPEG'
+    if not folder.is_dir():
+        raise InputError(
+            f'ImageNet was expected as {layout}, but {folder} does not exist: '
+            'point to the folder that holds train and val with --cfg-options data_root=PATH.'
+        )
+    with os.scandir(folder) as entries:
+        visible = [entry for entry in entries if not entry.name.startswith('.')]
+    names = sorted(entry.name for entry in visible if entry.is_dir())
+    if names:
+        return names
+    if any(_is_image(entry.name) for entry in visible):
+        raise InputError(
+            f'{folder} holds images without class folders, as the official archive unpacks: move each image into the '
+            f"folder of its class's WordNet id, so that the layout is {layout}."
+        )
+    raise InputError(
+        f'{folder} has no class folder: ImageNet was expected as {layout}, so unpack it there or '
+        'point elsewhere with --cfg-options data_root=PATH.'
+    )
+
+
+def image_files(folder: Path) -> list[str]:
+    """Names of the images in a class folder, sorted.
+
+    Raises:
+        InputError: there is none.
+    """
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if _is_image(entry.name))
+    if not names:
+        raise InputError(
+            f'{folder} holds no image ({", ".join(EXTENSIONS)}): unpack this class again or remove the folder.'
+        )
+    return names
+
+
+def read_class_names(file: Path, classes: list[str]) -> list[str] | None:
+    """Human names of ``classes``, from lines such as ``n01440764 tench, Tinca tinca``; None if there is no file.
+
+    Raises:
+        InputError: the file lacks one of the classes or is not text.
+    """
+    if not file.is_file():
+        return None
+    try:
+        lines = file.read_text(encoding='utf-8').splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f'{file} is not UTF-8 text ({error}): download it again or remove it.') from error
+    names = {wnid: name for wnid, _, name in (line.partition(' ') for line in lines)}
+    for wnid in classes:
+        if not names.get(wnid):
+            raise InputError(f'{file} has no name for the class {wnid}: add a line "{wnid} NAME", or remove the file.')
+    return [names[wnid] for wnid in classes]
+
+
+def _is_image(name: str) -> bool:
+    # macOS archives carry "._name.JPEG" twins that are no images.
+    return name.lower().endswith(EXTENSIONS) and not name.startswith('.')

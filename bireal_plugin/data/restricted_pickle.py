@@ -1,0 +1,111 @@
+"""Reading uint8 arrays out of pickles without letting the pickles run code.
+
+The names by which a pickle asks for numpy are answered with stand-ins that only take notes. Even numpy's own code
+would be unsafe: ``numpy.dtype.__setstate__`` takes the flag "these bytes are pointers to objects" from the pickle, and
+a few changed bytes crash the process.
+"""
+
+import io
+import math
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bireal_plugin.errors import InputError
+
+
+class _Recorded:
+    """What a pickle says about an array or a dtype: the arguments of its constructor and its state."""
+
+    __slots__ = ('arguments', 'state')
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """An unpickler of plain containers and recorded arrays, which refuses to look up anything else."""
+
+    def __init__(self, content: bytes, *, file: Path) -> None:
+        super().__init__(io.BytesIO(content), encoding='bytes')
+        self.file = file
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Answer the names with which numpy 1 and numpy 2 write arrays.
+
+        Raises:
+            InputError: any other name.
+        """
+        # Bound methods, because a pickle could set attributes of a class or a function that it gets hold of.
+        match module, name:
+            case ('numpy.core.multiarray' | 'numpy._core.multiarray', '_reconstruct') | ('numpy', 'dtype'):
+                return self._record
+            case ('numpy', 'ndarray'):
+                return None
+            case ('_codecs', 'encode'):
+                return self._encode
+        raise InputError(
+            f'{self.file} wants to call {module}.{name}, which no file of plain arrays needs, and was not run: '
+            'download it again from its author.'
+        )
+
+    def _record(self, *arguments: Any) -> _Recorded:
+        return _Recorded(*arguments)
+
+    def _encode(self, text: str, encoding: str) -> bytes:
+        """Protocol 2 of Python 3 writes bytes as Latin-1 text."""
+        if encoding not in ('latin1', b'latin1'):
+            raise ValueError(f'bytes encoded as {encoding!r}')
+        return text.encode('latin1')
+
+
+def load_arrays(file: Path) -> Any:
+    """Load a pickle of containers, numbers, bytes and, as values of an outermost dictionary, uint8 arrays.
+
+    Strings written by Python 2 come back as bytes.
+
+    Raises:
+        InputError: the pickle refers to anything else, has an array of another type, or is truncated or corrupt.
+    """
+    try:
+        loaded = ArrayUnpickler(file.read_bytes(), file=file).load()
+        if isinstance(loaded, dict):
+            loaded = {key: _array(value) if isinstance(value, _Recorded) else value for key, value in loaded.items()}
+    except InputError:
+        raise
+    except (
+        # What the standard library documents and what corrupt opcodes were seen to raise.
+        pickle.UnpicklingError,
+        AttributeError,
+        EOFError,
+        ImportError,
+        LookupError,
+        MemoryError,
+        OverflowError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise InputError(f'{file} is truncated or no pickle of uint8 arrays ({error}): download it again.') from error
+    return loaded
+
+
+def _array(recorded: _Recorded) -> np.ndarray:
+    """Build the array from the state that ``ndarray.__reduce__`` documents: version, shape, dtype, column order, bytes.
+
+    Raises:
+        TypeError, ValueError: the state is another one, or does not fit together.
+    """
+    _, shape, dtype, column_order, content = recorded.state
+    if not isinstance(dtype, _Recorded) or dtype.arguments[:1] not in ((b'u1',), ('u1',)):
+        raise ValueError('an array is not of type uint8')
+    if not isinstance(content, bytes) or not all(isinstance(length, int) and length >= 0 for length in shape):
+        raise ValueError('an array has no bytes or no shape')
+    if math.prod(shape) != len(content):
+        raise ValueError(f'an array of shape {shape} has {len(content)} bytes')
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape, order='F' if column_order else 'C')

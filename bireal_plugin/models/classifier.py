@@ -1,0 +1,89 @@
+"""BiRealClassifier: backbone, global average pool and a real linear layer, as an mmengine model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseDataPreprocessor, BaseModel
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bireal_plugin.errors import InputError
+
+
+@MODELS.register_module()
+class ImagePreprocessor(BaseDataPreprocessor):
+    """Moves a batch to the device and normalises uint8 images there: ``(image - mean) / std``.
+
+    Args:
+        mean, std: per channel, in the units of the 0..255 image.
+    """
+
+    def __init__(self, mean: Sequence[float] = (0.0,), std: Sequence[float] = (255.0,)) -> None:
+        super().__init__()
+        if len(mean) != len(std) or any(s <= 0 for s in std):
+            raise InputError(f'mean={tuple(mean)} and std={tuple(std)} must have one entry per channel, every std > 0')
+        self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """``dict(inputs=uint8 (N, C, H, W), labels=int64 (N,))`` to the same with float32 inputs."""
+        data = self.cast_data(data)
+        return {**data, 'inputs': (data['inputs'].float() - self.mean) / self.std}
+
+
+@MODELS.register_module()
+class BiRealClassifier(BaseModel):
+    """Image classifier on the last feature map of a backbone; the linear layer stays real (Sec. 3.1).
+
+    Args:
+        backbone: config or module; its last output ``(N, C, H, W)`` is pooled.
+        num_classes: number of classes.
+        label_smoothing: of the cross entropy.
+        drop_rate: dropout before the linear layer.
+        data_preprocessor: config, see :class:`ImagePreprocessor`.
+    """
+
+    def __init__(
+        self,
+        backbone: Mapping[str, Any] | nn.Module,
+        num_classes: int,
+        *,
+        label_smoothing: float = 0.0,
+        drop_rate: float = 0.0,
+        data_preprocessor: Mapping[str, Any] | nn.Module | None = None,
+        init_cfg: Any = None,
+    ) -> None:
+        super().__init__(data_preprocessor or dict(type='ImagePreprocessor'), init_cfg)
+        self.backbone = MODELS.build(backbone) if isinstance(backbone, Mapping) else backbone
+        self.dropout = nn.Dropout(drop_rate)
+        self.fc = nn.Linear(int(self.backbone.num_features), num_classes)  # type: ignore[arg-type]
+        self.label_smoothing = label_smoothing
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Normalised images ``(N, C, H, W)`` to logits ``(N, num_classes)``."""
+        features = self.backbone(inputs)[-1]
+        return self.fc(self.dropout(features.mean((2, 3))))
+
+    def forward(self, inputs: Tensor, labels: Tensor | None = None, mode: str = 'tensor') -> Any:
+        """mmengine's three modes.
+
+        * 'tensor': the logits.
+        * 'loss': ``dict(loss=cross entropy)``; needs ``labels`` ``(N,)``.
+        * 'predict': one ``dict(scores=(num_classes,), label=int or None)`` per image, scores being probabilities.
+        """
+        logits = self.logits(inputs)
+        if mode == 'tensor':
+            return logits
+        if mode == 'loss':
+            if labels is None:
+                raise InputError("BiRealClassifier needs labels in mode 'loss'")
+            return dict(loss=F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing))
+        if mode == 'predict':
+            scores = logits.float().softmax(-1).cpu()
+            truth = [None] * len(scores) if labels is None else labels.tolist()
+            return [dict(scores=score, label=label) for score, label in zip(scores, truth, strict=True)]
+        raise InputError(f"mode is 'loss', 'predict' or 'tensor', not {mode!r}")

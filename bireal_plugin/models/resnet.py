@@ -1,0 +1,248 @@
+"""BiRealResNet: the backbone, for mmengine's root registry and with the keyword arguments of mmdet's ResNet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, get_args
+
+import torch.utils.checkpoint
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from bireal_plugin.binary.switch import WeightStep, set_activation, set_weights
+from bireal_plugin.errors import InputError
+from bireal_plugin.models.blocks import BasicBlock, Bottleneck, Structure
+from bireal_plugin.models.norm import norm_factory
+from bireal_plugin.registry import BINARY_CONVOLUTIONS
+
+# Basic depths count one convolution per block, hence twice ResNet's numbers.
+DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
+    18: (BasicBlock, (4, 4, 4, 4)),
+    34: (BasicBlock, (6, 8, 12, 6)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+}
+
+REFUSED = {
+    'dcn': 'deformable convolution samples real positions, which has no 1-bit form; leave dcn out',
+    'plugins': 'plugins sit inside blocks whose every convolution has its own shortcut here; leave plugins out',
+    'conv_cfg': 'it would also replace the stem and the shortcuts, which stay real; use conv=dict(type=...) instead',
+}
+
+
+@MODELS.register_module()
+class BiRealResNet(BaseModule):
+    """ResNet trunk with 1-bit convolutions (Bi-Real Net, ECCV 2018 / IJCV).
+
+    The same class is the pre-training network: with ``activation='relu'|'leaky_clip'|'clip'`` and ``weights='real'``
+    nothing is binary and every state-dict name stays. Names are ResNet's (``conv1, bn1,
+    layer{1..4}.{i}.{conv{k}, bn{k}, downsample}``), except that a basic block holds one convolution, ``downsample.0``
+    is the average pool, and a bottleneck stage starts with ``narrow_shortcut``.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        in_channels: channels of the image.
+        stem_channels: channels after the stem; ``base_channels`` by default.
+        base_channels: width of the first stage's narrow side (64 in the paper).
+        num_stages, strides, dilations, out_indices, style, deep_stem, frozen_stages, norm_cfg, norm_eval, with_cp,
+            init_cfg: as in mmdet. ``avg_down`` is accepted: the shortcut always averages. ``zero_init_residual`` zeroes
+            the last scale of each block.
+        structure: 'bireal', 'resnet' or 'plain' (Fig. 10).
+        activation: what stands before each 1-bit convolution: 'sign', or the real 'relu', 'leaky_clip', 'clip'.
+        weights: 'binary'; 'step1' for 1x1 convolutions only (two-step scheme); 'real'.
+        sign: surrogate of sign's derivative. weight: weight binarizer. conv: type of the 1-bit convolution.
+        stem: 'imagenet' (7x7 stride 2, max pool) or 'cifar' (3x3 stride 1, no pool).
+
+    Raises:
+        InputError: an argument that is unknown, refused (dcn, plugins, conv_cfg) or does not fit the others.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        in_channels: int = 3,
+        stem_channels: int | None = None,
+        base_channels: int = 64,
+        num_stages: int = 4,
+        strides: Sequence[int] = (1, 2, 2, 2),
+        dilations: Sequence[int] = (1, 1, 1, 1),
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        style: str = 'pytorch',
+        deep_stem: bool = False,
+        avg_down: bool = True,
+        frozen_stages: int = -1,
+        conv_cfg: Any = None,
+        norm_cfg: Mapping[str, Any] | None = None,
+        norm_eval: bool = False,
+        dcn: Any = None,
+        stage_with_dcn: Sequence[bool] = (False, False, False, False),
+        plugins: Any = None,
+        with_cp: bool = False,
+        zero_init_residual: bool = False,
+        pretrained: str | None = None,
+        init_cfg: Any = None,
+        *,
+        structure: Structure = 'bireal',
+        activation: str = 'sign',
+        weights: WeightStep = 'binary',
+        sign: Any = 'ApproxSign',
+        weight: Any = 'MagnitudeAware',
+        conv: Any = 'BinaryConv2d',
+        stem: str = 'imagenet',
+    ) -> None:
+        for name, value in (('dcn', dcn), ('plugins', plugins), ('conv_cfg', conv_cfg)):
+            if value is not None:
+                raise InputError(f'BiRealResNet does not take {name}: {REFUSED[name]}')
+        _check('depth', depth, DEPTHS)
+        _check('structure', structure, get_args(Structure))
+        _check('stem', stem, ('imagenet', 'cifar'))
+        _check('style', style, ('pytorch', 'caffe'))
+        if not 1 <= num_stages <= 4 or len(strides) < num_stages or len(dilations) < num_stages:
+            raise InputError(
+                f'num_stages={num_stages} must be 1 to 4 and have a stride and a dilation each, '
+                f'got strides={tuple(strides)} and dilations={tuple(dilations)}'
+            )
+        if not out_indices or not set(out_indices) <= set(range(num_stages)):
+            raise InputError(f'out_indices={tuple(out_indices)} must name some of the stages 0 to {num_stages - 1}')
+        if not -1 <= frozen_stages <= num_stages:
+            raise InputError(f'frozen_stages={frozen_stages} must be -1 (nothing frozen) to {num_stages}')
+        if pretrained is not None:
+            init_cfg = dict(type='Pretrained', checkpoint=pretrained)
+        super().__init__(init_cfg)
+
+        self.depth, self.num_stages, self.out_indices = depth, num_stages, tuple(out_indices)
+        self.frozen_stages, self.norm_eval, self.with_cp = frozen_stages, norm_eval, with_cp
+        block, counts = DEPTHS[depth]
+        norm = norm_factory(norm_cfg or dict(type='BN'))
+        conv_options = {'type': conv} if isinstance(conv, str) else dict(conv)
+        conv_class = BINARY_CONVOLUTIONS.get(conv_options.pop('type'))
+        make_conv = partial(conv_class, sign=sign, weight=weight, **conv_options)
+
+        width = stem_channels or base_channels
+        self.deep_stem = deep_stem
+        if deep_stem:
+            self.stem = _deep_stem(in_channels, width, stride=2 if stem == 'imagenet' else 1, norm=norm)
+        else:
+            kernel = dict(kernel_size=7, stride=2, padding=3) if stem == 'imagenet' else dict(kernel_size=3, padding=1)
+            self.conv1 = nn.Conv2d(in_channels, width, bias=False, **kernel)  # type: ignore[arg-type]
+            self.bn1 = norm(width)
+        self.maxpool = nn.MaxPool2d(3, 2, 1) if stem == 'imagenet' else nn.Identity()
+
+        self.feature_info: list[dict[str, Any]] = []
+        reduction = 4 if stem == 'imagenet' else 1
+        narrow = width
+        for stage in range(num_stages):
+            channels = base_channels * 2**stage
+            blocks: list[nn.Module] = []
+            for i in range(counts[stage]):
+                options: dict[str, Any] = dict(
+                    stride=strides[stage] if i == 0 else 1,
+                    dilation=dilations[stage],
+                    conv=make_conv,
+                    norm=norm,
+                    structure=structure,
+                )
+                if block is BasicBlock:
+                    options |= dict(opens=i % 2 == 0)
+                else:
+                    first = stage == 0 and i == 0
+                    options |= dict(narrow_channels=narrow, first=first, stride_on_reduce=style == 'caffe')
+                blocks.append(block(width, channels, **options))
+                width, narrow = channels * block.expansion, channels  # type: ignore[operator]
+            self.add_module(f'layer{stage + 1}', nn.Sequential(*blocks))
+            reduction *= strides[stage]
+            self.feature_info.append(dict(num_chs=width, reduction=reduction, module=f'layer{stage + 1}'))
+        self.num_features = width
+
+        self._reset_parameters(zero_init_residual)
+        self.set_activation(activation)
+        self.set_weights(weights)
+        self._freeze()
+
+    def _reset_parameters(self, zero_init_residual: bool) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
+            elif isinstance(module, (BasicBlock, Bottleneck)) and zero_init_residual:
+                last = module.bn1 if isinstance(module, BasicBlock) else module.bn3
+                nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+
+    def set_activation(self, activation: str) -> None:
+        """Put 'sign', or the real 'relu', 'leaky_clip' or 'clip', before every 1-bit convolution."""
+        set_activation(self, activation)
+
+    def set_weights(self, weights: WeightStep) -> None:
+        """Make weights 'binary', binary in 1x1 convolutions only ('step1'), or 'real'."""
+        set_weights(self, weights)
+
+    @property
+    def stages(self) -> list[nn.Sequential]:
+        """The stages present, shallow to deep."""
+        return [getattr(self, f'layer{stage + 1}') for stage in range(self.num_stages)]
+
+    def forward_stem(self, x: Tensor) -> Tensor:
+        """Image ``(N, C, H, W)`` to the input of the first stage; no activation (networks.md, the sign follows)."""
+        x = self.stem(x) if self.deep_stem else self.bn1(self.conv1(x))
+        return self.maxpool(x)
+
+    def forward_stages(self, x: Tensor, count: int | None = None) -> list[Tensor]:
+        """The output of every stage (of the first ``count``), from the stem's output."""
+        state: Any = (x, x) if DEPTHS[self.depth][0] is Bottleneck else x
+        outputs = []
+        for stage in self.stages[:count]:
+            for block in stage:
+                if self.with_cp and self.training:
+                    state = torch.utils.checkpoint.checkpoint(block, state, use_reentrant=False)
+                else:
+                    state = block(state)
+            outputs.append(state[1] if isinstance(state, tuple) else state)
+        return outputs
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Image ``(N, in_channels, H, W)`` to the feature maps of ``out_indices``, strides 4, 8, 16, 32 by default."""
+        outputs = self.forward_stages(self.forward_stem(x))
+        return tuple(outputs[i] for i in self.out_indices)
+
+    def _freeze(self) -> None:
+        if self.frozen_stages < 0:
+            return
+        frozen: list[nn.Module] = [self.stem] if self.deep_stem else [self.conv1, self.bn1]
+        frozen += self.stages[: self.frozen_stages]
+        for module in frozen:
+            module.eval()
+            for parameter in module.parameters():
+                parameter.requires_grad = False
+
+    def train(self, mode: bool = True) -> BiRealResNet:
+        """Training mode, in which frozen stages and (``norm_eval``) BatchNorm statistics stay as they are."""
+        super().train(mode)
+        self._freeze()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _NormBase):
+                    module.eval()
+        return self
+
+
+def _check(name: str, value: Any, allowed: Any) -> None:
+    if value not in allowed:
+        raise InputError(f'BiRealResNet: {name}={value!r} is not one of {", ".join(map(repr, allowed))}')
+
+
+def _deep_stem(in_channels: int, width: int, *, stride: int, norm: Any) -> nn.Sequential:
+    """Three 3x3 convolutions (ResNet-C), mmdet's indices; ReLU between them, and as in the plain stem none at the end."""
+    half = width // 2
+    return nn.Sequential(
+        nn.Conv2d(in_channels, half, 3, stride=stride, padding=1, bias=False),
+        norm(half),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(half, half, 3, padding=1, bias=False),
+        norm(half),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(half, width, 3, padding=1, bias=False),
+        norm(width),
+    )

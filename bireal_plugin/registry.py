@@ -1,0 +1,58 @@
+"""Names for interchangeable mathematics: sign surrogates, weight binarizers and 1-bit convolutions.
+
+Runner-level parts (models, datasets, hooks, metrics) live in mmengine's root registries instead, so that every
+OpenMMLab library finds them. This file imports nothing, so ``bireal_plugin.binary`` stays readable with torch alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from bireal_plugin.errors import InputError
+
+T = TypeVar('T', bound=type)
+
+
+class NameTable:
+    """Maps a class name to its class and builds instances from config entries."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.classes: dict[str, type] = {}
+
+    def register(self, cls: T) -> T:
+        """Class decorator; a second class of the same name is a programming error."""
+        if cls.__name__ in self.classes:
+            raise KeyError(f'{self.kind} {cls.__name__} is registered twice')
+        self.classes[cls.__name__] = cls
+        return cls
+
+    def get(self, name: str) -> type:
+        """The class called ``name``.
+
+        Raises:
+            InputError: if there is none; the sentence lists the names there are.
+        """
+        if name not in self.classes:
+            raise InputError(f'unknown {self.kind} {name!r}; there are: {", ".join(sorted(self.classes))}')
+        return self.classes[name]
+
+    def build(self, config: Any) -> Any:
+        """An instance from a name, from ``dict(type=name, **arguments)``, or ``config`` itself if it is one already."""
+        if isinstance(config, tuple(self.classes.values())):
+            return config
+        if isinstance(config, str):
+            config = {'type': config}
+        if not isinstance(config, Mapping) or 'type' not in config:
+            raise InputError(f"a {self.kind} is given as a name or as dict(type='Name', ...), not as {config!r}")
+        arguments = {key: value for key, value in config.items() if key != 'type'}
+        try:
+            return self.get(config['type'])(**arguments)
+        except TypeError as error:
+            raise InputError(f'{self.kind} {config["type"]}: {error}') from error
+
+
+SURROGATES = NameTable('sign surrogate')
+WEIGHT_BINARIZERS = NameTable('weight binarizer')
+BINARY_CONVOLUTIONS = NameTable('binary convolution')

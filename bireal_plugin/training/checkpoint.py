@@ -1,0 +1,121 @@
+"""Checkpoints that hold tensors and plain values only, and reading them without ever unpickling code."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer
+from mmengine.registry import HOOKS
+from torch import Tensor
+
+from bireal_plugin.errors import InputError
+
+Checkpoint = dict[str, Any]
+
+
+def read_checkpoint(path: str | Path, *, map_location: Any = 'cpu') -> Checkpoint:
+    """A checkpoint file's content, loaded with ``weights_only=True``.
+
+    Raises:
+        InputError: the file is missing, truncated, no checkpoint, or needs code to be unpickled.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f'checkpoint {path} does not exist')
+    try:
+        content = torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r'GLOBAL (\S+)', str(error))
+        content = f'objects ({found[1]})' if found else 'something else'
+        raise InputError(
+            f'checkpoint {path} holds {content} besides tensors and plain values and is not loaded, since unpickling '
+            'it could run any code; save its state_dict alone where it came from'
+        ) from error
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
+        raise InputError(
+            f'checkpoint {path} is truncated or not a PyTorch file: {str(error).splitlines()[0]}'
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(f'checkpoint {path} holds a {type(content).__name__}, not a dictionary of weights')
+    return content
+
+
+def state_dict_of(checkpoint: Mapping[str, Any], source: str | Path) -> dict[str, Tensor]:
+    """The weights in a checkpoint: its ``state_dict`` (or ``model``) entry, or itself; ``module.`` prefixes removed.
+
+    Raises:
+        InputError: there are no tensors in it.
+    """
+    state: Any = checkpoint
+    for key in ('state_dict', 'model', 'model_state'):
+        if isinstance(checkpoint.get(key), Mapping):
+            state = checkpoint[key]
+            break
+    tensors = {key.removeprefix('module.'): value for key, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise InputError(f'{source} has no weights: neither it nor its entry state_dict maps names to tensors')
+    return tensors
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, strings, tensors and containers of them; numpy becomes Python or torch, anything else its ``str``."""
+    if isinstance(value, np.generic):  # first, since numpy.float64 is a float too
+        return value.item()
+    if isinstance(value, (bool, int, float, str, Tensor)) or value is None:
+        return value
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy()) if value.dtype.kind in 'biuf' else value.tolist()
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, (int, str)) else str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    return str(value)
+
+
+@HOOKS.register_module()
+class PlainCheckpointHook(Hook):
+    """Makes mmengine's checkpoints loadable with ``weights_only=True``, in any Runner.
+
+    mmengine pickles its message hub (``HistoryBuffer`` objects), which torch >= 2.6 refuses to load on resume. On
+    saving, the log curves become tensors; on loading they become buffers again. A network with NaN or infinite weights
+    is not saved at all, so that the last good checkpoint stays the last.
+    """
+
+    priority = 'VERY_LOW'
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: Checkpoint) -> None:
+        broken = [name for name, value in checkpoint['state_dict'].items() if not _finite(value)]
+        if broken:
+            raise InputError(
+                f'training diverged: {broken[0]} (and {len(broken) - 1} more tensors) became NaN or infinite; nothing '
+                f'was overwritten in {runner.work_dir}; lower the learning rate and use --resume'
+            )
+        hub = checkpoint['message_hub']
+        curves = {
+            key: dict(values=torch.tensor(buffer.data[0].tolist()), counts=torch.tensor(buffer.data[1].tolist()))
+            for key, buffer in hub['log_scalars'].items()
+        }
+        info = {key: _plain(value) for key, value in hub['runtime_info'].items() if key != 'cfg'}
+        resumed = {key: bool(keep) for key, keep in hub['resumed_keys'].items() if key in curves or key in info}
+        checkpoint['message_hub'] = dict(curves=curves, runtime_info=info, resumed_keys=resumed)
+        checkpoint['meta'] = _plain(checkpoint['meta'])
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: Checkpoint) -> None:
+        hub = checkpoint.get('message_hub')
+        if hub is None or 'curves' not in hub:
+            return
+        hub['log_scalars'] = {
+            key: HistoryBuffer(curve['values'].tolist(), curve['counts'].tolist())
+            for key, curve in hub.pop('curves').items()
+        }
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, Tensor) or not value.is_floating_point() or bool(torch.isfinite(value).all())

@@ -1,0 +1,97 @@
+"""Reading configs as a command line does: overrides, work directory, launcher, and mistakes told in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from bireal_plugin.errors import InputError
+
+
+@contextmanager
+def config_mistakes(where: str) -> Iterator[None]:
+    """Turns what mmengine raises while building from a wrong config into one sentence that names ``where``."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f'{where}: {error}') from error
+    except (TypeError, KeyError, ValueError, AttributeError, AssertionError, ImportError, IndexError) as error:
+        message = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+        raise InputError(f'{where}: {message.splitlines()[0] if message else type(error).__name__}') from error
+
+
+def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> Config:
+    """The config file at ``path`` with dotted overrides merged in.
+
+    Raises:
+        InputError: no such file, a syntax error in it, or an override into something that is not there to override.
+    """
+    if not Path(path).is_file():
+        raise InputError(f'config {path} does not exist')
+    with config_mistakes(path):
+        try:
+            config = Config.fromfile(path)
+        except (SyntaxError, NameError, FileNotFoundError) as error:
+            raise InputError(str(error)) from error
+        if overrides:
+            config.merge_from_dict(dict(overrides))
+    _spread_data_root(config)
+    if find_spec('tensorboard') is not None and 'stages' in config:
+        _add_tensorboard(config)
+    return config
+
+
+def _spread_data_root(config: Config) -> None:
+    """``root=None`` in a dataset means the config's ``data_root``, so that one override moves all of them."""
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        dataset = config.get(key, {}).get('dataset', {})
+        if 'root' in dataset and dataset.root is None:
+            dataset.root = config.get('data_root')
+
+
+def _add_tensorboard(config: Config) -> None:
+    visualizer = config.get('visualizer')
+    if visualizer is not None and not any('Tensorboard' in backend.type for backend in visualizer.vis_backends):
+        visualizer.vis_backends = [*visualizer.vis_backends, ConfigDict(type='TensorboardVisBackend')]
+
+
+def work_dir_of(config: Config, given: str | None) -> str:
+    """``--work-dir``, else the config's ``work_dir``, else ``work_dirs/<config name>``."""
+    return given or config.get('work_dir') or str(Path('work_dirs', Path(config.filename).stem))
+
+
+def use_amp(config: Config) -> None:
+    """Train in mixed precision (``--amp``), in every stage.
+
+    Raises:
+        InputError: there is no GPU; mmengine's AMP wrapper needs one.
+    """
+    if not torch.cuda.is_available():
+        raise InputError('--amp needs a CUDA GPU, and none is visible here; leave it out to train in float32')
+    for part in (config, *config.get('stages', {}).values()):
+        if 'optim_wrapper' in part:
+            part.optim_wrapper.type = 'AmpOptimWrapper'
+
+
+def use_auto_scale_lr(config: Config) -> None:
+    """Scale learning rates by (real total batch) / ``auto_scale_lr.base_batch_size`` (``--auto-scale-lr``)."""
+    if 'base_batch_size' not in config.get('auto_scale_lr', {}):
+        raise InputError(f'--auto-scale-lr: {config.filename} has no auto_scale_lr=dict(base_batch_size=...)')
+    config.auto_scale_lr.enable = True
+
+
+def build_runner(config: Config) -> Runner:
+    """The runner of an ordinary config; ours unless the config names its own ``runner_type``."""
+    with config_mistakes(str(config.filename)):
+        if 'runner_type' in config:
+            return RUNNERS.build(config)
+        config.runner_type = 'BiRealRunner'
+        return RUNNERS.build(config)

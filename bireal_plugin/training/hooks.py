@@ -1,0 +1,93 @@
+"""Small hooks of the stage runner: seeds, throughput, divergence, and what a stage measured."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from mmengine.dist import get_rank, get_world_size
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+from bireal_plugin.errors import InputError
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Seeds torch at the start of every epoch from (seed, epoch, rank).
+
+    Dropout and whatever else draws from torch's generator then depends on the epoch alone, so a resumed run draws what
+    the uninterrupted one drew.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train_epoch(self, runner: Any) -> None:
+        torch.manual_seed((runner.seed * 1_000_003 + runner.epoch) * 4_099 + get_rank())
+
+
+@HOOKS.register_module()
+class ThroughputHook(Hook):
+    """Logs ``images_per_second`` beside mmengine's loss and ETA, over all processes."""
+
+    def before_train_epoch(self, runner: Any) -> None:
+        self.last = time.perf_counter()
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        now = time.perf_counter()
+        images = len(data_batch['inputs']) * get_world_size()
+        runner.message_hub.update_scalar('train/images_per_second', images / (now - self.last))
+        self.last = now
+
+
+@HOOKS.register_module()
+class DivergenceHook(Hook):
+    """Stops with a sentence when the loss is NaN or infinite.
+
+    Args:
+        interval: iterations between looks; a look waits for the GPU.
+    """
+
+    def __init__(self, interval: int = 20) -> None:
+        self.interval = interval
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        if not self.every_n_inner_iters(batch_idx, self.interval) or outputs is None:
+            return
+        loss = torch.as_tensor(outputs['loss'])
+        if not torch.isfinite(loss).all():
+            raise InputError(
+                f'the loss became {loss.item()} in epoch {runner.epoch + 1}, iteration {batch_idx + 1}; checkpoints '
+                f'in {runner.work_dir} are from before; lower the learning rate and use --resume'
+            )
+
+
+@HOOKS.register_module()
+class StageRecordHook(Hook):
+    """Remembers the last validation metrics and the training seconds of a stage, over interruptions too."""
+
+    priority = 'HIGH'
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
+
+    def before_train(self, runner: Any) -> None:
+        known = 'stage_seconds' in runner.message_hub.runtime_info
+        self.earlier = runner.message_hub.get_info('stage_seconds') if known else 0.0
+        self.started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Training and validation time so far."""
+        return self.earlier + time.perf_counter() - self.started
+
+    def after_train_epoch(self, runner: Any) -> None:
+        runner.message_hub.update_info('stage_seconds', self.seconds)
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        self.metrics = dict(metrics or {})

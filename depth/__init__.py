@@ -1,0 +1,1 @@
+"""Monocular depth on a 1-bit backbone: KITTI data, losses, head, metrics and commands."""

@@ -1,0 +1,70 @@
+"""Evaluate a checkpoint: of a stage of a recipe, or of any mmengine config (mmdet's included).
+
+python tools/test.py configs/bireal_r18_digits.py work_dirs/bireal_r18_digits/bn/epoch_1.pth
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from mmengine.config import DictAction
+from mmengine.dist import is_main_process
+
+import bireal_plugin  # noqa: F401  registers models, datasets and hooks
+from bireal_plugin.command_line import run_command
+from bireal_plugin.errors import InputError
+from bireal_plugin.training.config import build_runner, config_mistakes, load_config, work_dir_of
+from bireal_plugin.training.launch import prepare_launch
+from bireal_plugin.training.stages import stage_config
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--work-dir', help='where the log goes; work_dirs/<config name>/test by default')
+    parser.add_argument(
+        '--stage', metavar='NAME', help="the checkpoint's stage; by default the folder it lies in, else the last stage"
+    )
+    parser.add_argument('--out', metavar='JSON', help='also write the metrics to this file')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
+    return arguments
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    config = load_config(arguments.config, arguments.cfg_options)
+    work_dir = arguments.work_dir or str(Path(work_dir_of(config, None), 'test'))
+    if 'stages' in config:
+        folder = Path(arguments.checkpoint).resolve().parent.name
+        stage = arguments.stage or (folder if folder in config.stages else list(config.stages)[-1])
+        config = stage_config(config, stage)
+        config.pop('absorb_scales', None)
+        config.load_strict = True
+        print(f'stage {stage} of {arguments.config}')
+    elif arguments.stage:
+        raise InputError(f'--stage {arguments.stage}: {arguments.config} has no stages')
+    if not Path(arguments.checkpoint).is_file() and '://' not in arguments.checkpoint:
+        raise InputError(f'checkpoint {arguments.checkpoint} does not exist')
+    prepare_launch(config, arguments.launcher)
+    config.work_dir = work_dir
+    config.load_from = arguments.checkpoint
+    runner = build_runner(config)
+    with config_mistakes(arguments.config):
+        metrics = runner.test()
+    if is_main_process():
+        text = json.dumps(metrics, indent=2)
+        print(text)
+        if arguments.out:
+            Path(arguments.out).write_text(text + '\n')
+
+
+if __name__ == '__main__':
+    run_command(main)
