@@ -50,7 +50,7 @@ class NameTable:
         try:
             return self.get(config['type'])(**arguments)
         except TypeError as error:
-            raise InputError(f'{self.kind} {config["type"]}: {error}') from error
+            raise InputError(f'{self.kind} {config["type"]} does not take {arguments}: {error}') from error
 
 
 SURROGATES = NameTable('sign surrogate')

@@ -39,8 +39,8 @@ def conv_norm_pairs(model: nn.Module) -> list[tuple[str, BinaryConv2d, _BatchNor
 def absorb_scales(model: nn.Module) -> int:
     """Move every weight scale into the BatchNorm behind it and set the weights to exactly +-1, in place.
 
-    ``BN(s * c; mu, var)`` equals ``BN(c; mu / s, (var + eps) / s^2 - eps)`` with the same gamma and beta, so the
-    network computes what it did. Where that variance would be negative, gamma takes the rest; where s = 0 the channel is the
+    ``BN(s c; mu, var)`` equals ``BN(c; mu / s, (var + eps) / s^2 - eps)`` with the same gamma and beta, so the network
+    computes what it did. Where that variance would be negative, gamma takes the rest; where s = 0 the channel is the
     constant it was.
 
     Returns:
@@ -73,11 +73,15 @@ def _rescale_norm(conv: BinaryConv2d, norm: _BatchNorm, scale: Tensor) -> None:
     if not norm.affine and (dead.any() or (exact < 0).any()):
         raise InputError('a BatchNorm without affine parameters cannot absorb scales that are 0 or that large')
 
-    norm.running_mean.copy_(mean / safe)
+    # All of it is computed before any is written: .double() of a float64 tensor is that tensor.
+    gain = torch.sqrt((clamped + norm.eps) / (exact + norm.eps))
+    new_gamma = torch.where(dead, 0.0, gamma * gain)
+    new_beta = torch.where(dead, beta + gamma * (bias - mean) / torch.sqrt(var + norm.eps), beta)
+    new_mean, new_bias = mean / safe, bias / safe
+    norm.running_mean.copy_(new_mean)
     norm.running_var.copy_(clamped)
-    if conv.bias is not None:
-        conv.bias.copy_(bias / safe)
     if norm.affine:
-        gain = torch.sqrt((clamped + norm.eps) / (exact + norm.eps))
-        norm.weight.copy_(torch.where(dead, 0.0, gamma * gain))
-        norm.bias.copy_(torch.where(dead, beta + gamma * (bias - mean) / torch.sqrt(var + norm.eps), beta))
+        norm.weight.copy_(new_gamma)
+        norm.bias.copy_(new_beta)
+    if conv.bias is not None:
+        conv.bias.copy_(new_bias)

@@ -234,7 +234,7 @@ def _check(name: str, value: Any, allowed: Any) -> None:
 
 
 def _deep_stem(in_channels: int, width: int, *, stride: int, norm: Any) -> nn.Sequential:
-    """Three 3x3 convolutions (ResNet-C), mmdet's indices; ReLU between them, and as in the plain stem none at the end."""
+    """Three 3x3 convolutions (ResNet-C) at mmdet's indices; ReLU between them, none at the end as in the plain stem."""
     half = width // 2
     return nn.Sequential(
         nn.Conv2d(in_channels, half, 3, stride=stride, padding=1, bias=False),
