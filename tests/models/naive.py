@@ -34,7 +34,7 @@ def stem(x, w):
 
 
 def basic_network(x, w, blocks, structure='bireal'):
-    """Feature maps of the four stages; ``blocks`` convolutions per stage; shortcut around one, two or no convolution."""
+    """Feature maps of the four stages; a shortcut around one convolution, two, or none."""
     x = stem(x, w)
     outputs = []
     for stage, count in enumerate(blocks, start=1):
