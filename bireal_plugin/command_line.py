@@ -19,9 +19,15 @@ def run_command(main: Callable[[], int | None]) -> None:
     try:
         status = main()
     except (InputError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {_sentence(error)}', file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
         print('interrupted; what was saved stays, and --resume continues from there', file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+def _sentence(error: Exception) -> str:
+    """The message; of an error out of a DataLoader's worker the last line, since torch puts the traceback before it."""
+    text = str(error).strip()
+    return text.splitlines()[-1].partition(': ')[2] if 'Traceback' in text else text

@@ -1,9 +1,39 @@
 """Fixtures that several test folders share."""
 
+import contextlib
+import io
+import json
 import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
+import torch
+
+REPOSITORY = Path(__file__).parents[1]
+
+# The whole recipe on a few 16 x 16 digits: about three seconds on one core, 80 % with 1 bit. Dropout and augmentation
+# are on, so that a run which draws other random numbers is another run.
+TINY = """
+_base_ = '{repository}/configs/bireal_r18_digits.py'
+model = dict(backbone=dict(base_channels=4), drop_rate=0.1)
+train_dataloader = dict(batch_size=32, dataset=dict(size=16, subset=400, transform=dict(pad=1)))
+val_dataloader = dict(dataset=dict(size=16, subset=200))
+test_dataloader = dict(dataset=dict(size=16, subset=200))
+stages = dict(
+    float=dict(train_cfg=dict(max_epochs=3)),
+    leaky_clip=dict(train_cfg=dict(max_epochs=1)),
+    clip=dict(train_cfg=dict(max_epochs=2)),
+    binary=dict(train_cfg=dict(max_epochs=3)),
+    bn=dict(train_cfg=dict(max_epochs=2)),
+)
+"""
 
 
 @pytest.fixture(scope='session')
@@ -13,3 +43,118 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f'no real data in {folder}; set BIREAL_DATA')
     return folder
+
+
+@dataclass
+class Ended:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope='session')
+def run_tool() -> Callable[..., Ended]:
+    """``run_tool('train.py', config, '--resume')`` runs a command of ``tools/`` in this process, as its file's main."""
+
+    def run(tool: str, *arguments: Any) -> Ended:
+        argv = [str(REPOSITORY / 'tools' / tool), *map(str, arguments)]
+        out, err = io.StringIO(), io.StringIO()
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # several make a network this small slower
+        try:
+            with (
+                patch.object(sys, 'argv', argv),
+                patch.dict(os.environ),
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(err),
+                pytest.raises(SystemExit) as ended,
+            ):
+                runpy.run_path(argv[0], run_name='__main__')
+        finally:
+            torch.set_num_threads(threads)
+        return Ended(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def start_tool() -> Callable[..., Ended]:
+    """As ``run_tool``, in a process of its own, or in ``processes`` that torchrun starts."""
+
+    def start(tool: str, *arguments: Any, processes: int | None = None) -> Ended:
+        command = [sys.executable]
+        if processes is not None:
+            command += ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
+        command += [str(REPOSITORY / 'tools' / tool), *map(str, arguments)]
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(REPOSITORY)}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    return start
+
+
+@pytest.fixture(scope='session')
+def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A config whose whole recipe trains in seconds."""
+    path = tmp_path_factory.mktemp('config') / 'tiny.py'
+    path.write_text(TINY.format(repository=REPOSITORY))
+    return path
+
+
+@pytest.fixture
+def tiny_config_with(tmp_path: Path, tiny_config: Path) -> Callable[[str], Path]:
+    """``tiny_config_with('model = dict(...)')`` is a config on top of the tiny one."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / 'changed.py'
+        path.write_text(f'_base_ = {str(tiny_config)!r}\n{text}\n')
+        return path
+
+    return write
+
+
+@dataclass
+class Run:
+    """A finished recipe: its work directory and what the command said."""
+
+    folder: Path
+    ended: Ended
+
+    @property
+    def results(self) -> list[dict[str, Any]]:
+        """The rows of results.json."""
+        return json.loads((self.folder / 'results.json').read_text())['stages']
+
+    def checkpoint(self, stage: str) -> dict[str, Any]:
+        """The content of the stage's last checkpoint."""
+        row = next(row for row in self.results if row['name'] == stage)
+        return torch.load(self.folder / row['checkpoint'], weights_only=True)
+
+    def weights(self, stage: str) -> dict[str, torch.Tensor]:
+        """The weights in the stage's last checkpoint."""
+        return self.checkpoint(stage)['state_dict']
+
+
+@pytest.fixture(scope='session')
+def as_run() -> Callable[[Path, Ended], Run]:
+    """Makes a Run of a work directory and an ended command that was to succeed."""
+
+    def make(folder: Path, ended: Ended) -> Run:
+        assert ended.status == 0, f'{ended.out[-3000:]}\n{ended.err[-3000:]}'
+        return Run(folder, ended)
+
+    return make
+
+
+@pytest.fixture(scope='session')
+def finished_run(
+    run_tool: Callable[..., Ended],
+    as_run: Callable[..., Run],
+    tiny_config: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Run:
+    """The uninterrupted run of the tiny recipe; copy its folder before changing anything in it."""
+    folder = tmp_path_factory.mktemp('work_dirs') / 'uninterrupted'
+    return as_run(folder, run_tool('train.py', tiny_config, '--work-dir', folder))

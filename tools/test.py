@@ -16,9 +16,9 @@ from mmengine.dist import is_main_process
 import bireal_plugin  # noqa: F401  registers models, datasets and hooks
 from bireal_plugin.command_line import run_command
 from bireal_plugin.errors import InputError
+from bireal_plugin.training.check import stage_config
 from bireal_plugin.training.config import build_runner, config_mistakes, load_config, work_dir_of
 from bireal_plugin.training.launch import prepare_launch
-from bireal_plugin.training.stages import stage_config
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -42,18 +42,19 @@ def main() -> None:
     arguments = parse_arguments()
     config = load_config(arguments.config, arguments.cfg_options)
     work_dir = arguments.work_dir or str(Path(work_dir_of(config, None), 'test'))
+    prepare_launch(config, arguments.launcher)
     if 'stages' in config:
         folder = Path(arguments.checkpoint).resolve().parent.name
         stage = arguments.stage or (folder if folder in config.stages else list(config.stages)[-1])
         config = stage_config(config, stage)
         config.pop('absorb_scales', None)
         config.load_strict = True
-        print(f'stage {stage} of {arguments.config}')
+        if is_main_process():
+            print(f'stage {stage} of {arguments.config}')
     elif arguments.stage:
         raise InputError(f'--stage {arguments.stage}: {arguments.config} has no stages')
     if not Path(arguments.checkpoint).is_file() and '://' not in arguments.checkpoint:
         raise InputError(f'checkpoint {arguments.checkpoint} does not exist')
-    prepare_launch(config, arguments.launcher)
     config.work_dir = work_dir
     config.load_from = arguments.checkpoint
     runner = build_runner(config)

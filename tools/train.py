@@ -16,6 +16,7 @@ from mmengine.dist import is_main_process
 import bireal_plugin  # noqa: F401  registers models, datasets and hooks
 from bireal_plugin.command_line import run_command
 from bireal_plugin.errors import InputError
+from bireal_plugin.training.checkpoint import latest_checkpoint
 from bireal_plugin.training.config import build_runner, load_config, use_amp, use_auto_scale_lr, work_dir_of
 from bireal_plugin.training.launch import prepare_launch
 from bireal_plugin.training.stages import run_stages
@@ -68,9 +69,10 @@ def main() -> None:
     if arguments.stage:
         raise InputError(f'--stage {arguments.stage}: {arguments.config} has no stages')
     config.work_dir = work_dir
-    if arguments.resume:
+    start = latest_checkpoint(work_dir) if arguments.resume == 'auto' else arguments.resume
+    if start is not None:
         config.resume = True
-        config.load_from = None if arguments.resume == 'auto' else arguments.resume
+        config.load_from = str(start)
     build_runner(config).train()
 
 

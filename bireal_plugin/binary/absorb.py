@@ -18,7 +18,8 @@ def conv_norm_pairs(model: nn.Module) -> list[tuple[str, BinaryConv2d, _BatchNor
     Definition order is execution order in ResNets of every library (``conv1, bn1, conv2, bn2``).
 
     Raises:
-        InputError: the next module of a convolution is no BatchNorm over its output channels; the sentence names it.
+        InputError: the next module of a convolution is no BatchNorm over its output channels, or its binary weight is
+            not a scale times a sign (ABC-Net); the sentence names it.
     """
     modules = list(model.named_modules())
     pairs = []
@@ -31,6 +32,10 @@ def conv_norm_pairs(model: nn.Module) -> list[tuple[str, BinaryConv2d, _BatchNor
                 f'no BatchNorm over {conv.out_channels} channels follows the binary convolution {name!r}, so its '
                 'weight scale has nowhere to go; keep weight=MagnitudeAware there'
             )
+        try:
+            conv.weight_binarizer.scale(conv.weight)
+        except InputError as error:
+            raise InputError(f'BatchNorm cannot absorb the weights of {name!r}: {error}') from error
         pairs.append((name, conv, following))
     return pairs
 
@@ -41,7 +46,7 @@ def absorb_scales(model: nn.Module) -> int:
 
     ``BN(s c; mu, var)`` equals ``BN(c; mu / s, (var + eps) / s^2 - eps)`` with the same gamma and beta, so the network
     computes what it did. Where that variance would be negative, gamma takes the rest; where s = 0 the channel is the
-    constant it was.
+    constant it was. Of XNOR-Net's scales alpha is absorbed and K, which depends on the input, stays.
 
     Returns:
         The number of convolutions changed; those without a scale are left alone.

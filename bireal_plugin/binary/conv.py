@@ -19,6 +19,8 @@ from bireal_plugin.binary.weight import WeightBinarizer
 from bireal_plugin.errors import InputError
 from bireal_plugin.registry import BINARY_CONVOLUTIONS, SURROGATES, WEIGHT_BINARIZERS
 
+Geometry = tuple[list[int], list[int], list[int], int]  # stride, padding, dilation, groups
+
 
 class _BinaryConvolution(torch.autograd.Function):
     """``conv2d(sign(x), binarize(w))`` with surrogate gradients; ``surrogate`` or ``binarizer`` None leaves it real."""
@@ -31,7 +33,7 @@ class _BinaryConvolution(torch.autograd.Function):
         bias: Tensor | None,
         surrogate: Surrogate | None,
         binarizer: WeightBinarizer | None,
-        geometry: tuple[list[int], list[int], list[int], int],
+        geometry: Geometry,
         dtype: torch.dtype,
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
@@ -39,7 +41,7 @@ class _BinaryConvolution(torch.autograd.Function):
         ctx.bias_dtype = None if bias is None else bias.dtype
         return F.conv2d(
             _operand(x, surrogate, dtype),
-            _binarized(weight, binarizer, dtype),
+            binarized(weight, binarizer, dtype),
             None if bias is None else bias.to(dtype),
             *geometry,
         )
@@ -47,41 +49,65 @@ class _BinaryConvolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, weight = ctx.saved_tensors
-        stride, padding, dilation, groups = ctx.geometry
-        mask = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.bias_dtype is not None]
-        grad_x, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
-            grad,
-            _operand(x, ctx.surrogate, grad.dtype),
-            _binarized(weight, ctx.binarizer, grad.dtype),
-            [weight.shape[0]] if mask[2] else None,
-            stride,
-            padding,
-            dilation,
-            False,
-            [0, 0],
-            groups,
-            mask,
+        needs = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.bias_dtype is not None)
+        operand = _operand(x, ctx.surrogate, grad.dtype)
+        grad_x, grad_weight, grad_bias = convolution_gradients(
+            grad, operand, weight, ctx.binarizer, ctx.bias_dtype, ctx.geometry, needs
         )
         if grad_x is not None:
             grad_x = grad_x.to(x.dtype)
             if ctx.surrogate is not None:
                 grad_x = ctx.surrogate.derivative(x).mul_(grad_x)
-        if grad_weight is not None:
-            grad_weight = grad_weight.to(weight.dtype)
-            if ctx.binarizer is not None:
-                grad_weight = grad_weight * ctx.binarizer.window(weight)
-        if grad_bias is not None:
-            grad_bias = grad_bias.to(ctx.bias_dtype)
         return grad_x, grad_weight, grad_bias, None, None, None, None
+
+
+def convolution_gradients(
+    grad: Tensor,
+    operand: Tensor,
+    weight: Tensor,
+    binarizer: WeightBinarizer | None,
+    bias_dtype: torch.dtype | None,
+    geometry: Geometry,
+    needs: tuple[bool, bool, bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of ``conv2d(operand, binarize(weight), bias)`` to the operand, the latent weight and the bias."""
+    stride, padding, dilation, groups = geometry
+    grad_operand, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
+        grad,
+        operand,
+        binarized(weight, binarizer, grad.dtype),
+        [weight.shape[0]] if needs[2] else None,
+        stride,
+        padding,
+        dilation,
+        False,
+        [0, 0],
+        groups,
+        needs,
+    )
+    if grad_weight is not None:
+        grad_weight = grad_weight.to(weight.dtype)
+        if binarizer is not None:
+            grad_weight = grad_weight * binarizer.window(weight)
+    if grad_bias is not None:
+        grad_bias = grad_bias.to(bias_dtype)
+    return grad_operand, grad_weight, grad_bias
+
+
+def binarized(weight: Tensor, binarizer: WeightBinarizer | None, dtype: torch.dtype) -> Tensor:
+    """What the convolution multiplies by: the binary weight, or the real one where ``binarizer`` is None."""
+    return weight.to(dtype) if binarizer is None else binarizer(weight).to(dtype)
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """What a convolution of ``x`` computes in: autocast's type while autocast is on, else the input's own."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 def _operand(x: Tensor, surrogate: Surrogate | None, dtype: torch.dtype) -> Tensor:
     # The sign is taken before the cast: fp16 would round a small negative number to -0.0, whose sign is +1.
     return x.to(dtype) if surrogate is None else sign(x).to(dtype)
-
-
-def _binarized(weight: Tensor, binarizer: WeightBinarizer | None, dtype: torch.dtype) -> Tensor:
-    return weight.to(dtype) if binarizer is None else binarizer(weight).to(dtype)
 
 
 @BINARY_CONVOLUTIONS.register
@@ -183,21 +209,28 @@ class BinaryConv2d(nn.Conv2d):
             return [total // 2 for total in totals]
         return [int(side) for side in self.padding]
 
+    @property
+    def geometry(self) -> Geometry:
+        """Stride, zero padding, dilation and groups, as convolution functions take them."""
+        return list(self.stride), self.zero_padding, list(self.dilation), self.groups
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.binary_input:
             x = self.activation(x)
             if not self.binary_weight:
                 return super().forward(x)
-        device = x.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        return self.convolve(x, self.bias)
+
+    def convolve(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """The convolution of ``x``, its sign taken if the input is binary, without the real activation."""
         return _BinaryConvolution.apply(  # type: ignore[no-untyped-call]
             x,
             self.weight,
-            self.bias,
+            bias,
             self.surrogate if self.binary_input else None,
             self.weight_binarizer if self.binary_weight else None,
-            (list(self.stride), self.zero_padding, list(self.dilation), self.groups),
-            dtype,
+            self.geometry,
+            compute_dtype(x),
         )
 
     def extra_repr(self) -> str:

@@ -19,11 +19,15 @@ class WeightBinarizer:
     """``binary = scale(weight) * sign(weight)``; the latent gradient is ``grad * window(weight)``."""
 
     def scale(self, weight: Tensor) -> Tensor | None:
-        """Positive factor broadcastable to ``weight``, without gradient; None where the weights are exactly +-1."""
+        """Positive factor broadcastable to ``weight``, without gradient; None where the weights are exactly +-1.
+
+        Raises:
+            InputError: the binary weight is not a scale times a sign.
+        """
         return None
 
     def window(self, weight: Tensor) -> Tensor:
-        """Straight-through window: True where a latent weight still receives its gradient."""
+        """Factor on the gradient, as a rule the straight-through window: True where it still passes."""
         raise NotImplementedError
 
     def __call__(self, weight: Tensor) -> Tensor:

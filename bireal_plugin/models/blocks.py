@@ -1,5 +1,9 @@
 """The blocks of Bi-Real Net: Sign -> 1-bit convolution -> BatchNorm -> addition, nothing after the addition.
 
+Two options of ReActNet (ECCV 2020) stand around each of these: ``rsign`` adds a learned shift per channel before the
+sign (before the real activation in pre-training), ``rprelu`` an RPReLU after the addition (after the BatchNorm where
+the structure adds nothing). Both are off by default and then leave no trace in the state dict.
+
 torch only. A stage is an ``nn.Sequential`` of blocks; what flows between them depends on the structure (Fig. 10):
 
 =========== ================================ ===========================================
@@ -16,9 +20,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from bireal_plugin.binary.activation import LeakyClip
+from bireal_plugin.binary.rprelu import RPReLU
 
 Structure = Literal['bireal', 'resnet', 'plain']
 Norm = Callable[[int], nn.Module]
@@ -35,6 +41,16 @@ def downsample(in_channels: int, out_channels: int, stride: int, norm: Norm) -> 
     return nn.Sequential(average_pool(stride), nn.Conv2d(in_channels, out_channels, 1, bias=False), norm(out_channels))
 
 
+def shift_parameter(channels: int, *, rsign: bool) -> nn.Parameter | None:
+    """RSign's shift ``(C,)``, 0 at first; None when the option is off."""
+    return nn.Parameter(torch.zeros(channels)) if rsign else None
+
+
+def shifted(x: Tensor, shift: Tensor | None) -> Tensor:
+    """``x + shift`` per channel of ``(N, C, H, W)``."""
+    return x if shift is None else x + shift.to(x.dtype).view(-1, 1, 1)
+
+
 class BasicBlock(nn.Module):
     """One 3x3 1-bit convolution with its shortcut; the unit of the 18- and 34-layer networks.
 
@@ -45,6 +61,7 @@ class BasicBlock(nn.Module):
         norm: makes the normalisation of a number of channels.
         structure: the wiring of Fig. 10.
         opens: in the 'resnet' structure, True for the first of the two blocks a shortcut spans.
+        rsign, rprelu: ReActNet's options, parameters ``shift1`` and ``rprelu1.{gamma, slope, zeta}``.
     """
 
     expansion = 1
@@ -60,12 +77,16 @@ class BasicBlock(nn.Module):
         norm: Norm,
         structure: Structure = 'bireal',
         opens: bool = True,
+        rsign: bool = False,
+        rprelu: bool = False,
     ) -> None:
         super().__init__()
         self.structure = structure
         self.opens = opens
+        self.shift1 = shift_parameter(in_channels, rsign=rsign)
         self.conv1 = conv(in_channels, channels, 3, stride=stride, padding=dilation, dilation=dilation, bias=False)
         self.bn1 = norm(channels)
+        self.rprelu1 = RPReLU(channels) if rprelu else nn.Identity()
         self.downsample: nn.Module | None = None
         if structure != 'plain' and (stride != 1 or in_channels != channels):
             self.downsample = downsample(in_channels, channels, stride, norm)
@@ -74,12 +95,12 @@ class BasicBlock(nn.Module):
         """Tensor ``(N, C, H, W)`` to Tensor; within a 'resnet' pair ``(x, shortcut)`` travels instead."""
         if self.structure == 'resnet' and not self.opens:
             x, shortcut = state
-            return self.bn1(self.conv1(x)) + shortcut
-        y = self.bn1(self.conv1(state))
+            return self.rprelu1(self.bn1(self.conv1(shifted(x, self.shift1))) + shortcut)
+        y = self.bn1(self.conv1(shifted(state, self.shift1)))
         if self.structure == 'plain':
-            return y
+            return self.rprelu1(y)
         shortcut = state if self.downsample is None else self.downsample(state)
-        return y + shortcut if self.structure == 'bireal' else (y, shortcut)
+        return self.rprelu1(y + shortcut) if self.structure == 'bireal' else (self.rprelu1(y), shortcut)
 
 
 class Bottleneck(nn.Module):
@@ -100,6 +121,7 @@ class Bottleneck(nn.Module):
         narrow_channels: channels of the narrow stream coming in.
         first: the very first block of the network.
         stride_on_reduce: put the stride on the first 1x1 convolution (``style='caffe'``) instead of the 3x3.
+        rsign, rprelu: ReActNet's options, parameters ``shift{k}`` (none where conv1 is real) and ``rprelu{k}.*``.
     """
 
     expansion = 4
@@ -117,6 +139,8 @@ class Bottleneck(nn.Module):
         norm: Norm,
         structure: Structure = 'bireal',
         stride_on_reduce: bool = False,
+        rsign: bool = False,
+        rprelu: bool = False,
     ) -> None:
         super().__init__()
         self.structure = structure
@@ -125,12 +149,18 @@ class Bottleneck(nn.Module):
         wide = channels * self.expansion
 
         reduce = nn.Conv2d if first else conv
+        self.shift1 = shift_parameter(in_channels, rsign=rsign and not first)
         self.conv1 = reduce(in_channels, channels, 1, stride=stride1, bias=False)
         self.bn1 = norm(channels)
+        self.rprelu1 = RPReLU(channels) if rprelu else nn.Identity()
+        self.shift2 = shift_parameter(channels, rsign=rsign)
         self.conv2 = conv(channels, channels, 3, stride=stride2, padding=dilation, dilation=dilation, bias=False)
         self.bn2 = norm(channels)
+        self.rprelu2 = RPReLU(channels) if rprelu else nn.Identity()
+        self.shift3 = shift_parameter(channels, rsign=rsign)
         self.conv3 = conv(channels, wide, 1, bias=False)
         self.bn3 = norm(wide)
+        self.rprelu3 = RPReLU(wide) if rprelu else nn.Identity()
 
         self.clip = LeakyClip() if first else nn.Identity()
         self.downsample: nn.Module | None = None
@@ -145,14 +175,16 @@ class Bottleneck(nn.Module):
     def forward(self, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """(narrow ``(N, C/4, H, W)``, wide ``(N, C, H, W)``) to the same of this block."""
         narrow, wide = state
-        a = self.bn1(self.conv1(self.clip(wide)))
+        a = self.bn1(self.conv1(self.clip(shifted(wide, self.shift1))))
         if self.structure == 'bireal' and not self.first:
             narrow = self.narrow_pool(narrow)
             a = a + (narrow if self.narrow_shortcut is None else self.narrow_shortcut(narrow))
-        b = self.bn2(self.conv2(a))
+        a = self.rprelu1(a)
+        b = self.bn2(self.conv2(shifted(a, self.shift2)))
         if self.structure == 'bireal':
             b = b + self.middle_pool(a)
-        c = self.bn3(self.conv3(b))
+        b = self.rprelu2(b)
+        c = self.bn3(self.conv3(shifted(b, self.shift3)))
         if self.structure != 'plain':
             c = c + (wide if self.downsample is None else self.downsample(wide))
-        return b, c
+        return b, self.rprelu3(c)

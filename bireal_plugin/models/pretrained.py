@@ -6,6 +6,7 @@ Every loading is counted and told; nothing is left out silently.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import timm
@@ -33,30 +34,37 @@ def resnet_to_bireal(state: State, model: nn.Module) -> State:
     * The shortcut has an average pool in front: ``downsample.0`` (convolution) -> ``downsample.1``, ``.1`` -> ``.2``.
     * ``backbone.`` is put in front or taken away as ``model`` has it.
 
-    Weights that have Bi-Real names already come back unchanged.
+    Each renaming happens only where ``model`` lacks the stock name, so weights that have the model's names already, and
+    those of a model without a Bi-Real backbone, come back unchanged.
     """
     names = model.state_dict().keys()
     wants_prefix = any(key.startswith('backbone.') for key in names)
     has_prefix = any(key.startswith('backbone.') for key in state)
-    one_conv_blocks = not any(re.search(r'layer1\.\d+\.conv2\.', key) for key in names)
-    two_conv_state = any(re.search(r'layer1\.\d+\.conv2\.', key) for key in state)
+    split_blocks = _has(r'layer1\.\d+\.conv2\.', state) and not _has(r'layer1\.\d+\.conv2\.', names)
     # In a stock shortcut the convolution is entry 0 (entry 0 is the average pool, without weights, in ours and in -D).
-    stock_shortcut = any(re.search(r'downsample\.0\.weight$', key) for key in state)
+    stock_shortcut = r'layer\d\.\d+\.downsample\.0\.weight$'
+    shift_shortcuts = _has(stock_shortcut, state) and not _has(stock_shortcut, names)
+    head_fc = 'fc.weight' in names
 
     renamed: State = {}
     for key, value in state.items():
-        if one_conv_blocks and two_conv_state:
+        if split_blocks:
             key = re.sub(r'(layer\d)\.(\d+)\.(conv|bn)([12])\.', _split_block, key)
             key = re.sub(r'(layer\d)\.(\d+)\.downsample', lambda m: f'{m[1]}.{2 * int(m[2])}.downsample', key)
-        if stock_shortcut:
-            key = re.sub(r'downsample\.([01])\.', lambda m: f'downsample.{int(m[1]) + 1}.', key)
-        key = re.sub(r'^head\.fc\.', 'fc.', key)
+        if shift_shortcuts:
+            key = re.sub(r'(layer\d\.\d+\.downsample)\.([01])\.', lambda m: f'{m[1]}.{int(m[2]) + 1}.', key)
+        if head_fc:
+            key = re.sub(r'^head\.fc\.', 'fc.', key)
         if wants_prefix and not has_prefix and not key.startswith('fc.'):
             key = f'backbone.{key}'
         elif has_prefix and not wants_prefix:
             key = key.removeprefix('backbone.')
         renamed[key] = value
     return renamed
+
+
+def _has(pattern: str, names: Iterable[str]) -> bool:
+    return any(re.search(pattern, name) for name in names)
 
 
 def _split_block(match: re.Match[str]) -> str:

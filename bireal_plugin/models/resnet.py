@@ -54,7 +54,9 @@ class BiRealResNet(BaseModule):
         structure: 'bireal', 'resnet' or 'plain' (Fig. 10).
         activation: what stands before each 1-bit convolution: 'sign', or the real 'relu', 'leaky_clip', 'clip'.
         weights: 'binary'; 'step1' for 1x1 convolutions only (two-step scheme); 'real'.
-        sign: surrogate of sign's derivative. weight: weight binarizer. conv: type of the 1-bit convolution.
+        conv: the 1-bit convolution: 'BinaryConv2d', 'XNORConv2d', 'ABCConv2d', or a dict of type and its own options.
+        sign: surrogate of sign's derivative. weight: weight binarizer. None leaves either to the convolution's type.
+        rsign, rprelu: ReActNet's learned shift before every sign and RPReLU after every addition, see ``blocks.py``.
         stem: 'imagenet' (7x7 stride 2, max pool) or 'cifar' (3x3 stride 1, no pool).
 
     Raises:
@@ -89,9 +91,11 @@ class BiRealResNet(BaseModule):
         structure: Structure = 'bireal',
         activation: str = 'sign',
         weights: WeightStep = 'binary',
-        sign: Any = 'ApproxSign',
-        weight: Any = 'MagnitudeAware',
+        sign: Any = None,
+        weight: Any = None,
         conv: Any = 'BinaryConv2d',
+        rsign: bool = False,
+        rprelu: bool = False,
         stem: str = 'imagenet',
     ) -> None:
         for name, value in (('dcn', dcn), ('plugins', plugins), ('conv_cfg', conv_cfg)):
@@ -120,7 +124,8 @@ class BiRealResNet(BaseModule):
         norm = norm_factory(norm_cfg or dict(type='BN'))
         conv_options = {'type': conv} if isinstance(conv, str) else dict(conv)
         conv_class = BINARY_CONVOLUTIONS.get(conv_options.pop('type'))
-        make_conv = partial(conv_class, sign=sign, weight=weight, **conv_options)
+        conv_options |= {key: value for key, value in (('sign', sign), ('weight', weight)) if value is not None}
+        make_conv = partial(conv_class, **conv_options)
 
         width = stem_channels or base_channels
         self.deep_stem = deep_stem
@@ -145,6 +150,8 @@ class BiRealResNet(BaseModule):
                     conv=make_conv,
                     norm=norm,
                     structure=structure,
+                    rsign=rsign,
+                    rprelu=rprelu,
                 )
                 if block is BasicBlock:
                     options |= dict(opens=i % 2 == 0)

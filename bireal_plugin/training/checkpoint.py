@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ from torch import Tensor
 from bireal_plugin.errors import InputError
 
 Checkpoint = dict[str, Any]
+# What torch's unpickler raises for bytes that it cannot make sense of.
+UNREADABLE = (
+    *(RuntimeError, EOFError, OSError, struct.error, ValueError, TypeError),
+    *(LookupError, AttributeError, AssertionError, MemoryError),
+)
+CURVE = ('values', 'counts')  # the two arrays of a HistoryBuffer
 
 
 def read_checkpoint(path: str | Path, *, map_location: Any = 'cpu') -> Checkpoint:
@@ -32,19 +39,36 @@ def read_checkpoint(path: str | Path, *, map_location: Any = 'cpu') -> Checkpoin
     try:
         content = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        found = re.search(r'GLOBAL (\S+)', str(error))
-        content = f'objects ({found[1]})' if found else 'something else'
-        raise InputError(
-            f'checkpoint {path} holds {content} besides tensors and plain values and is not loaded, since unpickling '
-            'it could run any code; save its state_dict alone where it came from'
-        ) from error
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise InputError(
-            f'checkpoint {path} is truncated or not a PyTorch file: {str(error).splitlines()[0]}'
-        ) from error
+        raise refused(path, error) from error
+    except UNREADABLE as error:
+        raise InputError(f'checkpoint {path} is truncated or not a PyTorch file') from error
     if not isinstance(content, dict):
         raise InputError(f'checkpoint {path} holds a {type(content).__name__}, not a dictionary of weights')
     return content
+
+
+def refused(source: str | Path, error: pickle.UnpicklingError) -> InputError:
+    """The sentence for a checkpoint that ``weights_only=True`` refused with ``error``."""
+    found = re.search(r'GLOBAL (\S+)', str(error))
+    if found is None:
+        return InputError(f'checkpoint {source} is truncated or not a PyTorch file')
+    return InputError(
+        f'checkpoint {source} holds objects ({found[1]}) besides tensors and plain values and is not loaded, since '
+        'unpickling it could run any code; save its state_dict alone where it came from'
+    )
+
+
+def latest_checkpoint(folder: str | Path) -> Path | None:
+    """The ``epoch_*.pth`` or ``iter_*.pth`` with the highest number in ``folder``, else what ``last_checkpoint`` names.
+
+    mmengine goes by that file alone; it holds an absolute path, which is wrong once the folder has moved.
+    """
+    numbers = {path: re.fullmatch(r'(?:epoch|iter)_(\d+)\.pth', path.name) for path in Path(folder).glob('*.pth')}
+    found = {int(match[1]): path for path, match in numbers.items() if match}
+    if found:
+        return found[max(found)]
+    pointer = Path(folder, 'last_checkpoint')
+    return Path(pointer.read_text().strip()) if pointer.is_file() else None
 
 
 def state_dict_of(checkpoint: Mapping[str, Any], source: str | Path) -> dict[str, Tensor]:
@@ -74,7 +98,9 @@ def _plain(value: Any) -> Any:
         return torch.from_numpy(value.copy()) if value.dtype.kind in 'biuf' else value.tolist()
     if isinstance(value, Mapping):
         return {key if isinstance(key, (int, str)) else str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, tuple):
+        return tuple(_plain(item) for item in value)
+    if isinstance(value, (list, set, frozenset)):
         return [_plain(item) for item in value]
     return str(value)
 
@@ -84,8 +110,9 @@ class PlainCheckpointHook(Hook):
     """Makes mmengine's checkpoints loadable with ``weights_only=True``, in any Runner.
 
     mmengine pickles its message hub (``HistoryBuffer`` objects), which torch >= 2.6 refuses to load on resume. On
-    saving, the log curves become tensors; on loading they become buffers again. A network with NaN or infinite weights
-    is not saved at all, so that the last good checkpoint stays the last.
+    saving, the log curves become tensors; on loading they become buffers again. Functions that some schedulers keep
+    in their state are left out; their constructors set them. A network with NaN or infinite weights is not saved at
+    all, so that the last good checkpoint stays the last.
     """
 
     priority = 'VERY_LOW'
@@ -99,21 +126,23 @@ class PlainCheckpointHook(Hook):
             )
         hub = checkpoint['message_hub']
         curves = {
-            key: dict(values=torch.tensor(buffer.data[0].tolist()), counts=torch.tensor(buffer.data[1].tolist()))
+            key: {name: torch.tensor(data, dtype=torch.float64) for name, data in zip(CURVE, buffer.data, strict=True)}
             for key, buffer in hub['log_scalars'].items()
         }
         info = {key: _plain(value) for key, value in hub['runtime_info'].items() if key != 'cfg'}
         resumed = {key: bool(keep) for key, keep in hub['resumed_keys'].items() if key in curves or key in info}
         checkpoint['message_hub'] = dict(curves=curves, runtime_info=info, resumed_keys=resumed)
         checkpoint['meta'] = _plain(checkpoint['meta'])
+        schedulers = checkpoint.get('param_schedulers', [])
+        for states in schedulers.values() if isinstance(schedulers, dict) else [schedulers]:
+            states[:] = [{key: value for key, value in state.items() if not callable(value)} for state in states]
 
     def after_load_checkpoint(self, runner: Any, checkpoint: Checkpoint) -> None:
         hub = checkpoint.get('message_hub')
         if hub is None or 'curves' not in hub:
             return
         hub['log_scalars'] = {
-            key: HistoryBuffer(curve['values'].tolist(), curve['counts'].tolist())
-            for key, curve in hub.pop('curves').items()
+            key: HistoryBuffer(*(curve[name].tolist() for name in CURVE)) for key, curve in hub.pop('curves').items()
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -10,10 +11,18 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.config.utils import ConfigParsingError
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from bireal_plugin.errors import InputError
+
+# What a Runner reads from a config: its arguments, and entries of the whole config.
+CONFIG_KEYS = {
+    *inspect.signature(Runner.__init__).parameters,
+    *('activation_checkpointing', 'compile', 'efficient_conv_bn_eval', 'find_unused_parameters', 'load_strict'),
+    *('model_wrapper_cfg', 'runner_type', 'sync_bn'),
+} - {'self', 'cfg'}
 
 
 @contextmanager
@@ -39,14 +48,27 @@ def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> Config
     with config_mistakes(path):
         try:
             config = Config.fromfile(path)
-        except (SyntaxError, NameError, FileNotFoundError) as error:
+        except (SyntaxError, NameError, FileNotFoundError, ConfigParsingError) as error:
             raise InputError(str(error)) from error
+        except ImportError as error:  # mmengine's own sentence is the list of all imports and sys.path
+            raise InputError(f'custom_imports: {error.__cause__ or error}') from error
+        for key in overrides or {}:
+            _check_override(config, key)
         if overrides:
             config.merge_from_dict(dict(overrides))
     _spread_data_root(config)
     if find_spec('tensorboard') is not None and 'stages' in config:
         _add_tensorboard(config)
     return config
+
+
+def _check_override(config: Config, path: str) -> None:
+    """Refuse what mmengine would merge in and nobody would read."""
+    first, *rest = path.split('.')
+    if first not in config and first not in CONFIG_KEYS:
+        raise InputError(f'--cfg-options {path}: there is no {first!r} here; there are: {", ".join(config)}')
+    if first == 'stages' and rest and rest[0] not in config.get('stages', {}):
+        raise InputError(f'--cfg-options {path}: the stages are: {", ".join(config.get("stages", {}))}')
 
 
 def _spread_data_root(config: Config) -> None:

@@ -69,9 +69,13 @@ class DivergenceHook(Hook):
 
 @HOOKS.register_module()
 class StageRecordHook(Hook):
-    """Remembers the last validation metrics and the training seconds of a stage, over interruptions too."""
+    """Remembers the last validation metrics and the training seconds of a stage, over interruptions too.
 
-    priority = 'HIGH'
+    A checkpoint is written before the validation of its epoch, so a resumed one is validated first: otherwise a run
+    stopped between the two would lack that epoch's metrics and might miss its best epoch.
+    """
+
+    priority = 'LOWEST'  # in before_train, after the CheckpointHook, which keeps the best
 
     def __init__(self) -> None:
         self.metrics: dict[str, float] = {}
@@ -80,14 +84,16 @@ class StageRecordHook(Hook):
         known = 'stage_seconds' in runner.message_hub.runtime_info
         self.earlier = runner.message_hub.get_info('stage_seconds') if known else 0.0
         self.started = time.perf_counter()
+        if runner.iter > 0 and runner.val_loop is not None:
+            runner.val_loop.run()
 
     @property
     def seconds(self) -> float:
         """Training and validation time so far."""
         return self.earlier + time.perf_counter() - self.started
 
-    def after_train_epoch(self, runner: Any) -> None:
-        runner.message_hub.update_info('stage_seconds', self.seconds)
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        checkpoint['message_hub']['runtime_info']['stage_seconds'] = self.seconds
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         self.metrics = dict(metrics or {})

@@ -14,7 +14,7 @@ class TopKAccuracy(BaseMetric):
     """``accuracy/top{k}`` in percent for each k, from samples ``dict(scores=(C,), label=int)``.
 
     A class counts as ranked before the true one if its score is higher, or equal at a lower index, so that constant
-    scores are not all correct.
+    scores are not all correct. Nor are scores with a NaN, whose true class counts as ranked last.
     """
 
     default_prefix = 'accuracy'
@@ -27,7 +27,7 @@ class TopKAccuracy(BaseMetric):
         for sample in data_samples:
             scores, label = sample['scores'], sample['label']
             ahead = (scores > scores[label]).sum() + (scores[:label] == scores[label]).sum()
-            self.results.append(int(ahead))
+            self.results.append(len(scores) if scores.isnan().any() else int(ahead))
 
     def compute_metrics(self, results: list[int]) -> dict[str, float]:
         return {f'top{k}': 100.0 * sum(rank < k for rank in results) / len(results) for k in self.topk}

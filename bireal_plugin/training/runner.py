@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+import pickle
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import master_only
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import BaseLoop, CheckpointLoader, Runner
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.pretrained import load_weights
-from bireal_plugin.training.checkpoint import read_checkpoint, state_dict_of
+from bireal_plugin.training.checkpoint import PlainCheckpointHook, read_checkpoint, refused, state_dict_of
+from bireal_plugin.training.config import config_mistakes
 
 
 class _NoDumps(logging.Filter):
@@ -33,7 +35,34 @@ class BiRealRunner(Runner):
     * A checkpoint is written beside its place and renamed into it: an interrupted write leaves the earlier file.
     * Checkpoints are read with ``weights_only=True`` alone.
     * Loading says what matched and what did not; resuming, and ``load_strict=True`` in the config, demand all of it.
+    * A config that cannot be built is an InputError that names the config.
     """
+
+    def build_train_loop(self, loop: Any) -> BaseLoop:
+        with config_mistakes(str(self.cfg.filename)):
+            return super().build_train_loop(loop)
+
+    def build_val_loop(self, loop: Any) -> BaseLoop:
+        with config_mistakes(str(self.cfg.filename)):
+            return super().build_val_loop(loop)
+
+    def build_test_loop(self, loop: Any) -> BaseLoop:
+        with config_mistakes(str(self.cfg.filename)):
+            return super().build_test_loop(loop)
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
+        with config_mistakes(str(self.cfg.filename)):
+            return super().build_optim_wrapper(optim_wrapper)
+
+    def build_param_scheduler(self, scheduler: Any) -> Any:
+        with config_mistakes(str(self.cfg.filename)):
+            return super().build_param_scheduler(scheduler)
+
+    def register_hooks(self, default_hooks: Any = None, custom_hooks: Any = None) -> None:
+        """mmengine's hooks, and PlainCheckpointHook, without which a checkpoint could not be read again."""
+        super().register_hooks(default_hooks, custom_hooks)
+        if not any(isinstance(hook, PlainCheckpointHook) for hook in self.hooks):
+            self.register_hook(PlainCheckpointHook())
 
     def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> MMLogger:
         """mmengine's logger, without page-long dumps on the console."""
@@ -66,20 +95,27 @@ class BiRealRunner(Runner):
         """
         remote = '://' in str(filename)
         if remote:
-            checkpoint = CheckpointLoader.load_checkpoint(filename, map_location=map_location, logger=self.logger)
+            try:
+                checkpoint = CheckpointLoader.load_checkpoint(filename, map_location=map_location, logger=self.logger)
+            except pickle.UnpicklingError as error:
+                raise refused(filename, error) from error
+            except (LookupError, RuntimeError, OSError) as error:
+                reason = str(error).partition('\n')[0]
+                raise InputError(
+                    f'{filename} cannot be loaded ({type(error).__name__}: {reason}); check the name and the '
+                    'connection, or give a file'
+                ) from error
         else:
             checkpoint = read_checkpoint(filename, map_location=map_location)
         if not isinstance(checkpoint, dict):
             checkpoint = dict(checkpoint)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         resuming = bool(self.cfg.get('resume'))
-        if resuming and not {'meta', 'message_hub'} <= checkpoint.keys():
+        absent = [key for key in ('meta', 'message_hub', 'optimizer') if key not in checkpoint]
+        if resuming and absent:
             raise InputError(
-                f'{filename} holds weights only and cannot be resumed; start from it with load_from instead'
-            )
-        if isinstance(checkpoint.get('message_hub'), Mapping) and 'log_scalars' not in checkpoint['message_hub']:
-            raise InputError(
-                f'{filename} was saved in another form; add PlainCheckpointHook to the config to resume it'
+                f'{filename} has no {", ".join(absent)} and cannot be resumed (best_* checkpoints hold the weights '
+                'alone); start from it with load_from instead'
             )
         model = self.model.module if is_model_wrapper(self.model) else self.model
         strict = strict or resuming or self.cfg.get('load_strict', False)

@@ -22,45 +22,17 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
-from mmengine.registry import MODELS
-from mmengine.runner import find_latest_checkpoint
 
 from bireal_plugin.binary.absorb import absorb_scales
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.pretrained import load_weights
-from bireal_plugin.training.checkpoint import read_checkpoint, state_dict_of
+from bireal_plugin.training.check import check_stages, stage_config, stage_model
+from bireal_plugin.training.checkpoint import latest_checkpoint, read_checkpoint, state_dict_of
 from bireal_plugin.training.config import config_mistakes
 from bireal_plugin.training.hooks import StageRecordHook
 from bireal_plugin.training.runner import BiRealRunner
 
 Result = dict[str, Any]
-
-
-def stage_config(config: Config, name: str) -> Config:
-    """The ordinary config of one stage: the whole without ``stages``, the stage's overrides merged in."""
-    content = config.to_dict()
-    stages = content.pop('stages')
-    if name not in stages:
-        raise InputError(f'there is no stage {name!r}; the stages are: {", ".join(stages)}')
-    merged = Config(content, filename=config.filename)
-    merged.merge_from_dict(stages[name])
-    return merged
-
-
-def check_stages(config: Config) -> None:
-    """Build every stage's network without memory, so that a mistake in the last stage shows before the first trains.
-
-    Raises:
-        InputError: a stage that cannot be built, naming the stage and the mistake.
-    """
-    stages = config.stages
-    if not isinstance(stages, dict) or not stages:
-        raise InputError(f'stages must map stage names to config overrides, not {type(stages).__name__}')
-    for name in stages:
-        if not isinstance(stages[name], dict):
-            raise InputError(f'stage {name!r} must be a dict of config overrides, not {stages[name]!r}')
-        with config_mistakes(f'{config.filename}, stage {name}'), torch.device('meta'):
-            MODELS.build(stage_config(config, name).model)
 
 
 def run_stages(config: Config, work_dir: str | Path, *, only: str | None = None, resume: bool = False) -> list[Result]:
@@ -79,17 +51,20 @@ def run_stages(config: Config, work_dir: str | Path, *, only: str | None = None,
     if only is not None and only not in names:
         raise InputError(f'there is no stage {only!r}; the stages are: {", ".join(names)}')
     chosen = names if only is None else [only]
+    previous: dict[str, str] = dict(zip(names[1:], names, strict=False))
+    if only in previous and 'load_from' not in config.stages[only]:
+        _checkpoint_of(work_dir, previous[only], wanted_by=only)
     if not resume:
-        _move_aside(work_dir, chosen)
+        _move_aside(work_dir, [*chosen, 'results.json'])
 
     for name in chosen:
         if resume and (work_dir / name / 'result.json').is_file():
             print_log(f'stage {name}: done already, see {work_dir / name}', logger='current')
-            continue
-        previous = names[names.index(name) - 1] if name != names[0] else None
-        result = _run_stage(config, work_dir, name, previous, resume=resume)
+        else:
+            result = _run_stage(config, work_dir, name, previous.get(name), resume=resume)
+            if is_main_process():
+                _write_json(work_dir / name / 'result.json', result)
         if is_main_process():
-            _write_json(work_dir / name / 'result.json', result)
             _write_json(work_dir / 'results.json', dict(stages=collect_results(work_dir, names)))
         barrier()
     return collect_results(work_dir, names)
@@ -111,15 +86,18 @@ def _run_stage(config: Config, work_dir: Path, name: str, previous: str | None, 
     folder = work_dir / name
     absorb = stage.pop('absorb_scales', False)
     stage.work_dir = str(folder)
-    # Two stages may start within one second, and mmengine tells its loggers and message hubs apart by this name.
+    # Two stages may start within one second, and mmengine tells its loggers, hubs and visualizers apart by their names.
     stage.experiment_name = f'{work_dir.name}_{name}_{time.time_ns()}'
-    stage.resume = resume and find_latest_checkpoint(str(folder)) is not None
-    if stage.resume:
-        stage.load_from = None
+    if 'visualizer' in stage:
+        stage.visualizer.name = stage.experiment_name
+    started = latest_checkpoint(folder) if resume else None
+    stage.resume = started is not None
+    if started is not None:
+        stage.load_from = str(started)
     elif previous is not None and 'load_from' not in config.stages[name]:
         stage.load_from = str(_checkpoint_of(work_dir, previous, wanted_by=name))
         stage.load_strict = True
-    if absorb and not stage.resume:
+    if absorb and started is None:
         stage.load_from = str(_absorbed(config, previous, stage.load_from, folder))
 
     record = StageRecordHook()
@@ -128,12 +106,13 @@ def _run_stage(config: Config, work_dir: Path, name: str, previous: str | None, 
     runner.register_hook(record)
     print_log(f'stage {name}: {folder}', logger='current')
     runner.train()
-    metrics = record.metrics or runner.val()
-    checkpoint = Path(find_latest_checkpoint(str(folder)))
+    checkpoint = latest_checkpoint(folder)
+    if checkpoint is None:
+        raise InputError(f'stage {name!r} left no checkpoint; default_hooks.checkpoint must save the last epoch')
     return {
         'name': name,
         'epochs': runner.epoch,
-        **{key.removeprefix('accuracy/'): value for key, value in metrics.items()},
+        **{key.removeprefix('accuracy/'): value for key, value in record.metrics.items()},
         'seconds': round(record.seconds, 1),
         'checkpoint': checkpoint.name,
     }
@@ -154,7 +133,7 @@ def _absorbed(config: Config, previous: str | None, source: str, folder: Path) -
         raise InputError('absorb_scales needs a stage before it, whose scales it absorbs')
     path = folder / 'start.pth'
     if is_main_process():
-        model = MODELS.build(stage_config(config, previous).model)
+        model = stage_model(config, previous)
         load_weights(model, state_dict_of(read_checkpoint(source), source), source=source, strict=True)
         absorb_scales(model)
         folder.mkdir(parents=True, exist_ok=True)

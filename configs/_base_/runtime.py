@@ -13,7 +13,6 @@ custom_hooks = [
     dict(type='ThroughputHook'),
     dict(type='DivergenceHook'),
     dict(type='SyncBuffersHook'),
-    dict(type='PlainCheckpointHook'),
 ]
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
 log_processor = dict(window_size=50)

@@ -48,7 +48,7 @@ def test_forward_and_gradients_equal_a_plain_autograd_composition(switches, geom
     torch.manual_seed(0)
     binary_input, binary_weight = switches
     conv = BinaryConv2d(4, 6, binary_input=binary_input, binary_weight=binary_weight, dtype=torch.float64, **geometry)
-    conv.weight.data.mul_(5)  # some latent weights lie outside the straight-through window
+    conv.weight.data.mul_(10)  # some latent weights lie outside the straight-through window
     x = input_with_zeros(2, 4, 9, 8).requires_grad_()
 
     leaves = [x, *conv.parameters()]

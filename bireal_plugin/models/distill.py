@@ -1,0 +1,91 @@
+"""Distillation from a real teacher: the distributional loss of ReActNet (ECCV 2020)."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bireal_plugin.errors import InputError
+from bireal_plugin.models.classifier import BiRealClassifier
+from bireal_plugin.models.pretrained import load_weights
+
+
+@MODELS.register_module()
+class DistilledClassifier(BiRealClassifier):
+    """A BiRealClassifier that learns a frozen teacher's class probabilities instead of, or beside, the labels.
+
+    ``loss = -(1 - label_weight) mean_n sum_c p_teacher log p_student + label_weight CE(labels)``
+
+    The teacher is in evaluation mode, follows this model to devices, and is no part of it otherwise: neither its
+    parameters nor its weights are the student's, whose checkpoints load into a BiRealClassifier and back.
+
+    Args:
+        backbone, num_classes, options: as for :class:`BiRealClassifier`.
+        teacher: config of a classifier in MODELS that maps the student's normalised images to logits ``(N, classes)``.
+        teacher_checkpoint: file of its weights, which must fit completely.
+        label_weight: share of the cross entropy with the labels, 0 to 1.
+
+    Raises:
+        InputError: the checkpoint cannot be read or is another network's, or ``label_weight`` is outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        backbone: Mapping[str, Any] | nn.Module,
+        num_classes: int,
+        *,
+        teacher: Mapping[str, Any],
+        teacher_checkpoint: str,
+        label_weight: float = 0.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(backbone, num_classes, **options)
+        if not 0 <= label_weight <= 1:
+            raise InputError(f'DistilledClassifier: label_weight={label_weight} must be between 0 and 1')
+        self.label_weight = label_weight
+        # In a tuple a module is no submodule: not in the state dict, parameters(), train() or DDP.
+        self._teacher = (_frozen(teacher, teacher_checkpoint),)
+
+    @property
+    def teacher(self) -> nn.Module:
+        """The frozen network that is learned from."""
+        return self._teacher[0]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DistilledClassifier:
+        """What ``to``, ``cuda`` and ``half`` call; the teacher goes along."""
+        self.teacher._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    def forward(self, inputs: Tensor, labels: Tensor | None = None, mode: str = 'tensor') -> Any:
+        """As :class:`BiRealClassifier`; the loss is ``distillation_loss`` and, if it has a weight, ``label_loss``."""
+        if mode != 'loss':
+            return super().forward(inputs, labels, mode)
+        if labels is None and self.label_weight:
+            raise InputError(f'DistilledClassifier needs labels for label_weight={self.label_weight}')
+        logits = self.logits(inputs).float()
+        with torch.no_grad():
+            target = self.teacher(inputs).float().softmax(-1)
+        if target.shape != logits.shape:
+            raise InputError(f'the teacher has {target.shape[-1]} classes and the student {logits.shape[-1]}')
+        losses = dict(distillation_loss=(1 - self.label_weight) * F.cross_entropy(logits, target))
+        if labels is not None and self.label_weight:
+            label_loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+            losses['label_loss'] = self.label_weight * label_loss
+        return losses
+
+
+def _frozen(config: Mapping[str, Any], checkpoint: str) -> nn.Module:
+    model = MODELS.build(config)
+    try:
+        # On the model's device, which is 'meta' while a recipe is only checked.
+        content = torch.load(checkpoint, map_location=next(model.parameters()).device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(f'teacher_checkpoint {checkpoint} cannot be read: {str(error).splitlines()[0]}') from error
+    load_weights(model, content.get('state_dict', content), source=checkpoint, strict=True)
+    return model.requires_grad_(False).eval()

@@ -1,0 +1,86 @@
+"""Looking at a whole recipe before its first stage trains: a mistake in the last stage should not show after days."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DATASETS, LOOPS, MODELS, PARAM_SCHEDULERS, DefaultScope
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from torch import nn
+
+from bireal_plugin.errors import InputError
+from bireal_plugin.training.config import CONFIG_KEYS, config_mistakes
+
+
+def stage_config(config: Config, name: str) -> Config:
+    """The ordinary config of one stage: the whole without ``stages``, the stage's overrides merged in."""
+    content = config.to_dict()
+    stages = content.pop('stages')
+    if name not in stages:
+        raise InputError(f'there is no stage {name!r}; the stages are: {", ".join(stages)}')
+    merged = Config(content, filename=config.filename)
+    merged.merge_from_dict(stages[name])
+    return merged
+
+
+def stage_model(config: Config, name: str) -> nn.Module:
+    """The network of one stage, with weights as they are drawn."""
+    with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmengine')):
+        return MODELS.build(stage_config(config, name).model)
+
+
+def check_stages(config: Config) -> None:
+    """Build every stage's network (without memory), optimizer, schedulers and validation data, and throw them away.
+
+    Raises:
+        InputError: a stage that cannot be built, naming the stage and the mistake.
+    """
+    stages = config.stages
+    if not isinstance(stages, dict) or not stages:
+        raise InputError(f'stages must map stage names to config overrides, not {type(stages).__name__}')
+    seen: list[Any] = []
+    for name, overrides in stages.items():
+        with (
+            config_mistakes(f'{config.filename}, stage {name}'),
+            DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmengine')),
+        ):
+            _check_keys(config, overrides)
+            stage = stage_config(config, name)
+            with torch.device('meta'):
+                wrapper = build_optim_wrapper(MODELS.build(stage.model), stage.optim_wrapper)
+            schedulers = stage.get('param_scheduler') or []
+            for scheduler in schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]:
+                PARAM_SCHEDULERS.build(scheduler, default_args=dict(optimizer=wrapper, epoch_length=1))
+            _check_loop(stage.train_cfg)
+            dataset = stage.get('val_dataloader', {}).get('dataset')
+            if dataset is not None and dataset not in seen:
+                DATASETS.build(dataset)
+                seen.append(dataset)
+
+
+def _check_keys(config: Config, overrides: Any) -> None:
+    if not isinstance(overrides, dict):
+        raise InputError(f'a stage must be a dict of config overrides, not {overrides!r}')
+    unknown = overrides.keys() - config.keys() - CONFIG_KEYS - {'absorb_scales'}
+    if unknown:
+        raise InputError(f'nothing reads {", ".join(sorted(unknown))}; the config has: {", ".join(config)}')
+
+
+def _check_loop(train_cfg: Mapping[str, Any]) -> None:
+    options = dict(train_cfg)
+    by_epoch = options.pop('by_epoch', True)
+    if 'type' in options:
+        loop = LOOPS.get(options.pop('type'))
+    else:
+        loop = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
+    try:
+        inspect.signature(loop).bind(runner=None, dataloader=None, **options)
+    except TypeError as error:
+        raise InputError(f'train_cfg={dict(train_cfg)}: {error}') from error
+    if options.get('max_epochs', 1) < 1:
+        raise InputError('max_epochs must be 1 or more')

@@ -1,0 +1,7 @@
+"""XNOR-Net (paper's table: 51.2 / 73.2 %): alpha and K are kept at inference, so no stage absorbs scales."""
+
+_base_ = '../bireal_r18_imagenet.py'
+
+model = dict(backbone=dict(structure='resnet', conv='XNORConv2d'))
+stages = dict(_delete_=True, **_base_.stages)
+stages.pop('bn')

@@ -1,0 +1,102 @@
+"""tools/train.py on a recipe: what it leaves behind, and its flags."""
+
+import json
+import re
+import shutil
+
+import pytest
+from mmengine.config import Config
+
+from bireal_plugin.training import stage_table
+
+STAGES = ['float', 'leaky_clip', 'clip', 'binary', 'bn']
+
+
+def test_results_have_the_documented_shape(finished_run):
+    content = json.loads((finished_run.folder / 'results.json').read_text())
+    assert list(content) == ['stages']
+    types = [{key: type(value) for key, value in row.items()} for row in content['stages']]
+    assert types == [dict(name=str, epochs=int, top1=float, top5=float, seconds=float, checkpoint=str)] * 5
+
+
+def test_results_name_the_stages_in_order_with_their_epochs(finished_run, tiny_config):
+    stages = Config.fromfile(tiny_config).stages
+    expected = [(name, stages[name].train_cfg.max_epochs) for name in STAGES]
+    assert [(row['name'], row['epochs']) for row in finished_run.results] == expected
+
+
+def test_accuracies_in_the_results_are_those_of_the_last_epoch_in_percent(finished_run):
+    for row in finished_run.results:
+        log = next((finished_run.folder / row['name']).rglob('scalars.json')).read_text()
+        last = [json.loads(line) for line in log.splitlines()][-1]
+        assert (row['epochs'], row['top1'], row['top5']) == (last['step'], last['accuracy/top1'], last['accuracy/top5'])
+
+
+def test_checkpoints_in_the_results_are_relative_paths_of_the_last_epoch(finished_run):
+    assert [row['checkpoint'] for row in finished_run.results] == [
+        f'{row["name"]}/epoch_{row["epochs"]}.pth' for row in finished_run.results
+    ]
+    assert all((finished_run.folder / row['checkpoint']).is_file() for row in finished_run.results)
+
+
+def test_table_at_the_end_has_one_row_per_stage(finished_run):
+    end = f'\n\n{stage_table(finished_run.results)}\n\nwritten to {finished_run.folder}/results.json\n'
+    assert finished_run.ended.out.endswith(end[1:])
+    assert [line.split()[0] for line in stage_table(finished_run.results).splitlines()[2:]] == STAGES
+
+
+def test_tensorboard_curves_are_written_where_it_is_installed(finished_run):
+    pytest.importorskip('tensorboard')
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for row in finished_run.results:
+        events = EventAccumulator(str(next((finished_run.folder / row['name']).rglob('vis_data'))))
+        events.Reload()
+        curve = [event.value for event in events.Scalars('accuracy/top1')]
+        assert len(curve) == row['epochs']
+        assert curve[-1] == pytest.approx(row['top1'], abs=1e-5)
+
+
+def test_second_run_moves_the_first_aside(run_tool, tiny_config, finished_run, tmp_path):
+    folder = tmp_path / 'run'
+    shutil.copytree(finished_run.folder, folder)
+    before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+    options = [f'stages.{name}.train_cfg.max_epochs=1' for name in STAGES]
+    run_tool('train.py', tiny_config, '--work-dir', folder, '--cfg-options', *options)
+    (earlier,) = (folder / 'earlier').iterdir()
+    moved = {path.relative_to(earlier): path.read_bytes() for path in earlier.rglob('*') if path.is_file()}
+    assert moved == before
+
+
+def test_stage_alone_moves_only_its_own_folder_aside(run_tool, tiny_config, finished_run, tmp_path):
+    folder = tmp_path / 'run'
+    shutil.copytree(finished_run.folder, folder)
+    run_tool('train.py', tiny_config, '--work-dir', folder, '--stage', 'bn')
+    (earlier,) = (folder / 'earlier').iterdir()
+    assert {path.name for path in earlier.iterdir()} == {'bn', 'results.json'}
+
+
+def test_override_changes_one_stage(run_tool, tiny_config, finished_run, tmp_path):
+    folder = tmp_path / 'run'
+    shutil.copytree(finished_run.folder, folder)
+    option = 'stages.bn.train_cfg.max_epochs=1'
+    run_tool('train.py', tiny_config, '--work-dir', folder, '--stage', 'bn', '--cfg-options', option)
+    rows = json.loads((folder / 'results.json').read_text())['stages']
+    assert [row['epochs'] for row in rows] == [3, 1, 2, 3, 1]
+
+
+def test_auto_scale_lr_multiplies_by_the_batch_over_the_base_batch(run_tool, tiny_config_with, tmp_path):
+    config = tiny_config_with('auto_scale_lr = dict(base_batch_size=256)')
+    arguments = ('train.py', config, '--work-dir', tmp_path / 'run', '--stage', 'float', '--auto-scale-lr')
+    run_tool(*arguments, '--cfg-options', 'stages.float.train_cfg.max_epochs=1')
+    log = next((tmp_path / 'run').rglob('scalars.json')).read_text()
+    rate = Config.fromfile(config).stages.float.optim_wrapper.optimizer.lr
+    assert json.loads(log.splitlines()[0])['lr'] == rate * 32 / 256
+
+
+def test_work_directory_is_named_after_the_config(run_tool, tiny_config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ('stages.float.train_cfg.max_epochs=1', 'train_dataloader.dataset.subset=32')
+    ended = run_tool('train.py', tiny_config, '--stage', 'float', '--cfg-options', *options)
+    assert re.search(r'written to work_dirs/tiny/results\.json\n$', ended.out)
+    assert (tmp_path / 'work_dirs' / 'tiny' / 'results.json').is_file()

@@ -1,0 +1,178 @@
+"""Mistakes on the command line: one sentence, status 1, and everything left as it was."""
+
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+
+from bireal_plugin.models import BiRealResNet
+
+
+def assert_refused(ended, *words):
+    """One line on stderr, starting with ``error: `` and holding the words."""
+    assert ended.status == 1
+    assert ended.err.startswith('error: ')
+    assert ended.err.count('\n') == 1
+    assert [word for word in words if word not in ended.err] == []
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'words'),
+    [
+        (['--stage', 'step1'], ["no stage 'step1'", 'float, leaky_clip, clip, binary, bn']),
+        (['--stage', 'clip'], ["'clip' starts from stage 'leaky_clip', which has not ended"]),
+        (['--resume', 'epoch_1.pth'], ['--resume takes no file in a recipe of stages']),
+        (['--auto-scale-lr'], ['auto_scale_lr=dict(base_batch_size=...)']),
+        (['--cfg-options', 'modle.backbone.depth=34'], ['--cfg-options modle.backbone.depth', "there is no 'modle'"]),
+        (['--cfg-options', 'stages.bnn.train_cfg.max_epochs=1'], ['stages.bnn', 'float, leaky_clip, clip, binary, bn']),
+        (['--cfg-options', 'model.backbone.depht=34'], ['stage float', 'depht']),
+        (['--cfg-options', 'stages.bn.model.backbone.depht=34'], ['stage bn', 'depht']),
+        (['--cfg-options', 'model.backbone.type=ResNet19'], ['ResNet19 is not in the mmengine::model registry']),
+        (['--cfg-options', 'train_dataloader.dataset.type=Digitz'], ['Digitz is not in the mmengine::dataset']),
+        (['--cfg-options', 'custom_hooks.0.type=NoHook'], ['NoHook is not in the mmengine::hook registry']),
+        (['--cfg-options', 'train_dataloader.dataset.subset=0'], ['subset must be between 1 and the 1437 images']),
+        (['--cfg-options', 'load_from=absent.pth'], ['checkpoint absent.pth does not exist']),
+        (['--cfg-options', 'load_from=torchvision://resnet19'], ['torchvision://resnet19 cannot be loaded']),
+        (['--cfg-options', 'load_from=timm://resnet19'], ['timm://resnet19', "timm has no model 'resnet19'"]),
+        (['--cfg-options', 'load_from=timm://resnet18.tag'], ['timm://resnet18.tag cannot be loaded', 'Invalid']),
+        (['--cfg-options', 'load_from=http://127.0.0.1:9/r.pth'], ['http://127.0.0.1:9/r.pth cannot be loaded']),
+    ],
+    ids=lambda value: ' '.join(value[:2]) if str(value[0]).startswith('--') else '',
+)
+def test_mistake_is_one_sentence(run_tool, tiny_config, tmp_path, arguments, words):
+    assert_refused(run_tool('train.py', tiny_config, '--work-dir', tmp_path / 'run', *arguments), *words)
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['--stage', 'step1'],
+        ['--resume', 'epoch_1.pth'],
+        ['--cfg-options', 'stages.bn.model.backbone.depht=34'],
+        ['--cfg-options', 'val_dataloader.dataset.subset=0'],
+    ],
+    ids=' '.join,
+)
+def test_mistake_leaves_a_finished_run_alone(run_tool, tiny_config, finished_run, tmp_path, arguments):
+    folder = tmp_path / 'run'
+    shutil.copytree(finished_run.folder, folder)
+    before = {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+    assert_refused(run_tool('train.py', tiny_config, '--work-dir', folder, *arguments))
+    assert {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()} == before
+
+
+def test_missing_config(run_tool):
+    assert_refused(run_tool('train.py', 'configs/absent.py'), 'config configs/absent.py does not exist')
+
+
+def test_syntax_error_in_a_config(run_tool, tiny_config_with, tmp_path):
+    config = tiny_config_with('model = dict(')
+    assert_refused(run_tool('train.py', config), str(config), 'was never closed')
+
+
+@pytest.mark.parametrize('root', [None, '/nowhere'])
+def test_missing_imagenet_says_where_it_was_expected(run_tool, tmp_path, monkeypatch, root):
+    config = f'{__file__.partition("/tests/")[0]}/configs/bireal_r18_imagenet.py'
+    monkeypatch.chdir(tmp_path)
+    options = [] if root is None else ['--cfg-options', f'data_root={root}']
+    expected = f'ImageNet was expected as {root or "data/imagenet"}/{{train,val}}/<wnid>/*.JPEG'
+    ended = run_tool('train.py', config, *options)
+    assert_refused(ended, expected, '--cfg-options data_root=')
+
+
+def test_work_directory_that_is_a_file(run_tool, tiny_config, tmp_path):
+    (tmp_path / 'file').touch()
+    assert_refused(run_tool('train.py', tiny_config, '--work-dir', tmp_path / 'file'), f'{tmp_path}/file')
+
+
+def test_amp_without_gpu(run_tool, tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    ended = run_tool('train.py', tiny_config, '--work-dir', tmp_path, '--amp')
+    assert_refused(ended, '--amp needs a CUDA GPU')
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'variable'), [('pytorch', 'RANK'), ('slurm', 'SLURM_PROCID'), ('mpi', 'OMPI_COMM_WORLD_RANK')]
+)
+def test_launcher_without_its_environment(run_tool, tiny_config, tmp_path, monkeypatch, launcher, variable):
+    monkeypatch.delenv(variable, raising=False)
+    ended = run_tool('train.py', tiny_config, '--work-dir', tmp_path, '--launcher', launcher)
+    assert_refused(ended, f'--launcher {launcher} needs {variable}', 'torchrun --nproc_per_node')
+
+
+def broken_weights(kind, folder, finished_run):
+    """A file that cannot be the start of a run."""
+    path = folder / f'{kind}.pth'
+    if kind == 'truncated':
+        path.write_bytes((finished_run.folder / 'bn' / 'epoch_2.pth').read_bytes()[:5000])
+    elif kind == 'code':
+        torch.save(dict(state_dict={}, run=print), path)
+    elif kind == 'foreign':
+        torch.save(dict(state_dict={'encoder.weight': torch.ones(3)}), path)
+    elif kind == 'empty':
+        torch.save(dict(epoch=3), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ('kind', 'words'),
+    [
+        ('truncated', ['is truncated or not a PyTorch file']),
+        ('code', ['holds objects', 'print', 'is not loaded']),
+        ('foreign', ['0 of', 'encoder.weight', 'belong to another network']),
+        ('empty', ['has no weights']),
+    ],
+)
+def test_weights_that_cannot_be_loaded(run_tool, tiny_config, finished_run, tmp_path, kind, words):
+    path = broken_weights(kind, tmp_path, finished_run)
+    option = f'load_from={path}'
+    ended = run_tool('train.py', tiny_config, '--work-dir', tmp_path / 'run', '--cfg-options', option)
+    assert_refused(ended, str(path), *words)
+
+
+def test_stage_before_was_another_network(run_tool, tiny_config, finished_run, tmp_path):
+    """The config was changed between two stages: nothing may be left out silently."""
+    folder = tmp_path / 'run'
+    shutil.copytree(finished_run.folder, folder)
+    option = 'model.backbone.base_channels=8'
+    ended = run_tool('train.py', tiny_config, '--work-dir', folder, '--stage', 'clip', '--cfg-options', option)
+    assert_refused(ended, 'leaky_clip/epoch_1.pth', 'of another shape (backbone.conv1.weight', 'another network')
+
+
+def test_truncated_checkpoint_on_resume_is_named_and_kept(run_tool, tiny_config, finished_run, tmp_path):
+    folder = tmp_path / 'run'
+    shutil.copytree(finished_run.folder, folder)
+    (folder / 'bn' / 'result.json').unlink()
+    last = folder / 'bn' / 'epoch_2.pth'
+    last.write_bytes(last.read_bytes()[:5000])
+    ended = run_tool('train.py', tiny_config, '--work-dir', folder, '--resume')
+    assert_refused(ended, str(last), 'is truncated')
+    assert last.stat().st_size == 5000
+
+
+def test_broken_image_in_a_loader_worker(run_tool, tmp_path):
+    """torch would print the worker's traceback."""
+    for split in ('train', 'val'):
+        (tmp_path / split / 'n01').mkdir(parents=True)
+        for i in range(2):
+            Image.new('RGB', (40, 40)).save(tmp_path / split / 'n01' / f'{i}.jpeg')
+    broken = tmp_path / 'train' / 'n01' / '1.jpeg'
+    broken.write_bytes(broken.read_bytes()[:300])
+    transforms = [f'{split}_dataloader.dataset.transform.{key}=32' for split in ('train', 'val') for key in SIDES]
+    options = (f'data_root={tmp_path}', 'model.backbone.base_channels=4', 'train_dataloader.num_workers=1', *transforms)
+    config = 'configs/bireal_r18_imagenet.py'
+    ended = run_tool('train.py', config, '--work-dir', tmp_path / 'run', '--cfg-options', *options)
+    assert_refused(ended, f'{broken} cannot be decoded', 'copy this image again')
+
+
+SIDES = ('shorter_side', 'crop')
+
+
+def test_interruption_says_how_to_go_on(run_tool, tiny_config, tmp_path, monkeypatch):
+    def interrupt(self, inputs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BiRealResNet, 'forward', interrupt)
+    ended = run_tool('train.py', tiny_config, '--work-dir', tmp_path)
+    assert (ended.status, ended.err) == (130, 'interrupted; what was saved stays, and --resume continues from there\n')

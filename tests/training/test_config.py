@@ -1,0 +1,94 @@
+"""Reading a config and its overrides."""
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from bireal_plugin import InputError
+from bireal_plugin.training.check import stage_config
+from bireal_plugin.training.config import load_config, use_amp, work_dir_of
+
+DIGITS, IMAGENET = 'configs/bireal_r18_digits.py', 'configs/bireal_r50_imagenet.py'
+
+
+def test_one_data_root_reaches_every_dataset_of_every_stage():
+    config = load_config(IMAGENET, dict(data_root='/data/imagenet'))
+    roots = {
+        (name, key): stage_config(config, name)[f'{key}_dataloader'].dataset.root
+        for name in config.stages
+        for key in ('train', 'val', 'test')
+    }
+    assert roots == dict.fromkeys(roots, '/data/imagenet')
+
+
+def test_dataset_with_its_own_root_keeps_it():
+    options = {'data_root': '/data/imagenet', 'val_dataloader.dataset.root': '/ssd/val'}
+    config = load_config(IMAGENET, options)
+    assert (config.train_dataloader.dataset.root, config.val_dataloader.dataset.root) == ('/data/imagenet', '/ssd/val')
+
+
+def test_override_reaches_one_stage():
+    config = load_config(DIGITS, {'stages.binary.train_cfg.max_epochs': 99})
+    epochs = {name: stage_config(config, name).train_cfg.max_epochs for name in config.stages}
+    assert epochs == dict(float=6, leaky_clip=2, clip=4, binary=99, bn=1)
+
+
+@pytest.mark.parametrize(
+    ('path', 'sentence'),
+    [
+        ('modle.backbone.depth', "there is no 'modle' here; there are: .*model"),
+        ('max_epochs', "there is no 'max_epochs' here"),
+        ('stages.flaot.train_cfg.max_epochs', 'the stages are: float, leaky_clip, clip, binary, bn'),
+        ('model.type.depth', 'cannot inherit from base'),
+        ('custom_hooks.17.interval', 'Index 17 exceeds the length of list'),
+    ],
+)
+def test_override_of_something_that_is_not_there_is_refused(path, sentence):
+    with pytest.raises(InputError, match=f'{DIGITS}: .*{sentence}'):
+        load_config(DIGITS, {path: 1})
+
+
+@pytest.mark.parametrize('key', ['load_from', 'auto_scale_lr.base_batch_size', 'find_unused_parameters'])
+def test_what_a_runner_reads_may_be_added(key):
+    assert load_config(DIGITS, {key: 8}).get(key.partition('.')[0]) in (8, dict(base_batch_size=8))
+
+
+@pytest.mark.parametrize(
+    ('text', 'sentence'),
+    [
+        ('model = dict(', 'was never closed'),
+        ('model = dict(depth=deph)', "name 'deph' is not defined"),
+        ("_base_ = 'absent.py'", 'absent.py'),
+        ("custom_imports = dict(imports=['absent_module'])", 'Failed to import absent_module'),
+    ],
+    ids=['syntax', 'name', 'base', 'import'],
+)
+def test_config_that_cannot_be_read_is_named_with_the_reason(tmp_path, text, sentence):
+    path = tmp_path / 'broken.py'
+    path.write_text(text)
+    with pytest.raises(InputError, match=rf'{path}: .*{sentence}'):
+        load_config(str(path))
+
+
+def test_missing_config_is_named():
+    with pytest.raises(InputError, match=r'config configs/absent\.py does not exist'):
+        load_config('configs/absent.py')
+
+
+@pytest.mark.parametrize(
+    ('given', 'configured', 'expected'),
+    [('here', 'there', 'here'), (None, 'there', 'there'), (None, None, 'work_dirs/bireal_r18_digits')],
+)
+def test_work_dir_is_the_flag_else_the_configs_else_its_name(given, configured, expected):
+    config = Config.fromfile(DIGITS)
+    if configured:
+        config.work_dir = configured
+    assert work_dir_of(config, given) == expected
+
+
+def test_amp_reaches_every_stage_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    config = load_config(DIGITS)
+    use_amp(config)
+    types = {name: stage_config(config, name).optim_wrapper.type for name in config.stages}
+    assert types == dict.fromkeys(types, 'AmpOptimWrapper')

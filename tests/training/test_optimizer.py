@@ -1,0 +1,95 @@
+"""Optimizer groups: by type, complete, the same in every stage, and no decay on latent weights."""
+
+import re
+
+import pytest
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from bireal_plugin import BinaryConv2d, InputError
+from bireal_plugin.training import BinaryOptimWrapperConstructor
+from bireal_plugin.training.check import stage_model
+
+BASIC, BOTTLENECK = 'configs/bireal_r18_digits.py', 'configs/bireal_r50_imagenet.py'
+STAGES = [(config, stage) for config in (BASIC, BOTTLENECK) for stage in Config.fromfile(config).stages]
+SGD = dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=1e-4)
+
+
+def built(model, paramwise_cfg=None):
+    """The optimizer's groups, ``{name: group}``."""
+    wrapper = BinaryOptimWrapperConstructor(dict(optimizer=SGD), paramwise_cfg)(model)
+    return {group['name']: group for group in wrapper.optimizer.param_groups}
+
+
+def group_by_name(parameter, bottleneck):
+    """The group that a parameter of a Bi-Real classifier belongs to, from its name alone."""
+    if parameter.startswith('fc.'):
+        return 'linear'
+    if re.search(r'(bn\d|downsample\.2)\.', parameter):
+        return 'norm'
+    if bottleneck and parameter == 'backbone.layer1.0.conv1.weight':
+        return 'real_conv'
+    return 'binary_conv' if re.search(r'layer\d\.\d+\.conv\d\.', parameter) else 'real_conv'
+
+
+@pytest.mark.parametrize(('config', 'stage'), STAGES)
+def test_every_stage_has_the_same_complete_groups(config, stage):
+    with torch.device('meta'):
+        model = stage_model(Config.fromfile(config), stage)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    members = {name: [names[id(each)] for each in group['params']] for name, group in built(model).items()}
+    expected = {group: [] for group in ('binary_conv', 'real_conv', 'norm', 'linear')}
+    for name in names.values():
+        expected[group_by_name(name, config == BOTTLENECK)].append(name)
+    assert members == expected
+
+
+@pytest.mark.parametrize(('config', 'stage'), STAGES)
+def test_latent_weights_decay_in_real_stages_only(config, stage):
+    with torch.device('meta'):
+        model = stage_model(Config.fromfile(config), stage)
+    decay = {name: group['weight_decay'] for name, group in built(model).items()}
+    real = stage in ('float', 'leaky_clip', 'clip')
+    assert decay == dict(binary_conv=1e-4 if real else 0.0, real_conv=1e-4, norm=1e-4, linear=1e-4)
+
+
+@pytest.mark.parametrize(('binary_input', 'binary_weight'), [(False, True), (True, False), (True, True)])
+def test_one_binary_convolution_stops_the_decay_of_all(binary_input, binary_weight):
+    real = BinaryConv2d(2, 2, 1, binary_input=False, binary_weight=False)
+    model = nn.Sequential(real, BinaryConv2d(2, 2, 1, binary_input=binary_input, binary_weight=binary_weight))
+    assert built(model)['binary_conv']['weight_decay'] == 0.0
+
+
+def test_multipliers_scale_their_group_alone():
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Linear(2, 2), nn.PReLU())
+    options = dict(norm=dict(decay_mult=0.0), linear=dict(lr_mult=10.0), other=dict(lr_mult=0.5, decay_mult=2.0))
+    groups = built(model, options)
+    assert {name: (group['lr'], group['weight_decay']) for name, group in groups.items()} == dict(
+        real_conv=(0.1, 1e-4), norm=(0.1, 0.0), linear=(1.0, 1e-4), other=(0.05, 2e-4)
+    )
+
+
+def test_shared_parameters_come_once():
+    first, second = BinaryConv2d(2, 2, 3), BinaryConv2d(2, 2, 3)
+    second.weight = first.weight
+    plain = second.to_float()
+    groups = built(nn.Sequential(first, second, plain))
+    members = [id(parameter) for group in groups.values() for parameter in group['params']]
+    assert sorted(members) == sorted({id(first.weight), id(first.bias), id(second.bias)})
+
+
+def test_frozen_parameters_are_left_out():
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Linear(2, 2))
+    model[0].requires_grad_(False)
+    assert list(built(model)) == ['linear']
+
+
+@pytest.mark.parametrize(
+    'paramwise_cfg',
+    [dict(binary_convs=dict(lr_mult=0.0)), dict(norm=dict(lr=0.0)), dict(norm_decay_mult=dict())],
+    ids=['group', 'option', 'mmengine'],
+)
+def test_unknown_group_or_option_is_refused(paramwise_cfg):
+    with pytest.raises(InputError, match='the groups are binary_conv, real_conv, norm, linear, other'):
+        BinaryOptimWrapperConstructor(dict(optimizer=SGD), paramwise_cfg)

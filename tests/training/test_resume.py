@@ -1,0 +1,104 @@
+"""A run that was stopped and resumed ends as the run that was not."""
+
+import shutil
+
+import pytest
+import torch
+
+STAGES = ['float', 'leaky_clip', 'clip', 'binary', 'bn']
+
+
+def stopping(tiny_config_with, tmp_path, **where):
+    """A config whose run stops once."""
+    return tiny_config_with(
+        "custom_imports = dict(imports=['bireal_plugin', 'tests.probe_hooks'], allow_failed_imports=False)\n"
+        f"custom_hooks = _base_.custom_hooks + [dict(type='StopOnce', marker='{tmp_path}/stopped', **{where})]"
+    )
+
+
+def tensors(value, name=''):
+    """Every tensor in nested containers, with its place."""
+    if isinstance(value, torch.Tensor):
+        yield name, value
+    elif isinstance(value, (dict, list, tuple)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from tensors(item, f'{name}.{key}')
+
+
+def assert_same_run(run, other):
+    """All tensors of the last checkpoint, optimizer included, are equal bit for bit, and so are all metrics."""
+    for part in ('state_dict', 'optimizer'):
+        ours, theirs = (dict(tensors(each.checkpoint('bn')[part])) for each in (run, other))
+        assert ours.keys() == theirs.keys()
+        assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    timeless = [[{**row, 'seconds': 0} for row in each.results] for each in (run, other)]
+    assert timeless[0] == timeless[1]
+
+
+@pytest.mark.parametrize(('stage', 'epoch'), [('float', 0), ('binary', 1), ('binary', 2), ('bn', 1)])
+@pytest.mark.slow
+def test_interrupted_within_an_epoch_equals_uninterrupted(
+    run_tool, as_run, tiny_config_with, tmp_path, finished_run, stage, epoch
+):
+    config = stopping(tiny_config_with, tmp_path, stage=stage, epoch=epoch, iteration=5)
+    arguments = ('train.py', config, '--work-dir', tmp_path / 'run')
+    assert run_tool(*arguments).status == 130
+    assert_same_run(as_run(tmp_path / 'run', run_tool(*arguments, '--resume')), finished_run)
+
+
+@pytest.mark.slow
+def test_killed_with_loader_workers_equals_uninterrupted(start_tool, as_run, tiny_config_with, tmp_path, finished_run):
+    config = stopping(tiny_config_with, tmp_path, stage='clip', epoch=1, iteration=5, how='kill')
+    arguments = ('train.py', config, '--work-dir', tmp_path / 'run', '--cfg-options', 'train_dataloader.num_workers=2')
+    assert start_tool(*arguments).status == 9
+    assert_same_run(as_run(tmp_path / 'run', start_tool(*arguments, '--resume')), finished_run)
+
+
+@pytest.mark.parametrize('stage', ['float', 'binary', 'bn'])
+@pytest.mark.parametrize('result_written', [False, True])
+@pytest.mark.slow
+def test_stopped_at_a_boundary_equals_uninterrupted(
+    run_tool, as_run, tiny_config, tmp_path, finished_run, stage, result_written
+):
+    """What a run leaves on disk that is killed after the last checkpoint of a stage, or right after its result.json."""
+    folder = tmp_path / 'run'
+    shutil.copytree(finished_run.folder, folder)
+    (folder / 'results.json').unlink()
+    for later in STAGES[STAGES.index(stage) + 1 :]:
+        shutil.rmtree(folder / later)
+    if not result_written:
+        (folder / stage / 'result.json').unlink()
+    ended = run_tool('train.py', tiny_config, '--work-dir', folder, '--resume')
+    assert_same_run(as_run(folder, ended), finished_run)
+
+
+def test_resuming_a_finished_run_trains_nothing(run_tool, tiny_config, tmp_path, finished_run):
+    folder = tmp_path / 'run'
+    shutil.copytree(finished_run.folder, folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob('*.pth')}
+    run_tool('train.py', tiny_config, '--work-dir', folder, '--resume')
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob('*.pth')} == before
+
+
+def test_resuming_a_finished_run_prints_its_table(run_tool, tiny_config, tmp_path, finished_run):
+    folder = tmp_path / 'run'
+    shutil.copytree(finished_run.folder, folder)
+    ended = run_tool('train.py', tiny_config, '--work-dir', folder, '--resume')
+    table = finished_run.ended.out.partition('\nname ')[2].partition('\n\n')[0]
+    assert table in ended.out
+
+
+def test_a_run_stopped_before_validation_still_keeps_its_best_epoch(run_tool, tiny_config, tmp_path, finished_run):
+    """The state after an epoch's checkpoint and before its validation: no best checkpoint has been written."""
+    folder = tmp_path / 'run'
+    shutil.copytree(finished_run.folder, folder)
+    best = next((folder / 'bn').glob('best_*.pth'))
+    best.unlink()
+    (folder / 'bn' / 'result.json').unlink()
+    last = folder / 'bn' / 'epoch_2.pth'
+    content = torch.load(last, weights_only=True)
+    for key in ('best_score', 'best_ckpt'):
+        content['message_hub']['runtime_info'].pop(key)
+    torch.save(content, last)
+    run_tool('train.py', tiny_config, '--work-dir', folder, '--resume')
+    assert (folder / 'bn' / 'best_accuracy_top1_epoch_2.pth').is_file()

@@ -1,0 +1,21 @@
+"""The stage table."""
+
+from bireal_plugin.training import stage_table
+
+ROWS = [
+    dict(name='float', epochs=90, top1=69.756, top5=100.0, checkpoint='float/epoch_90.pth'),
+    dict(name='leaky_clip', epochs=9, top1=8.5, seconds=3.25, checkpoint='leaky_clip/epoch_9.pth'),
+]
+
+
+def test_numbers_align_right_and_text_left():
+    assert stage_table(ROWS).splitlines() == [
+        'name        epochs   top1    top5  checkpoint              seconds',
+        '----------  ------  -----  ------  ----------------------  -------',
+        'float           90  69.76  100.00  float/epoch_90.pth',
+        'leaky_clip       9   8.50          leaky_clip/epoch_9.pth     3.25',
+    ]
+
+
+def test_no_stage_gives_no_row():
+    assert stage_table([]).split() == []
