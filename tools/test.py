@@ -43,7 +43,7 @@ def main() -> None:
     config = load_config(arguments.config, arguments.cfg_options)
     work_dir = arguments.work_dir or str(Path(work_dir_of(config, None), 'test'))
     prepare_launch(config, arguments.launcher)
-    if 'stages' in config:
+    if config.get('stages'):
         folder = Path(arguments.checkpoint).resolve().parent.name
         stage = arguments.stage or (folder if folder in config.stages else list(config.stages)[-1])
         config = stage_config(config, stage)

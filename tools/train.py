@@ -58,7 +58,7 @@ def main() -> None:
         use_auto_scale_lr(config)
     prepare_launch(config, arguments.launcher)
 
-    if 'stages' in config:
+    if config.get('stages'):
         if arguments.resume not in (None, 'auto'):
             raise InputError('--resume takes no file in a recipe of stages: it continues from the work directory')
         results = run_stages(config, work_dir, only=arguments.stage, resume=arguments.resume is not None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bireal_plugin.checkpoint_file import read_checkpoint, state_dict_of
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.classifier import BiRealClassifier
 from bireal_plugin.models.pretrained import load_weights
@@ -82,10 +82,7 @@ class DistilledClassifier(BiRealClassifier):
 
 def _frozen(config: Mapping[str, Any], checkpoint: str) -> nn.Module:
     model = MODELS.build(config)
-    try:
-        # On the model's device, which is 'meta' while a recipe is only checked.
-        content = torch.load(checkpoint, map_location=next(model.parameters()).device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f'teacher_checkpoint {checkpoint} cannot be read: {str(error).splitlines()[0]}') from error
-    load_weights(model, content.get('state_dict', content), source=checkpoint, strict=True)
+    # On the model's device, which is 'meta' while a recipe is only checked.
+    content = read_checkpoint(checkpoint, map_location=next(model.parameters()).device)
+    load_weights(model, state_dict_of(content, checkpoint), source=checkpoint, strict=True)
     return model.requires_grad_(False).eval()

@@ -67,14 +67,14 @@ def _check_override(config: Config, path: str) -> None:
     first, *rest = path.split('.')
     if first not in config and first not in CONFIG_KEYS:
         raise InputError(f'--cfg-options {path}: there is no {first!r} here; there are: {", ".join(config)}')
-    if first == 'stages' and rest and rest[0] not in config.get('stages', {}):
-        raise InputError(f'--cfg-options {path}: the stages are: {", ".join(config.get("stages", {}))}')
+    if first == 'stages' and rest and rest[0] not in (config.get('stages') or {}):
+        raise InputError(f'--cfg-options {path}: the stages are: {", ".join(config.get("stages") or {})}')
 
 
 def _spread_data_root(config: Config) -> None:
     """``root=None`` in a dataset means the config's ``data_root``, so that one override moves all of them."""
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        dataset = config.get(key, {}).get('dataset', {})
+        dataset = (config.get(key) or {}).get('dataset', {})
         if 'root' in dataset and dataset.root is None:
             dataset.root = config.get('data_root')
 
@@ -98,7 +98,7 @@ def use_amp(config: Config) -> None:
     """
     if not torch.cuda.is_available():
         raise InputError('--amp needs a CUDA GPU, and none is visible here; leave it out to train in float32')
-    for part in (config, *config.get('stages', {}).values()):
+    for part in (config, *(config.get('stages') or {}).values()):
         if 'optim_wrapper' in part:
             part.optim_wrapper.type = 'AmpOptimWrapper'
 

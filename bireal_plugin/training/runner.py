@@ -15,9 +15,10 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, CheckpointLoader, Runner
 
+from bireal_plugin.checkpoint_file import read_checkpoint, refused, state_dict_of
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.pretrained import load_weights
-from bireal_plugin.training.checkpoint import PlainCheckpointHook, read_checkpoint, refused, state_dict_of
+from bireal_plugin.training.checkpoint import PlainCheckpointHook
 from bireal_plugin.training.config import config_mistakes
 
 

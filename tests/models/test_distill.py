@@ -156,7 +156,7 @@ def test_the_fashion_mnist_teacher_is_the_recipes_real_network():
     ('options', 'sentence'),
     [
         (dict(label_weight=1.5), 'label_weight=1.5'),
-        (dict(teacher_checkpoint='no/such.pth'), 'teacher_checkpoint no/such.pth cannot be read'),
+        (dict(teacher_checkpoint='no/such.pth'), 'checkpoint no/such.pth does not exist'),
         (dict(teacher={**TEACHER, 'num_classes': 4}), 'of another shape \\(fc.weight, fc.bias\\)'),
     ],
 )
@@ -167,7 +167,7 @@ def test_wrong_options_are_told(distilled, options, sentence):
 
 def test_code_in_a_checkpoint_is_not_run(distilled, tmp_path):
     torch.save(dict(state_dict={}, extra=Path('x')), tmp_path / 'unsafe.pth')
-    with pytest.raises(InputError, match='cannot be read'):
+    with pytest.raises(InputError, match='could run any code'):
         distilled(teacher_checkpoint=str(tmp_path / 'unsafe.pth'))
 
 

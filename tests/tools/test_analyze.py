@@ -79,7 +79,7 @@ def test_sources_that_give_no_picture(run_tool, finished_run, tmp_path, source, 
 
 
 @pytest.mark.slow
-def test_a_network_without_binary_convolutions_is_told(run_tool, tmp_path):
+def test_a_config_that_cannot_be_built_is_told(run_tool, tmp_path):
     config = tmp_path / 'real.py'
     config.write_text("model = dict(type='BiRealClassifier', backbone=dict(type='ResNet18'), num_classes=2)")
     torch.save(dict(state_dict=dict(a=torch.zeros(1))), tmp_path / 'a.pth')

@@ -14,7 +14,9 @@ from torch.utils.data import Dataset
 
 from bireal_plugin.binary import BinaryConv2d, Clip, Sign
 from bireal_plugin.errors import InputError
-from bireal_plugin.training.plan_hooks import MagnitudeAwareHook, TwoStepBinarizationHook, phase_at, plan_of
+from bireal_plugin.training.magnitude import MagnitudeAwareHook
+from bireal_plugin.training.plan import phase_at, plan_of
+from bireal_plugin.training.two_step import TwoStepBinarizationHook
 
 
 class Third(BaseModel):

@@ -1,0 +1,1 @@
+"""Measurements that put both sides of a claim into one process and print their ratio."""
