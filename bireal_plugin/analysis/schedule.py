@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -131,7 +132,9 @@ def _executor(jobs: int) -> Iterator[Callable[..., Future[None]]]:
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
     # Not forked: a copied process would inherit torch's threads and any CUDA context in a broken state.
-    with ProcessPoolExecutor(jobs, get_context('spawn'), initializer=_be_quiet, initargs=(threads,)) as pool:
+    with ProcessPoolExecutor(
+        jobs, get_context('spawn'), initializer=_be_quiet, initargs=(threads, os.getpid())
+    ) as pool:
 
         def submit(*task: Any) -> Future[None]:
             with _interrupts_ignored():  # by the process that this may start, as long as it lives
@@ -164,9 +167,17 @@ def _at_once(function: Callable[..., None], *arguments: Any) -> Future[None]:
     return future
 
 
-def _be_quiet(threads: int) -> None:
+def _be_quiet(threads: int, parent: int) -> None:
     """Interleaved logs say nothing on a console; each stage's folder has its own."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)
     set_start_method('fork', force=True)  # as mmengine will, which warns where it is not so before
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
+
+
+def _end_with(parent: int) -> None:
+    """A worker that outlived its parent would train on into a folder that a new start is using."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
