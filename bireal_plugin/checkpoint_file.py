@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bireal_plugin.errors import InputError
@@ -23,7 +24,7 @@ UNREADABLE = (
 
 
 def read_checkpoint(path: str | Path, *, map_location: Any = 'cpu') -> Checkpoint:
-    """A checkpoint file's content, loaded with ``weights_only=True``.
+    """A checkpoint file's content, loaded with ``weights_only=True``; of ``.safetensors`` dict(state_dict, meta).
 
     Raises:
         InputError: the file is missing, truncated, no checkpoint, or needs code to be unpickled.
@@ -31,6 +32,8 @@ def read_checkpoint(path: str | Path, *, map_location: Any = 'cpu') -> Checkpoin
     path = Path(path)
     if not path.is_file():
         raise InputError(f'checkpoint {path} does not exist')
+    if path.suffix == '.safetensors':
+        return _read_safetensors(path, map_location)
     try:
         content = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
@@ -40,6 +43,15 @@ def read_checkpoint(path: str | Path, *, map_location: Any = 'cpu') -> Checkpoin
     if not isinstance(content, dict):
         raise InputError(f'checkpoint {path} holds a {type(content).__name__}, not a dictionary of weights')
     return content
+
+
+def _read_safetensors(path: Path, device: Any) -> Checkpoint:
+    try:
+        with safe_open(path, framework='pt') as file:
+            state = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118  no mapping
+            return dict(state_dict=state, meta=file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise InputError(f'checkpoint {path} is truncated or not a safetensors file') from error
 
 
 def refused(source: str | Path, error: pickle.UnpicklingError) -> InputError:

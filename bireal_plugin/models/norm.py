@@ -11,14 +11,25 @@ from torch import nn
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.blocks import Norm
 
-TORCH_NORMS = {'BN': nn.BatchNorm2d, 'BN2d': nn.BatchNorm2d, 'SyncBN': nn.SyncBatchNorm}
+TORCH_NORMS: dict[str, type[nn.Module]] = {
+    'BN': nn.BatchNorm2d,
+    'BN2d': nn.BatchNorm2d,
+    'SyncBN': nn.SyncBatchNorm,
+    'GN': nn.GroupNorm,
+    'IN': nn.InstanceNorm2d,
+    'IN2d': nn.InstanceNorm2d,
+}
+# mmcv registers these too; they would build and then fail, or normalise over the width of the image.
+NOT_FOR_IMAGES = ('BN1d', 'BN3d', 'IN1d', 'IN3d', 'LN')
 
 
 def norm_factory(config: Mapping[str, Any]) -> Norm:
     """A function from a number of channels to the layer of ``dict(type='BN'|'SyncBN'|'GN'|..., requires_grad=True)``.
 
+    ``type`` may also be a class, or the name of any layer registered in ``MODELS`` that takes the channels first.
+
     Raises:
-        InputError: ``type`` is missing or names no registered layer.
+        InputError: ``type`` is missing, names no registered layer, or one that is not for ``(N, C, H, W)``.
     """
     options = dict(config)
     kind = options.pop('type', None)
@@ -26,16 +37,15 @@ def norm_factory(config: Mapping[str, Any]) -> Norm:
     options.setdefault('eps', 1e-5)
     if kind is None:
         raise InputError(f"norm_cfg needs a type, as in dict(type='BN'); got {dict(config)}")
+    if kind in NOT_FOR_IMAGES:
+        raise InputError(f'norm_cfg type {kind!r} does not normalise images (N, C, H, W); use BN, SyncBN or GN')
 
     def make(channels: int) -> nn.Module:
-        if kind in TORCH_NORMS:
-            layer: nn.Module = TORCH_NORMS[kind](channels, **options)
-        elif kind == 'GN':
-            layer = nn.GroupNorm(num_channels=channels, **options)
-        elif (cls := MODELS.get(kind)) is not None:
-            layer = cls(channels, **options)
-        else:
-            raise InputError(f'norm_cfg type {kind!r} is not BN, SyncBN, GN or a layer registered in MODELS')
+        cls = kind if isinstance(kind, type) else TORCH_NORMS.get(kind) or MODELS.get(kind)
+        if cls is None:
+            raise InputError(f'norm_cfg type {kind!r} is not BN, SyncBN, GN, IN or a layer registered in MODELS')
+        layer: nn.Module
+        layer = nn.GroupNorm(num_channels=channels, **options) if cls is nn.GroupNorm else cls(channels, **options)
         for parameter in layer.parameters():
             parameter.requires_grad = trainable
         return layer

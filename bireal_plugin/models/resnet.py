@@ -16,6 +16,7 @@ from bireal_plugin.binary.switch import WeightStep, set_activation, set_weights
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.blocks import BasicBlock, Bottleneck, Structure
 from bireal_plugin.models.norm import norm_factory
+from bireal_plugin.models.pretrained_init import reporting
 from bireal_plugin.registry import BINARY_CONVOLUTIONS
 
 # Basic depths count one convolution per block, hence twice ResNet's numbers.
@@ -31,7 +32,10 @@ REFUSED = {
     'dcn': 'deformable convolution samples real positions, which has no 1-bit form; leave dcn out',
     'plugins': 'plugins sit inside blocks whose every convolution has its own shortcut here; leave plugins out',
     'conv_cfg': 'it would also replace the stem and the shortcuts, which stay real; use conv=dict(type=...) instead',
+    'drop_path_rate': 'a dropped path leaves the next sign nothing but the shortcut; leave drop_path_rate out or 0',
 }
+# What a conv_cfg may name without changing anything.
+PLAIN_CONV = (None, 'Conv2d', 'Conv', nn.Conv2d)
 
 
 @MODELS.register_module()
@@ -49,8 +53,12 @@ class BiRealResNet(BaseModule):
         stem_channels: channels after the stem; ``base_channels`` by default.
         base_channels: width of the first stage's narrow side (64 in the paper).
         num_stages, strides, dilations, out_indices, style, deep_stem, frozen_stages, norm_cfg, norm_eval, with_cp,
-            init_cfg: as in mmdet. ``avg_down`` is accepted: the shortcut always averages. ``zero_init_residual`` zeroes
-            the last scale of each block.
+            init_cfg: as in mmdet, but ``norm_eval`` is False by default: statistics must follow the binarization.
+            ``avg_down`` is accepted: the shortcut always averages. ``zero_init_residual`` zeroes the last scale of each
+            block. ResNetV1c and ResNetV1d are ``deep_stem=True``.
+        multi_grid, contract_dilation: as in mmseg: dilations of the last stage's blocks, counted as ResNet counts them;
+            half the dilation in the first block of a dilated stage.
+        expansion: of mmpretrain; the depth's own (1 or 4) or None.
         structure: 'bireal', 'resnet' or 'plain' (Fig. 10).
         activation: what stands before each 1-bit convolution: 'sign', or the real 'relu', 'leaky_clip', 'clip'.
         weights: 'binary'; 'step1' for 1x1 convolutions only (two-step scheme); 'real'.
@@ -60,7 +68,7 @@ class BiRealResNet(BaseModule):
         stem: 'imagenet' (7x7 stride 2, max pool) or 'cifar' (3x3 stride 1, no pool).
 
     Raises:
-        InputError: an argument that is unknown, refused (dcn, plugins, conv_cfg) or does not fit the others.
+        InputError: a value is unknown, refused (dcn, plugins, conv_cfg, drop_path_rate) or does not fit the others.
     """
 
     def __init__(
@@ -88,6 +96,10 @@ class BiRealResNet(BaseModule):
         pretrained: str | None = None,
         init_cfg: Any = None,
         *,
+        multi_grid: Sequence[int] | None = None,
+        contract_dilation: bool = False,
+        expansion: int | None = None,
+        drop_path_rate: float = 0.0,
         structure: Structure = 'bireal',
         activation: str = 'sign',
         weights: WeightStep = 'binary',
@@ -98,7 +110,10 @@ class BiRealResNet(BaseModule):
         rprelu: bool = False,
         stem: str = 'imagenet',
     ) -> None:
-        for name, value in (('dcn', dcn), ('plugins', plugins), ('conv_cfg', conv_cfg)):
+        if conv_cfg is not None and dict(conv_cfg).get('type') in PLAIN_CONV and len(conv_cfg) <= 1:
+            conv_cfg = None
+        given = dict(dcn=dcn, plugins=plugins or None, conv_cfg=conv_cfg, drop_path_rate=drop_path_rate or None)
+        for name, value in given.items():
             if value is not None:
                 raise InputError(f'BiRealResNet does not take {name}: {REFUSED[name]}')
         _check('depth', depth, DEPTHS)
@@ -121,6 +136,7 @@ class BiRealResNet(BaseModule):
         self.depth, self.num_stages, self.out_indices = depth, num_stages, tuple(out_indices)
         self.frozen_stages, self.norm_eval, self.with_cp = frozen_stages, norm_eval, with_cp
         block, counts = DEPTHS[depth]
+        _check('expansion', expansion, (None, block.expansion))
         norm = norm_factory(norm_cfg or dict(type='BN'))
         conv_options = {'type': conv} if isinstance(conv, str) else dict(conv)
         conv_class = BINARY_CONVOLUTIONS.get(conv_options.pop('type'))
@@ -143,10 +159,15 @@ class BiRealResNet(BaseModule):
         for stage in range(num_stages):
             channels = base_channels * 2**stage
             blocks: list[nn.Module] = []
+            in_stock_block = 2 if block is BasicBlock else 1  # how many of our blocks one of ResNet's becomes
+            grid = multi_grid if stage == num_stages - 1 else None
+            dilation = _dilations(
+                counts[stage] // in_stock_block, dilations[stage], contract=contract_dilation, multi_grid=grid
+            )
             for i in range(counts[stage]):
                 options: dict[str, Any] = dict(
                     stride=strides[stage] if i == 0 else 1,
-                    dilation=dilations[stage],
+                    dilation=dilation[i // in_stock_block],
                     conv=make_conv,
                     norm=norm,
                     structure=structure,
@@ -176,7 +197,21 @@ class BiRealResNet(BaseModule):
                 nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
             elif isinstance(module, (BasicBlock, Bottleneck)) and zero_init_residual:
                 last = module.bn1 if isinstance(module, BasicBlock) else module.bn3
-                nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+                if last.weight is not None:
+                    nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+
+    def init_weights(self) -> None:
+        """mmengine's, but that ``Pretrained`` weights have their names mapped and are counted in the log.
+
+        Raises:
+            InputError: nothing of the pretrained weights fits, or they cannot be read.
+        """
+        given = self.init_cfg  # type: ignore[has-type]
+        self.init_cfg = reporting(given)
+        try:
+            super().init_weights()
+        finally:
+            self.init_cfg = given
 
     def set_activation(self, activation: str) -> None:
         """Put 'sign', or the real 'relu', 'leaky_clip' or 'clip', before every 1-bit convolution."""
@@ -238,6 +273,17 @@ class BiRealResNet(BaseModule):
 def _check(name: str, value: Any, allowed: Any) -> None:
     if value not in allowed:
         raise InputError(f'BiRealResNet: {name}={value!r} is not one of {", ".join(map(repr, allowed))}')
+
+
+def _dilations(blocks: int, dilation: int, *, contract: bool, multi_grid: Sequence[int] | None) -> Sequence[int]:
+    """The dilation of each of the ``blocks`` that a stage of ResNet has, under mmseg's two options."""
+    if multi_grid is None:
+        return [max(dilation // 2, 1) if contract else dilation] + [dilation] * (blocks - 1)
+    if len(multi_grid) != blocks:
+        raise InputError(
+            f"multi_grid={tuple(multi_grid)} must have a dilation for each of the last stage's {blocks} blocks"
+        )
+    return multi_grid
 
 
 def _deep_stem(in_channels: int, width: int, *, stride: int, norm: Any) -> nn.Sequential:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import BaseLoop, CheckpointLoader, Runner
+from mmengine.runner import BaseLoop, Runner
 
-from bireal_plugin.checkpoint_file import read_checkpoint, refused, state_dict_of
+from bireal_plugin.checkpoint_file import state_dict_of
 from bireal_plugin.errors import InputError
-from bireal_plugin.models.pretrained import load_weights
+from bireal_plugin.models.pretrained import fetch_checkpoint, load_weights
 from bireal_plugin.training.checkpoint import PlainCheckpointHook
 from bireal_plugin.training.config import config_mistakes
 
@@ -94,22 +93,7 @@ class BiRealRunner(Runner):
         Raises:
             InputError: the file cannot be read, fits nowhere, or (when strict) not completely.
         """
-        remote = '://' in str(filename)
-        if remote:
-            try:
-                checkpoint = CheckpointLoader.load_checkpoint(filename, map_location=map_location, logger=self.logger)
-            except pickle.UnpicklingError as error:
-                raise refused(filename, error) from error
-            except (LookupError, RuntimeError, OSError) as error:
-                reason = str(error).partition('\n')[0]
-                raise InputError(
-                    f'{filename} cannot be loaded ({type(error).__name__}: {reason}); check the name and the '
-                    'connection, or give a file'
-                ) from error
-        else:
-            checkpoint = read_checkpoint(filename, map_location=map_location)
-        if not isinstance(checkpoint, dict):
-            checkpoint = dict(checkpoint)
+        checkpoint = fetch_checkpoint(str(filename), map_location=map_location)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         resuming = bool(self.cfg.get('resume'))
         absent = [key for key in ('meta', 'message_hub', 'optimizer') if key not in checkpoint]
@@ -122,5 +106,5 @@ class BiRealRunner(Runner):
         strict = strict or resuming or self.cfg.get('load_strict', False)
         report = load_weights(model, state_dict_of(checkpoint, filename), source=str(filename), strict=strict)
         self._has_loaded = True
-        self.logger.info(report)
+        self.logger.info(str(report))
         return checkpoint

@@ -10,7 +10,8 @@ from torch import nn
 
 from bireal_plugin import BiRealClassifier, BiRealResNet, InputError
 from bireal_plugin.models import pretrained
-from bireal_plugin.models.pretrained import load_weights, resnet_to_bireal
+from bireal_plugin.models.layouts import NO_NARROW_STREAM, naming
+from bireal_plugin.models.pretrained import load_weights
 
 STOCK = {
     'torchvision resnet18': (18, lambda: torchvision.models.resnet18()),
@@ -19,6 +20,12 @@ STOCK = {
     'timm resnet50': (50, lambda: timm.create_model('resnet50')),
 }
 LEFT_OUT = r'fc\.|.*narrow_shortcut\.'
+
+
+def resnet_to_bireal(state, model):
+    """The weights under the names they get in ``model``."""
+    names = naming(state, model.state_dict(), 'resnet.pth').names
+    return {names[name]: value for name, value in state.items()}
 
 
 def in_order(state, stage, layer):
@@ -69,11 +76,13 @@ def test_classifier_of_another_size_and_narrow_shortcuts_keep_their_values(stock
 def test_report_counts_what_was_loaded_and_names_what_was_not(stock):
     depth, _, loaded, _, report = stock
     placed = sum(not re.match(LEFT_OUT, name) for name in loaded)
-    expected = f"resnet.pth: {placed} of the model's {len(loaded)} tensors loaded"
+    expected = f"resnet.pth: {placed} of the model's {len(loaded)} tensors loaded; names of a stock ResNet mapped"
     if depth == 50:
         narrow = [name for name in loaded if 'narrow_shortcut' in name]
-        expected += f'; 3 not in the file ({", ".join(narrow)})'
-    assert report == f'{expected}; 2 of another shape (fc.weight, fc.bias)'
+        expected += f'; 3 not in the file ({", ".join(narrow)}): {NO_NARROW_STREAM}'
+    features = 512 if depth == 18 else 2048
+    expected += f'; 2 of another shape (fc.weight, fc.bias), the first (1000, {features}) instead of (10, {features})'
+    assert str(report).startswith(f'{expected}; the {16 if depth == 18 else 47} 1-bit convolutions')
 
 
 def test_second_convolution_of_a_basic_block_becomes_a_block():
@@ -115,7 +124,8 @@ def test_prefix_backbone_is_added_and_taken_away():
 def test_mmpretrain_classifier_loads_with_its_head():
     model = BiRealClassifier(BiRealResNet(18, base_channels=4), num_classes=3)
     state = {re.sub('^fc', 'head.fc', name): value for name, value in model.state_dict().items()}
-    assert load_weights(model, state, source='mm.pth', strict=True) == "mm.pth: 122 of the model's 122 tensors loaded"
+    report = load_weights(model, state, source='mm.pth', strict=True)
+    assert str(report) == "mm.pth: 122 of the model's 122 tensors loaded"
 
 
 def test_weights_of_nothing_similar_are_refused():
