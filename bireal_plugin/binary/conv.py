@@ -102,6 +102,8 @@ def binarized(weight: Tensor, binarizer: WeightBinarizer | None, dtype: torch.dt
 def compute_dtype(x: Tensor) -> torch.dtype:
     """What a convolution of ``x`` computes in: autocast's type while autocast is on, else the input's own."""
     device = x.device.type
+    if not torch.amp.is_autocast_available(device):  # such as meta, where shapes alone are computed
+        return x.dtype
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 

@@ -57,6 +57,8 @@ class TwoStepBinarizationHook(PlanHook):
             raise InputError(
                 f'TwoStepBinarizationHook: no activation {unknown}; there are {", ".join(REAL_ACTIVATIONS)}'
             )
+        # By time, since mmengine sorts the keys of a config that it dumps by name.
+        activations = dict(sorted(activations.items(), key=lambda item: item[1]))
         begins = {**activations, 'step1': step1, 'step2': step2, 'bn': bn}
         super().__init__(plan_of(begins, owner='TwoStepBinarizationHook'), by_epoch=by_epoch)
 

@@ -195,6 +195,11 @@ def test_bfloat16_model_trains():
     assert conv.weight.grad.abs().sum() > 0
 
 
+def test_shapes_are_computed_without_memory():
+    conv = BinaryConv2d(8, 6, 3, stride=2, padding=1, device='meta')
+    assert conv(torch.empty(2, 8, 9, 9, device='meta')).shape == (2, 6, 5, 5)
+
+
 def test_deep_copy_is_independent():
     conv = BinaryConv2d(4, 4, 3)
     twin = copy.deepcopy(conv)

@@ -284,6 +284,11 @@ def test_phases_out_of_order_are_refused(options):
         TwoStepBinarizationHook(**options)
 
 
+def test_activations_are_ordered_by_time_and_not_by_the_keys_of_a_dumped_config():
+    plan = TwoStepBinarizationHook(step1=5, activations=dict(clip=3, leaky_clip=2, relu=0)).plan
+    assert plan == [(0, 'relu'), (2, 'leaky_clip'), (3, 'clip'), (5, 'step1')]
+
+
 def test_unknown_activation_is_refused():
     with pytest.raises(InputError, match='gelu'):
         TwoStepBinarizationHook(step1=4, activations=dict(gelu=0))
