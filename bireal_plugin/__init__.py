@@ -7,16 +7,18 @@ Importing this package registers everything in mmengine's root registries and in
 from bireal_plugin import binary, data, models, training
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
-from bireal_plugin.models import BiRealClassifier, BiRealResNet
+from bireal_plugin.models import BiRealClassifier, BiRealConfig, BiRealResNet, binarize
 
 __version__ = '0.1.0'
 
 __all__ = [
     'BiRealClassifier',
+    'BiRealConfig',
     'BiRealResNet',
     'BinaryConv2d',
     'InputError',
     '__version__',
+    'binarize',
     'binary',
     'data',
     'models',

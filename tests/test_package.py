@@ -22,9 +22,9 @@ def run(blocked, statement):
 
 
 @pytest.mark.slow
-def test_import_needs_neither_mmcv_nor_mmdet():
+def test_import_needs_neither_mmcv_nor_mmdet_nor_torchao():
     statement = "import bireal_plugin; from mmengine.registry import MODELS; print(MODELS.get('BiRealResNet').__name__)"
-    result = run(['mmcv', 'mmdet'], statement)
+    result = run(['mmcv', 'mmdet', 'torchao', 'openvino', 'matplotlib'], statement)
     assert (result.returncode, result.stdout.strip()) == (0, 'BiRealResNet'), result.stderr
 
 

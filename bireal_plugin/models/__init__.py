@@ -1,17 +1,21 @@
-"""Bi-Real networks: blocks, the backbone, a classifier and the timm entry points."""
+"""Bi-Real networks: blocks, the backbone, a classifier, the timm entry points, and `binarize` for other ResNets."""
 
 from bireal_plugin.models import timm_models
 from bireal_plugin.models.blocks import BasicBlock, Bottleneck
 from bireal_plugin.models.classifier import BiRealClassifier, ImagePreprocessor
+from bireal_plugin.models.convert import BiRealConfig, ConversionReport, binarize
 from bireal_plugin.models.distill import DistilledClassifier
 from bireal_plugin.models.resnet import BiRealResNet
 
 __all__ = [
     'BasicBlock',
     'BiRealClassifier',
+    'BiRealConfig',
     'BiRealResNet',
     'Bottleneck',
+    'ConversionReport',
     'DistilledClassifier',
     'ImagePreprocessor',
+    'binarize',
     'timm_models',
 ]

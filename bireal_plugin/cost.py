@@ -1,0 +1,167 @@
+"""Memory and bit-operations of any model, as in Table 5.
+
+* memory in bits = 32 x real + 1 x binary parameters
+* bit-operations (BOPs) = 64 x real + binary multiply-accumulates (MACs), of one image
+
+Counted are all parameters, and the MACs of convolutions and linear layers. As in the paper, additions, BatchNorm,
+pooling and the scales of binary weights (which move into the BatchNorm behind, Eq. 20) are free. Operations outside
+modules, such as the products of attention, are not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from bireal_plugin.binary.abc_net import ABCConv2d
+from bireal_plugin.binary.conv import BinaryConv2d
+from bireal_plugin.binary.weight import WeightBinarizer
+from bireal_plugin.binary.xnor import XNORConv2d
+from bireal_plugin.dry_run import Shape, dry_run, input_shape
+
+REAL_BITS = 32
+BOPS_PER_REAL_MAC = 64
+
+
+@dataclass(frozen=True)
+class _Counts:
+    binary_parameters: int
+    real_parameters: int
+    binary_macs: int
+    real_macs: int
+
+    @property
+    def memory_bits(self) -> int:
+        """32 x real + 1 x binary parameters."""
+        return REAL_BITS * self.real_parameters + self.binary_parameters
+
+    @property
+    def bops(self) -> int:
+        """64 x real + binary multiply-accumulates."""
+        return BOPS_PER_REAL_MAC * self.real_macs + self.binary_macs
+
+
+@dataclass(frozen=True)
+class LayerCost(_Counts):
+    """One module's own parameters (none of its children's) and the MACs of all its calls for one image."""
+
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Cost(_Counts):
+    """Totals of a model on one image of ``shape`` (C, H, W), and its layers in definition order."""
+
+    layers: tuple[LayerCost, ...]
+    shape: Shape
+
+    def table(self) -> str:
+        """One line per layer that multiplies, one for the parameters of all others, and the totals."""
+        working = [layer for layer in self.layers if layer.binary_macs or layer.real_macs]
+        idle = [layer for layer in self.layers if layer not in working]
+        rest = LayerCost(*_total(idle), name='other parameters', kind=f'{len(idle)} layers')
+        total = LayerCost(*_total(self.layers), name='total', kind='x'.join(map(str, self.shape)))
+        rows: list[tuple[str, ...]] = [
+            ('layer', 'kind', 'binary par.', 'real par.', 'Mbit', 'binary MACs', 'real MACs', 'BOPs')
+        ]
+        rows += [_row(layer) for layer in (*working, rest, total)]
+        widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+        return '\n'.join('  '.join(_aligned(row, widths)).rstrip() for row in rows)
+
+
+def model_cost(model: nn.Module, shape: Shape | None = None) -> Cost:
+    """Memory and bit-operations of ``model``, which is neither run nor changed (a copy without memory is).
+
+    A BinaryConv2d counts as binary while both its switches are on. Of XNORConv2d, K is counted as real MACs: the mean
+    over channels (one per input), the box filter (one per window element) and the product (one per output). Of
+    ABCConv2d, each of the M weight bases is 1 bit per weight and each of the M x N convolutions is binary.
+
+    Args:
+        shape: ``(C, H, W)`` of the image; by default timm's ``default_cfg``, else the first convolution's channels
+            at 224 x 224.
+    """
+    shape = input_shape(model) if shape is None else shape
+    macs: dict[str, tuple[int, int]] = {}
+
+    def count(name: str, module: nn.Module, x: Tensor, y: Tensor) -> None:
+        if isinstance(module, (_ConvNd, nn.Linear)):
+            binary, real = macs.get(name, (0, 0))
+            more_binary, more_real = _macs(module, x, y)
+            macs[name] = binary + more_binary, real + more_real
+
+    dry_run(model, shape, count)
+    layers = tuple(
+        LayerCost(*parameters, *macs.get(name, (0, 0)), name=name, kind=type(module).__name__)
+        for name, module, parameters in _own_parameters(model)
+    )
+    return Cost(*_total(layers), layers=layers, shape=shape)
+
+
+def _own_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module, tuple[int, int]]]:
+    """Name, module and (binary, real) count of every module with parameters of its own; shared ones count once."""
+    seen: set[int] = set()
+    for name, module in model.named_modules():
+        own = {key: p for key, p in module.named_parameters(recurse=False) if id(p) not in seen}
+        seen |= {id(p) for p in own.values()}
+        if not module._parameters:
+            continue
+        count = sum(p.numel() for p in own.values())
+        if _is_binary(module) and 'weight' in own:
+            weights = own['weight'].numel()
+            bases, scales = _weight_bases(module)
+            yield name, module, (bases * weights, count - weights + scales)
+        else:
+            yield name, module, (0, count)
+
+
+def _macs(module: nn.Module, x: Tensor, y: Tensor) -> tuple[int, int]:
+    """(binary, real) multiply-accumulates of one call from ``x`` to ``y``."""
+    weight: Tensor = module.weight  # type: ignore[assignment]
+    macs = (x if isinstance(module, _ConvTransposeNd) else y).numel() * weight[0].numel()
+    overhead = 0
+    if isinstance(module, XNORConv2d) and module.binary_input:
+        pixels = y[:, 0].numel()
+        overhead = x.numel() + module.groups * pixels * weight[0, 0].numel() + y.numel()
+    if not _is_binary(module):
+        return 0, macs + overhead
+    activation_bases = module.activation_bases if isinstance(module, ABCConv2d) else 1
+    return macs * _weight_bases(module)[0] * activation_bases, overhead
+
+
+def _is_binary(module: nn.Module) -> bool:
+    return isinstance(module, BinaryConv2d) and module.binary_input and module.binary_weight
+
+
+def _weight_bases(conv: nn.Module) -> tuple[int, int]:
+    """Binary tensors that stand for the weight, and the real coefficients that must be kept with them."""
+    if not isinstance(conv, ABCConv2d):
+        return 1, 0
+    binarizer: WeightBinarizer = conv.weight_binarizer
+    bases: int = binarizer.bases  # type: ignore[attr-defined]
+    per_layer = binarizer.per == 'layer'  # type: ignore[attr-defined]
+    return bases, bases * (1 if per_layer else conv.out_channels)
+
+
+def _total(layers: tuple[LayerCost, ...] | list[LayerCost]) -> tuple[int, int, int, int]:
+    return (
+        sum(layer.binary_parameters for layer in layers),
+        sum(layer.real_parameters for layer in layers),
+        sum(layer.binary_macs for layer in layers),
+        sum(layer.real_macs for layer in layers),
+    )
+
+
+def _row(layer: LayerCost) -> tuple[str, ...]:
+    parameters = f'{layer.binary_parameters:,}', f'{layer.real_parameters:,}', f'{layer.memory_bits / 1e6:.3f}'
+    return layer.name, layer.kind, *parameters, f'{layer.binary_macs:,}', f'{layer.real_macs:,}', f'{layer.bops:.3g}'
+
+
+def _aligned(row: tuple[str, ...], widths: list[int]) -> list[str]:
+    return [
+        cell.ljust(width) if i < 2 else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]

@@ -1,0 +1,68 @@
+"""One forward pass without arithmetic: which module is called with which shapes. The model itself is only read."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from bireal_plugin.errors import InputError
+
+Shape = tuple[int, int, int]
+OnCall = Callable[[str, nn.Module, Any, Any], None]
+
+
+def weightless_copy(model: nn.Module, mode: FakeTensorMode | None = None) -> nn.Module:
+    """A copy of ``model`` whose tensors have shapes but no memory, in evaluation mode and without forward hooks."""
+    memo: dict[int, Any] = {}
+    with mode or FakeTensorMode():
+        for tensor in (*model.parameters(), *model.buffers()):
+            empty = torch.empty(tensor.shape, dtype=tensor.dtype)
+            is_parameter = isinstance(tensor, nn.Parameter)
+            memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
+    twin = copy.deepcopy(model, memo)
+    for module in twin.modules():
+        module._forward_hooks.clear()
+        module._forward_pre_hooks.clear()
+    twin.eval()
+    return twin
+
+
+def input_shape(model: nn.Module) -> Shape:
+    """``(C, H, W)`` that a model is meant for: timm's ``default_cfg``, else its first convolution's channels and 224.
+
+    Raises:
+        InputError: the model has neither.
+    """
+    config = getattr(model, 'default_cfg', None) or {}
+    if 'input_size' in config:
+        return config['input_size']
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            return module.in_channels, 224, 224
+    raise InputError(f'{type(model).__name__} has no convolution to tell its input by; give shape=(channels, H, W)')
+
+
+def dry_run(model: nn.Module, shape: Shape, on_call: OnCall) -> None:
+    """Run a weightless copy on one image; ``on_call(name, module, first argument, output)`` after each module's call.
+
+    Args:
+        shape: ``(C, H, W)`` of the image; the batch is 1.
+    """
+
+    def hook(name: str) -> Callable[..., None]:
+        return lambda module, inputs, output: on_call(name, module, inputs[0] if inputs else None, output)
+
+    # Tensors that are neither parameters nor buffers keep their memory, hence the permission to mix.
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    copied = weightless_copy(model, mode)
+    for name, module in copied.named_modules():
+        module.register_forward_hook(hook(name))
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    with torch.no_grad(), mode:
+        image: Tensor = torch.empty(1, *shape, dtype=dtype)
+        copied(image)

@@ -1,0 +1,41 @@
+"""``torchao.quantization.quantize_(model, BiRealConfig(), filter_fn=is_resnet)``; importing this file registers it.
+
+``quantize_`` hands over one module at a time and puts back what it gets. A Bi-Real network is not made by swapping
+convolutions one by one (behind a ReLU every sign is +1), so the module that ``filter_fn`` picks must be a whole ResNet,
+or a model around one: :func:`is_resnet` picks it wherever it is, and ``lambda module, name: name == 'backbone'`` by
+name. A convolution or linear layer alone, such as torchao's default filter picks, is refused with a sentence, before
+anything changed. ``quantize_`` returns nothing; who wants the report, or the filter over convolutions, calls
+:func:`bireal_plugin.binarize`.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+from torchao.core.config import AOBaseConfig
+from torchao.quantization.transform_module import register_quantize_module_handler
+
+from bireal_plugin.errors import InputError
+from bireal_plugin.models.convert import BiRealConfig, binarize
+from bireal_plugin.models.convert.trunk import find_host
+
+# A virtual base class, so that BiRealConfig itself does not need torchao.
+AOBaseConfig.register(BiRealConfig)
+
+
+def is_resnet(module: nn.Module, name: str = '') -> bool:
+    """A filter for ``quantize_``: the smallest module with a stem and ResNet blocks, at any depth of a model."""
+    try:
+        return find_host(module) == ''
+    except InputError:
+        return False
+
+
+@register_quantize_module_handler(BiRealConfig)
+def _binarize_module(module: nn.Module, config: BiRealConfig) -> nn.Module:
+    if isinstance(module, (nn.Conv2d, nn.Linear)):
+        raise InputError(
+            f'{module} alone does not become 1-bit, its block has to change; give quantize_ the whole ResNet: '
+            'quantize_(model, BiRealConfig(), filter_fn=bireal_plugin.torchao.is_resnet)'
+        )
+    binarize(module, config)
+    return module
