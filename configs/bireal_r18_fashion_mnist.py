@@ -1,4 +1,4 @@
-"""Bi-Real-18, half as wide and striding early, on Fashion-MNIST: the whole recipe in about 20 minutes on two cores.
+"""Bi-Real-18, half as wide and striding early, on Fashion-MNIST: the whole recipe in about 24 minutes on two cores.
 
 Point to the four idx files with ``--cfg-options data_root=PATH``.
 """
