@@ -1,15 +1,12 @@
 """OpenVINO, the fast path on x86: every ``bireal::binary_conv2d`` becomes a BinaryConvolution, run by XNOR + popcount.
 
-Three facts of that operator decide the form (each was silently wrong otherwise): weights are packed little-endian with
-1 for +1; the input is quantized to {0, 1} by a FakeQuantize whose threshold is the negative of the smallest normal
-number, so that both zeros become +1; and input channels must be a multiple of 32. Layers that are not, or that have
-groups, keep their signs but convolve them as real numbers, which is exact too.
+``openvino_nodes.py`` holds the forms a layer can take, ``openvino_int8.py`` the quantization of what stays real,
+``openvino_file.py`` the files.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -19,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.export import openvino_file
+from bireal_plugin.export.openvino_int8 import quantize_real_layers
+from bireal_plugin.export.openvino_nodes import binary_convolution
 from bireal_plugin.export.operator import unpack_signs
 
-CHANNEL_BLOCK = 32
-BELOW_ZERO = -np.finfo(np.float32).tiny
 RealLayers = Literal['f32', 'bf16']
 
 
@@ -48,33 +46,36 @@ def convert(model: nn.Module, example_shape: Sequence[int]) -> Any:
     # The front end does not know the channels of an intermediate result, which decide the form of a layer.
     channels = input_channels(program)
     extension = ov.frontend.ConversionExtension(
-        'bireal.binary_conv2d.default', lambda context: _binary_convolution(context, channels)
+        'bireal.binary_conv2d.default', lambda context: _translate(context, channels)
     )
     converted = ov.convert_model(program, example_input=example, extension=[extension])
     converted.reshape(list(example_shape))
     return converted
 
 
-def export_openvino(model: nn.Module, path: str | Path, example_shape: Sequence[int]) -> Path:
-    """Write a folded network to ``path`` (.xml, weights beside it as .bin); real weights stay float32.
+def export_openvino(
+    model: nn.Module,
+    path: str | Path,
+    example_shape: Sequence[int],
+    *,
+    calibration: Iterable[np.ndarray] | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a folded network to ``path`` (.xml, weights beside it as .bin).
 
     The example shape is only where conversion starts: :class:`OpenVINOSession` compiles the file for other shapes.
+
+    Args:
+        calibration: batches ``(N, C, H, W)`` of the example shape; real layers are int8 then, else float32.
+        metadata: texts to keep in the file; a session has them as ``session.metadata``.
     """
     path = Path(path)
     if path.suffix != '.xml':
         raise InputError(f'an OpenVINO model is written to a file .xml, not {path}')
     converted = convert(model, example_shape)
-    # The .bin is found by the .xml's name, so both are written in a folder of their own and moved.
-    folder = path.with_name(f'.{path.stem}.partial')
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        openvino().save_model(converted, str(folder / path.name), compress_to_fp16=False)
-        os.replace(folder / f'{path.stem}.bin', path.with_suffix('.bin'))
-        os.replace(folder / path.name, path)
-    finally:
-        for leftover in folder.iterdir():
-            leftover.unlink()
-        folder.rmdir()
+    if calibration is not None:
+        converted = quantize_real_layers(converted, calibration)
+    openvino_file.write(openvino(), converted, path, metadata or {})
     return path
 
 
@@ -82,23 +83,19 @@ class OpenVINOSession:
     """Runs an exported file: ``session(batch)`` gives the outputs as numpy arrays, one compiled model per shape.
 
     Args:
-        source: path of an .xml, or an ``openvino.Model``.
-        real_layers: precision of the real layers, 'f32' or 'bf16'. threads: of the inference, None for all cores.
+        source: path of an .xml that :func:`export_openvino` wrote, or an ``openvino.Model``.
+        real_layers: precision of layers that the file has in float32: 'f32' or 'bf16'.
+        threads: of the inference, None for all cores.
     """
 
     def __init__(self, source: Any, *, real_layers: RealLayers = 'f32', threads: int | None = None) -> None:
         ov = openvino()
         self.core = ov.Core()
         if isinstance(source, (str, Path)):
-            if not Path(source).is_file():
-                raise InputError(f'OpenVINO model {source} does not exist')
-            try:
-                source = self.core.read_model(str(source))
-            except RuntimeError as error:
-                raise InputError(
-                    f'{source} is no readable OpenVINO model: {str(error).strip().splitlines()[-1]}'
-                ) from error
+            openvino_file.check(Path(source))
+            source = self.core.read_model(str(source))
         self.model = source
+        self.metadata = openvino_file.metadata(source)
         self.options: dict[str, Any] = {'INFERENCE_PRECISION_HINT': real_layers, 'PERFORMANCE_HINT': 'LATENCY'}
         if threads is not None:
             self.options['INFERENCE_NUM_THREADS'] = threads
@@ -139,49 +136,15 @@ def _key(packed: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> bytes:
     return b''.join(array.tobytes() for array in (packed, scale, bias))
 
 
-def _binary_convolution(context: Any, input_channels: Mapping[bytes, int]) -> list[Any]:
-    """The node that stands for one ``bireal::binary_conv2d`` in an OpenVINO graph."""
+def _translate(context: Any, input_channels: Mapping[bytes, int]) -> list[Any]:
+    """The nodes that stand for one ``bireal::binary_conv2d`` and its affine map."""
     from openvino import opset13 as ops
 
-    x = context.get_input(0)
-    packed, scale, bias = (_constant(context, i) for i in (1, 2, 3))
+    packed, scale, bias = (np.array(context.get_input(i).get_node().data) for i in (1, 2, 3))
     stride, padding, dilation = ([int(v) for v in context.get_values_from_const_input(i)] for i in (4, 5, 6))
     groups = int(context.get_values_from_const_input(7))
     channels = input_channels[_key(packed, scale, bias)] // groups
     signs = unpack_signs(torch.from_numpy(packed), channels).numpy()
-    geometry = (stride, padding, padding, dilation)
-    if groups == 1 and channels % CHANNEL_BLOCK == 0:
-        y = _popcount(ops, x, signs, geometry)
-    else:
-        y = _real(ops, x, signs, geometry, groups)
+    y = binary_convolution(context.get_input(0), signs, (stride, padding, padding, dilation), groups)
     scale, bias = (ops.constant(value.reshape(1, -1, 1, 1)) for value in (scale, bias))
     return ops.add(ops.multiply(y, scale), bias).outputs()
-
-
-def _constant(context: Any, index: int) -> np.ndarray:
-    return np.array(context.get_input(index).get_node().data)
-
-
-def _popcount(ops: Any, x: Any, signs: np.ndarray, geometry: tuple[list[int], ...]) -> Any:
-    from openvino import Tensor as OVTensor
-    from openvino import Type
-    from openvino.op import Constant
-
-    # A tensor with memory of its own: one around a numpy array would point nowhere once the array is gone.
-    bits = OVTensor(Type.u1, signs.shape)
-    bits.data[:] = np.packbits(signs.reshape(-1) > 0, bitorder='little').reshape(bits.data.shape)
-    weight = Constant(bits)
-    threshold, zero, one = (np.full((1, 1, 1, 1), value, np.float32) for value in (BELOW_ZERO, 0.0, 1.0))
-    bounds = (ops.constant(value) for value in (threshold, threshold, zero, one))
-    quantized = ops.fake_quantize(x, *bounds, levels=2)
-    stride, begin, end, dilation = geometry
-    return ops.binary_convolution(quantized, weight, stride, begin, end, dilation, 'xnor-popcount', 0.0)
-
-
-def _real(ops: Any, x: Any, signs: np.ndarray, geometry: tuple[list[int], ...], groups: int) -> Any:
-    one = np.float32(1)
-    operand = ops.select(ops.less(x, ops.constant(np.float32(0))), ops.constant(-one), ops.constant(one))
-    if groups == 1:
-        return ops.convolution(operand, ops.constant(signs), *geometry)
-    grouped = signs.reshape(groups, signs.shape[0] // groups, *signs.shape[1:])
-    return ops.group_convolution(operand, ops.constant(grouped), *geometry)

@@ -1,8 +1,11 @@
 import itertools
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from bireal_plugin.binary import BinaryConv2d
@@ -12,6 +15,7 @@ from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from tests.export.test_fold import trained
 
 pytest.importorskip('openvino')
+from bireal_plugin.export import openvino_file
 from bireal_plugin.export.openvino import OpenVINOSession, convert, export_openvino
 
 
@@ -67,15 +71,50 @@ def test_popcount_layers_are_exact(in_channels, size):
         assert np.array_equal(got, want.numpy()), geometry
 
 
-@pytest.mark.parametrize(
-    ('in_channels', 'out_channels', 'groups'), [(20, 24, 1), (3, 17, 1), (16, 32, 1), (64, 64, 2), (33, 8, 1)]
-)
+@pytest.mark.parametrize('in_channels', [2, 16, 20, 40, 90])
+def test_even_channels_are_filled_up_to_run_by_popcount_and_are_exact(in_channels):
+    net = layer(in_channels, 24, 3, stride=2, padding=1)
+    x = inputs(2, in_channels, 13, 10)
+    session = OpenVINOSession(convert(net, x.shape), threads=1)
+    assert operators(session, tuple(x.shape)) == ['BinaryConvolution']
+    assert np.array_equal(session(x)[0], net(x).numpy())
+
+
+@pytest.mark.parametrize(('in_channels', 'out_channels', 'groups'), [(3, 17, 1), (64, 64, 2), (33, 8, 1), (12, 12, 12)])
 def test_layers_that_popcount_gets_wrong_take_the_real_form_and_are_exact(in_channels, out_channels, groups):
     net = layer(in_channels, out_channels, 3, padding=1, groups=groups)
     x = inputs(2, in_channels, 13, 10)
     session = OpenVINOSession(convert(net, x.shape), threads=1)
     assert 'BinaryConvolution' not in operators(session, tuple(x.shape))
     assert np.array_equal(session(x)[0], net(x).numpy())
+
+
+GEOMETRIES = st.fixed_dictionaries(
+    dict(
+        out_channels=st.integers(1, 40),
+        kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+        stride=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+        padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+        dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    )
+)
+
+
+# A failing layer is small enough as it is: shrinking it would convert thousands of them.
+@settings(deadline=None, max_examples=8, derandomize=True, phases=[Phase.generate])
+@given(
+    in_channels=st.sampled_from([2, 20, 32, 33, 64, 70]),
+    geometries=st.lists(GEOMETRIES, min_size=8, max_size=8),
+    size=st.tuples(st.integers(9, 17), st.integers(9, 40)),
+    batch=st.integers(1, 3),
+)
+def test_any_layer_is_exact(in_channels, geometries, size, batch):
+    net = SideBySide(layer(in_channels, **geometry) for geometry in geometries)
+    x = inputs(batch, in_channels, *size)
+    for geometry, got, want in zip(
+        geometries, OpenVINOSession(convert(net, x.shape), threads=1)(x), net(x), strict=True
+    ):
+        assert np.array_equal(got, want.numpy()), geometry
 
 
 @pytest.mark.parametrize(('kernel', 'padding'), [(7, 3), (3, 0), ((1, 3), (0, 1))])
@@ -136,10 +175,59 @@ def test_mistakes_are_told(call, sentence, tmp_path):
         call(tmp_path)
 
 
-def test_a_broken_file_is_told(tmp_path):
+def test_foreign_files_are_told(tmp_path):
     (tmp_path / 'net.xml').write_text('<net>')
-    with pytest.raises(InputError, match='no readable OpenVINO model'):
+    (tmp_path / 'net.bin').write_bytes(b'')
+    with pytest.raises(InputError, match='no OpenVINO model that this package exported'):
         OpenVINOSession(tmp_path / 'net.xml')
+
+
+def test_missing_weights_are_told(exported, tmp_path):
+    shutil.copy(exported[1], tmp_path / 'net.xml')
+    with pytest.raises(InputError, match=r'net\.bin does not exist'):
+        OpenVINOSession(tmp_path / 'net.xml')
+
+
+def test_another_version_is_told(exported, tmp_path):
+    text = exported[1].read_text().replace('<format_version value="1" />', '<format_version value="2" />')
+    (tmp_path / 'net.xml').write_text(text)
+    shutil.copy(exported[1].with_suffix('.bin'), tmp_path / 'net.bin')
+    with pytest.raises(InputError, match="format version '2'; this release reads 1"):
+        OpenVINOSession(tmp_path / 'net.xml')
+
+
+@pytest.mark.parametrize('suffix', ['.xml', '.bin'])
+def test_hundreds_of_mutations_are_refused_before_the_engine_sees_them(exported, suffix, tmp_path):
+    for kind in ('.xml', '.bin'):
+        shutil.copy(exported[1].with_suffix(kind), tmp_path / f'net{kind}')
+    target = tmp_path / f'net{suffix}'
+    original = target.read_bytes()
+    random = np.random.default_rng(0)
+    for i in range(400):
+        data = bytearray(original)
+        place = int(random.integers(len(data)))
+        if i % 2:
+            data[place] ^= 1 << int(random.integers(8))
+        else:
+            del data[place : place + 1 + int(random.integers(50))]
+        target.write_bytes(data)
+        with pytest.raises(InputError, match=r'does not match|truncated|format version'):
+            openvino_file.check(tmp_path / 'net.xml')
+
+
+def test_what_the_file_was_given_comes_back(tmp_path):
+    path = export_openvino(layer(32, 8, 1), tmp_path / 'net.xml', (1, 32, 4, 4), metadata=dict(config='{"a": "<é>"}'))
+    assert OpenVINOSession(path).metadata['config'] == '{"a": "<é>"}'
+
+
+def test_a_failed_export_leaves_the_old_file(exported, tmp_path):
+    path = tmp_path / 'net.xml'
+    export_openvino(layer(32, 8, 1), path, (1, 32, 4, 4))
+    before = path.read_bytes()
+    with pytest.raises(InputError, match='there are none'):
+        export_openvino(layer(32, 8, 1), path, (1, 32, 4, 4), calibration=[])
+    assert path.read_bytes() == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == ['net.bin', 'net.xml']
 
 
 def test_a_wrong_shape_is_told(exported):

@@ -1,0 +1,78 @@
+"""An exported OpenVINO model on disk: ``net.xml`` and ``net.bin``, with a checksum over both inside the .xml.
+
+The checksum is compared before the engine reads anything, so that a truncated or damaged file is a sentence and not a
+crash in a parser.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bireal_plugin.errors import InputError
+
+SECTION = 'bireal'
+VERSION = '1'
+BLANK = '0' * 64
+CHECKSUM = re.compile(rb'<checksum value="([0-9a-f]{64})" />')
+FORMAT_VERSION = re.compile(rb'<format_version value="([^"]{1,20})" />')
+
+
+def write(ov: Any, model: Any, path: Path, metadata: Mapping[str, str]) -> None:
+    """Save ``model`` at ``path`` (.xml) with ``metadata``; both files appear whole or not at all."""
+    for key, value in {**metadata, 'format_version': VERSION, 'checksum': BLANK}.items():
+        model.set_rt_info(value, [SECTION, key])
+    # The .bin is found by the .xml's name, so both are written in a folder of their own and moved.
+    folder = path.with_name(f'.{path.stem}.partial')
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        xml, weights = folder / path.name, folder / f'{path.stem}.bin'
+        ov.save_model(model, str(xml), compress_to_fp16=False)
+        text = xml.read_bytes()
+        xml.write_bytes(CHECKSUM.sub(_element(_digest(text, weights.read_bytes())), text, count=1))
+        os.replace(weights, path.with_suffix('.bin'))
+        os.replace(xml, path)
+    finally:
+        for leftover in folder.iterdir():
+            leftover.unlink()
+        folder.rmdir()
+
+
+def check(path: Path) -> None:
+    """Raise InputError unless ``path`` and the .bin beside it are as :func:`write` left them."""
+    weights = path.with_suffix('.bin')
+    for file in (path, weights):
+        if not file.is_file():
+            raise InputError(
+                f'OpenVINO model {file} does not exist; an exported network is {path.name} + {weights.name}'
+            )
+    text = path.read_bytes()
+    version = FORMAT_VERSION.search(text)
+    found = CHECKSUM.findall(text)
+    if version is None or len(found) != 1:
+        raise InputError(f'{path} is truncated, or no OpenVINO model that this package exported')
+    if version[1].decode(errors='replace') != VERSION:
+        raise InputError(
+            f'{path} has format version {version[1].decode(errors="replace")!r}; this release reads {VERSION}'
+        )
+    if found[0].decode() != _digest(CHECKSUM.sub(_element(BLANK), text), weights.read_bytes()):
+        raise InputError(f'{path} or {weights.name} was changed after it was written: its checksum does not match')
+
+
+def metadata(model: Any) -> dict[str, str]:
+    """What :func:`write` was given, of a model that was read."""
+    if not model.has_rt_info([SECTION]):
+        return {}
+    return {key: str(value) for key, value in model.get_rt_info([SECTION]).value.items()}
+
+
+def _digest(text: bytes, weights: bytes) -> str:
+    return hashlib.sha256(hashlib.sha256(text).digest() + hashlib.sha256(weights).digest()).hexdigest()
+
+
+def _element(checksum: str) -> bytes:
+    return b'<checksum value="%s" />' % checksum.encode()

@@ -1,0 +1,75 @@
+"""The OpenVINO operators that stand for one ``bireal::binary_conv2d``, each of them exact.
+
+Four facts of the engine's BinaryConvolution decide the form, and each was silently wrong otherwise: weights are packed
+little-endian with 1 for +1; the input is quantized to {0, 1} by a FakeQuantize whose threshold is the negative of the
+smallest normal number, so that both zeros become +1; input channels must be a multiple of 32; and columns may be
+skipped by a stride of at most 2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+CHANNEL_BLOCK = 32
+LARGEST_COLUMN_STRIDE = 2
+BELOW_ZERO = -np.finfo(np.float32).tiny
+Geometry = tuple[list[int], list[int], list[int], list[int]]  # stride, zeros before, zeros after, dilation
+
+
+def binary_convolution(x: Any, signs: np.ndarray, geometry: Geometry, groups: int) -> Any:
+    """The node for ``conv2d(sign(x), signs)``.
+
+    Args:
+        x: output ``(N, C, H, W)`` of another node. signs: +-1 weight ``(O, C / groups, kH, kW)``.
+    """
+    missing = -signs.shape[1] % CHANNEL_BLOCK
+    (_, column_stride), *_ = geometry
+    if groups > 1 or missing % 2 or column_stride > LARGEST_COLUMN_STRIDE:
+        return real_convolution(x, signs, geometry, groups)
+    if missing:
+        x, signs = _padded(x, signs, missing)
+    return popcount_convolution(x, signs, geometry)
+
+
+def popcount_convolution(x: Any, signs: np.ndarray, geometry: Geometry) -> Any:
+    """XNOR + popcount; channels are a multiple of 32 and not in groups."""
+    from openvino import Tensor as OVTensor
+    from openvino import Type
+    from openvino import opset13 as ops
+    from openvino.op import Constant
+
+    # A tensor with memory of its own: one around a numpy array would point nowhere once the array is gone.
+    bits = OVTensor(Type.u1, signs.shape)
+    bits.data[:] = np.packbits(signs.reshape(-1) > 0, bitorder='little').reshape(bits.data.shape)
+    threshold, zero, one = (np.full((1, 1, 1, 1), value, np.float32) for value in (BELOW_ZERO, 0.0, 1.0))
+    bounds = (ops.constant(value) for value in (threshold, threshold, zero, one))
+    quantized = ops.fake_quantize(x, *bounds, levels=2)
+    return ops.binary_convolution(quantized, Constant(bits), *geometry, 'xnor-popcount', 0.0)
+
+
+def real_convolution(x: Any, signs: np.ndarray, geometry: Geometry, groups: int) -> Any:
+    """A convolution of signs as real numbers: integers below 2^24, hence exact too."""
+    from openvino import opset13 as ops
+
+    one = np.float32(1)
+    operand = ops.select(ops.less(x, ops.constant(np.float32(0))), ops.constant(-one), ops.constant(one))
+    if groups == 1:
+        return ops.convolution(operand, ops.constant(signs), *geometry)
+    grouped = signs.reshape(groups, signs.shape[0] // groups, *signs.shape[1:])
+    return ops.group_convolution(operand, ops.constant(grouped), *geometry)
+
+
+def _padded(x: Any, signs: np.ndarray, missing: int) -> tuple[Any, np.ndarray]:
+    """Both operands with ``missing`` more channels, an even number.
+
+    The input's are 0, so +1 after the sign; half of the weight's are +1 and half -1. They cancel in every window, also
+    where it reaches into the zero padding, since that leaves out both halves alike.
+    """
+    from openvino import opset13 as ops
+
+    nothing, behind = (ops.constant(np.array([0, channels, 0, 0])) for channels in (0, missing))
+    x = ops.pad(x, nothing, behind, 'constant', ops.constant(np.float32(0)))
+    half = np.ones((signs.shape[0], missing // 2, *signs.shape[2:]), signs.dtype)
+    return x, np.concatenate([signs, half, -half], axis=1)
