@@ -43,9 +43,10 @@ def popcount_convolution(x: Any, signs: np.ndarray, geometry: Geometry) -> Any:
     # A tensor with memory of its own: one around a numpy array would point nowhere once the array is gone.
     bits = OVTensor(Type.u1, signs.shape)
     bits.data[:] = np.packbits(signs.reshape(-1) > 0, bitorder='little').reshape(bits.data.shape)
-    threshold, zero, one = (np.full((1, 1, 1, 1), value, np.float32) for value in (BELOW_ZERO, 0.0, 1.0))
-    bounds = (ops.constant(value) for value in (threshold, threshold, zero, one))
-    quantized = ops.fake_quantize(x, *bounds, levels=2)
+    threshold, zero, one = (ops.constant(np.full((1, 1, 1, 1), value, np.float32)) for value in (BELOW_ZERO, 0.0, 1.0))
+    # The threshold is one constant with two readers, which keeps the engine from taking this sign into a 1-bit
+    # convolution before it: with an addition between the two it then computes other signs.
+    quantized = ops.fake_quantize(x, threshold, threshold, zero, one, levels=2)
     return ops.binary_convolution(quantized, Constant(bits), *geometry, 'xnor-popcount', 0.0)
 
 

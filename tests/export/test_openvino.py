@@ -124,6 +124,31 @@ def test_other_kernels_are_exact(kernel, padding):
     assert np.array_equal(OpenVINOSession(convert(net, x.shape), threads=1)(x)[0], net(x).numpy())
 
 
+class Residual(nn.Module):
+    """Two layers with an addition before the second sign, whose sum nothing else reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = layer(32, 32, 3, padding=1), layer(32, 32, 1)
+
+    def forward(self, x):
+        return self.second(self.first(x) + x)
+
+
+def test_a_sign_behind_an_addition_is_exact():
+    x = inputs(1, 32, 9, 9)
+    assert np.array_equal(OpenVINOSession(convert(Residual(), x.shape), threads=1)(x)[0], Residual()(x).numpy())
+
+
+@pytest.mark.parametrize('structure', ['bireal', 'resnet', 'plain'])
+def test_every_stage_of_a_bottleneck_network_agrees(structure):
+    net = fold(trained(BiRealResNet(50, base_channels=32, structure=structure)))
+    x = torch.randn(1, 3, 64, 64)
+    for got, want in zip(OpenVINOSession(convert(net, x.shape), threads=1)(x), net(x), strict=True):
+        # Rounding may flip a few signs; a wrong layer moves a fifth of the norm.
+        assert np.linalg.norm(got - want.numpy()) < 0.02 * np.linalg.norm(want.numpy())
+
+
 @pytest.fixture(scope='module')
 def exported(tmp_path_factory):
     net = fold(trained(BiRealClassifier(BiRealResNet(18, base_channels=32, out_indices=(3,)), 10)))
