@@ -14,6 +14,8 @@ import numpy as np
 
 CHANNEL_BLOCK = 32
 LARGEST_COLUMN_STRIDE = 2
+AFFINE = ('Add', 'Subtract', 'Multiply', 'Divide')
+CONSTANT = {'Constant', 'Convert', 'Reshape', 'Unsqueeze'}  # a constant and what may stand behind it
 BELOW_ZERO = -np.finfo(np.float32).tiny
 Geometry = tuple[list[int], list[int], list[int], list[int]]  # stride, zeros before, zeros after, dilation
 
@@ -46,8 +48,23 @@ def popcount_convolution(x: Any, signs: np.ndarray, geometry: Geometry) -> Any:
     threshold, zero, one = (ops.constant(np.full((1, 1, 1, 1), value, np.float32)) for value in (BELOW_ZERO, 0.0, 1.0))
     # The threshold is one constant with two readers, which keeps the engine from taking this sign into a 1-bit
     # convolution before it: with an addition between the two it then computes other signs.
-    quantized = ops.fake_quantize(x, threshold, threshold, zero, one, levels=2)
+    quantized = ops.fake_quantize(_as_computed(x), threshold, threshold, zero, one, levels=2)
     return ops.binary_convolution(quantized, Constant(bits), *geometry, 'xnor-popcount', 0.0)
+
+
+def _as_computed(x: Any) -> Any:
+    """``x``, computed as it is written: not moved, as x + c > t, into the threshold t - c, whose rounding decides ties.
+
+    A maximum with the lowest finite number changes nothing and stands between; it costs a pass over ``x``, and only
+    where no shortcut is added in front of a sign.
+    """
+    from openvino import opset13 as ops
+
+    producer = x.get_node() if hasattr(x, 'get_node') else x
+    operands = [value.get_node().get_type_name() for value in producer.input_values()]
+    if producer.get_type_name() in AFFINE and CONSTANT.intersection(operands):
+        return ops.maximum(x, ops.constant(np.finfo(np.float32).min))
+    return x
 
 
 def real_convolution(x: Any, signs: np.ndarray, geometry: Geometry, groups: int) -> Any:

@@ -140,6 +140,36 @@ def test_a_sign_behind_an_addition_is_exact():
     assert np.array_equal(OpenVINOSession(convert(Residual(), x.shape), threads=1)(x)[0], Residual()(x).numpy())
 
 
+class Affine(nn.Module):
+    """A sign of multiples of 1/8 after a shift of RSign, or of ABC-Net's bases: many sums are exactly 0."""
+
+    def __init__(self, bases):
+        super().__init__()
+        self.bases, self.layer = bases, layer(32, 16, 1)
+        self.shift = nn.Parameter(torch.randint(-3, 4, (32, 1, 1)) / 4, requires_grad=False)
+
+    def forward(self, x):
+        x = x + self.shift
+        return self.layer(2 * x - 1 if self.bases else x)
+
+
+@pytest.mark.parametrize('bases', [False, True])
+def test_ties_behind_a_shift_are_exact(bases):
+    net, x = Affine(bases), torch.randint(-6, 7, (1, 32, 9, 9)) / 8
+    assert np.array_equal(OpenVINOSession(convert(net, x.shape), threads=1)(x)[0], net(x).numpy())
+
+
+@pytest.mark.parametrize(
+    ('scale', 'bias'), [(1, 0), (-0.5, 0), (0.1, 0.2), (0.1, -0.4), (3e38, 0), (0, -0.0), (1e-3, -4e-3)]
+)
+def test_ties_behind_a_layers_affine_map_are_exact(scale, bias):
+    net = nn.Sequential(layer(32, 32, 3, padding=1), layer(32, 16, 1))
+    net[0][0].scale.fill_(scale)
+    net[0][0].bias.fill_(bias)
+    x = inputs(1, 32, 9, 9)
+    assert np.array_equal(OpenVINOSession(convert(net, x.shape), threads=1)(x)[0], net(x).numpy())
+
+
 @pytest.mark.parametrize('structure', ['bireal', 'resnet', 'plain'])
 def test_every_stage_of_a_bottleneck_network_agrees(structure):
     net = fold(trained(BiRealResNet(50, base_channels=32, structure=structure)))
