@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.models.resnet import BiRealResNet
 
 
 @MODELS.register_module()
@@ -47,6 +48,8 @@ class BiRealClassifier(BaseModel):
         data_preprocessor: config, see :class:`ImagePreprocessor`.
     """
 
+    deploy = False
+
     def __init__(
         self,
         backbone: Mapping[str, Any] | nn.Module,
@@ -62,6 +65,24 @@ class BiRealClassifier(BaseModel):
         self.dropout = nn.Dropout(drop_rate)
         self.fc = nn.Linear(int(self.backbone.num_features), num_classes)  # type: ignore[arg-type]
         self.label_smoothing = label_smoothing
+
+    def switch_to_deploy(self) -> None:
+        """Fold the backbone in place for inference, whatever its class; the second time nothing happens.
+
+        ``deploy`` is True from then on. The linear layer can still be trained.
+
+        Raises:
+            InputError: the backbone is not binary yet; nothing is changed.
+        """
+        from bireal_plugin.export.fold import fold_  # a layer above this one, needed here alone
+
+        if not self.deploy:
+            if isinstance(self.backbone, BiRealResNet):
+                self.backbone.switch_to_deploy()
+            else:
+                fold_(self.backbone)
+            self.eval()
+            self.deploy = True
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Normalised images ``(N, C, H, W)`` to logits ``(N, num_classes)``."""

@@ -71,6 +71,8 @@ class BiRealResNet(BaseModule):
         InputError: a value is unknown, refused (dcn, plugins, conv_cfg, drop_path_rate) or does not fit the others.
     """
 
+    deploy = False
+
     def __init__(
         self,
         depth: int,
@@ -259,11 +261,30 @@ class BiRealResNet(BaseModule):
             for parameter in module.parameters():
                 parameter.requires_grad = False
 
+    def switch_to_deploy(self) -> None:
+        """Fold in place for inference, see :func:`bireal_plugin.export.fold.fold_`; the second time nothing happens.
+
+        From then on ``deploy`` is True, no parameter requires a gradient and ``train()`` leaves evaluation mode on:
+        heads behind can be trained, this network cannot. Load weights before; those of a switched network load into one
+        that was built and switched alike.
+
+        Raises:
+            InputError: the network is not binary yet; nothing is changed.
+        """
+        from bireal_plugin.export.fold import fold_  # a layer above this one, needed here alone
+
+        if not self.deploy:
+            fold_(self)
+            self.deploy = True
+
     def train(self, mode: bool = True) -> BiRealResNet:
-        """Training mode, in which frozen stages and (``norm_eval``) BatchNorm statistics stay as they are."""
-        super().train(mode)
+        """Training mode, in which frozen stages and (``norm_eval``) BatchNorm statistics stay as they are.
+
+        A network that was switched to deployment stays in evaluation mode.
+        """
+        super().train(mode and not self.deploy)
         self._freeze()
-        if mode and self.norm_eval:
+        if self.training and self.norm_eval:
             for module in self.modules():
                 if isinstance(module, _NormBase):
                     module.eval()

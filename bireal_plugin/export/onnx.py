@@ -1,0 +1,86 @@
+"""ONNX, for every runtime that reads it: standard operators of opset 18 only, no domain of our own.
+
+A sign is ``Where(x < 0, -1, 1)``, a 1-bit convolution a Conv on +-1 weights, so its sums are exact integers. 1-bit
+weights are stored 8 per byte and unpacked by operators that runtimes evaluate once, at load time: the file has about
+the size of the packed one. Batch is dynamic; height and width too where the network's code does not fix them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor, nn
+
+from bireal_plugin.errors import InputError
+from bireal_plugin.export.onnx_file import checked_target, read_model, write_model
+from bireal_plugin.export.optional_package import require
+from bireal_plugin.export.session_input import as_input, last_line
+
+FORMAT = 'bireal-onnx-1'
+
+
+def export_onnx(model: nn.Module, path: str | Path, example_shape: Sequence[int]) -> Path:
+    """Write a folded network to ``path`` (.onnx).
+
+    Args:
+        example_shape: ``(N, C, H, W)``; other batch sizes run too. Other H and W do where the session's
+            ``input_shape`` has their names: PyTorch fixes them where the network's code does, and where a feature map
+            has a side of one pixel, so export with images that stay larger than that.
+
+    Raises:
+        InputError: another suffix, a network that is not folded or cannot be exported, or onnx is not installed.
+    """
+    path = checked_target(path, suffix='.onnx')
+    require('onnx', 'onnxscript', engine='onnx')
+    from onnx.checker import check_model
+
+    from bireal_plugin.export.onnx_lower import Lowering, lower
+    from bireal_plugin.export.onnx_trace import trace
+
+    def sign(lowering: Lowering, value: str, output: str) -> str:
+        zero, minus, plus = (lowering.constant(f'/{number}', number) for number in (0, -1, 1))
+        below = lowering.node('Less', (value, zero), f'{output}/below')
+        return lowering.node('Where', (below, minus, plus), output)
+
+    lowered = lower(trace(model, example_shape, dynamic=True), activation=sign, weight=lambda _, signs, __: signs)
+    check_model(lowered, full_check=True)
+    write_model(lowered, path, file_format=FORMAT)
+    return path
+
+
+class ONNXSession:
+    """Runs an exported file in onnxruntime on the CPU: ``session(batch)`` gives the outputs as numpy arrays.
+
+    Args:
+        path: a file that :func:`export_onnx` wrote. threads: of the inference, None for all cores.
+
+    Raises:
+        InputError: the file is missing, truncated, changed or of another origin, or onnxruntime is not installed.
+    """
+
+    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
+        require('onnxruntime', engine='onnx')
+        import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as failures
+
+        self.failures = (failures.Fail, failures.InvalidArgument, failures.RuntimeException, failures.NotImplemented)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        data = read_model(Path(path), file_format=FORMAT)
+        try:
+            self.session = onnxruntime.InferenceSession(data, options, providers=['CPUExecutionProvider'])
+        except (*self.failures, failures.InvalidGraph, failures.InvalidProtobuf) as error:
+            raise InputError(f'onnxruntime {onnxruntime.__version__} cannot run {path}: {last_line(error)}') from error
+        self.input = self.session.get_inputs()[0]
+        self.input_shape: tuple[int | str, ...] = tuple(self.input.shape)
+
+    def __call__(self, batch: Tensor | np.ndarray) -> list[np.ndarray]:
+        array = as_input(batch, self.input_shape)
+        try:
+            return self.session.run(None, {self.input.name: array})
+        except self.failures as error:
+            raise InputError(f'the network cannot run on inputs of shape {array.shape}: {last_line(error)}') from error

@@ -1,0 +1,87 @@
+"""How ONNX and QONNX files are written and read back: atomically, with metadata, and with a checksum over every byte.
+
+A file is a serialized ONNX model whose last entry in ``metadata_props`` is the SHA-256 of all bytes before that entry.
+So any change is noticed before anything is parsed, and any other reader of ONNX sees an ordinary model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import bireal_plugin
+from bireal_plugin.errors import InputError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+PRODUCER = 'bireal-plugin'
+# Protocol buffers, wire type 2 (tag, length, bytes): metadata_props is field 14 of a model, key and value are 1 and 2.
+METADATA, KEY, VALUE = b'\x72', b'\x0a', b'\x12'
+
+
+def checked_target(path: str | Path, *, suffix: str) -> Path:
+    """``path``, to which a file can be written; found out before an export takes its time.
+
+    Raises:
+        InputError: another suffix, or a folder that does not exist.
+    """
+    path = Path(path)
+    if path.suffix != suffix:
+        raise InputError(f'this engine writes a file {suffix}, not {path}')
+    if not path.parent.is_dir():
+        raise InputError(f'the folder {path.parent} does not exist; make it first')
+    return path
+
+
+def write_model(model: ModelProto, path: Path, *, file_format: str) -> None:
+    """Write ``model`` to ``path`` with its metadata and checksum; the file appears whole or not at all.
+
+    Args:
+        file_format: 'bireal-onnx-1' or 'bireal-qonnx-1', kept with the checksum and asked for again when reading.
+    """
+    model.producer_name, model.producer_version = PRODUCER, bireal_plugin.__version__
+    for key, value in dict(producer=PRODUCER, version=bireal_plugin.__version__).items():
+        model.metadata_props.add(key=key, value=value)
+    body = model.SerializeToString(deterministic=True)
+    partial = path.with_name(f'.{path.name}.partial')
+    try:
+        partial.write_bytes(body + _seal(file_format, hashlib.sha256(body).hexdigest()))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_model(path: Path, *, file_format: str) -> bytes:
+    """The bytes of the model in ``path``, which are those that :func:`write_model` wrote.
+
+    Raises:
+        InputError: the file is missing, truncated, changed, or of another origin or format.
+    """
+    if not path.is_file():
+        raise InputError(f'{path} does not exist or is no file')
+    seal = len(_seal(file_format, hashlib.sha256().hexdigest()))
+    body = path.stat().st_size - seal
+    with path.open('rb') as file:
+        # The end first: a foreign file is known as one before its size in memory is taken.
+        file.seek(max(body, 0))
+        found = file.read()
+        if found[:-64] != _seal(file_format, '0' * 64)[:-64]:
+            raise InputError(f'{path} is truncated, or was not written by this package as {file_format}; export again')
+        file.seek(0)
+        data = file.read(body)
+    if found != _seal(file_format, hashlib.sha256(data).hexdigest()):
+        raise InputError(f'{path} was changed after it was written: its checksum does not match; export it again')
+    return data + found
+
+
+def _seal(file_format: str, digest: str) -> bytes:
+    entry = _field(KEY, f'{file_format} sha256'.encode()) + _field(VALUE, digest.encode())
+    return _field(METADATA, entry)
+
+
+def _field(tag: bytes, content: bytes) -> bytes:
+    # One byte of length: everything here is shorter than 128 bytes.
+    return tag + bytes([len(content)]) + content

@@ -1,0 +1,46 @@
+"""A small packed network, and files of it with other content and a checksum that matches: without the tested code."""
+
+import hashlib
+import json
+import struct
+
+import torch
+from safetensors.torch import load_file, save_file
+
+CONFIG = dict(
+    type='BiRealClassifier',
+    data_preprocessor=dict(type='ImagePreprocessor', mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0)),
+    backbone=dict(type='BiRealResNet', depth=18, base_channels=8, out_indices=(3,)),
+    num_classes=10,
+)
+
+
+def split(path):
+    """The header of a safetensors file as a dict, and the bytes behind it."""
+    content = path.read_bytes()
+    length = struct.unpack('<Q', content[:8])[0]
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
+
+
+def joined(path, header, data):
+    """Write a safetensors file; ``header`` may be its text."""
+    text = (header if isinstance(header, str) else json.dumps(header)).encode()
+    path.write_bytes(struct.pack('<Q', len(text)) + text + data)
+
+
+def checksum(tensors, config, real_layers):
+    digest = hashlib.sha256(json.dumps([config, real_layers]).encode())
+    for name, value in sorted(tensors.items()):
+        array = value.contiguous()
+        digest.update(f'{name} {array.dtype} {tuple(array.shape)}'.encode())
+        digest.update(bytes(array.flatten().view(torch.uint8).tolist()))
+    return digest.hexdigest()
+
+
+def forged(path, *, change=lambda tensors: None, **metadata):
+    """Rewrite the file with changed tensors and metadata."""
+    tensors = load_file(path)
+    change(tensors)
+    metadata = {**split(path)[0]['__metadata__'], **metadata}
+    metadata['checksum'] = checksum(tensors, metadata['config'], metadata['real_layers'])
+    save_file(tensors, path, metadata=metadata)
