@@ -30,7 +30,10 @@ def unpack_signs(packed: Tensor, channels: int, *, dtype: torch.dtype = torch.fl
     """The +-1 weight ``(O, channels, kH, kW)`` that :func:`pack_signs` packed."""
     places = torch.arange(BITS, dtype=torch.uint8, device=packed.device)
     bits = (packed.unsqueeze(-1) >> places) & 1
-    return (2 * bits.flatten(-2)[..., :channels].to(dtype) - 1).permute(0, 3, 1, 2)
+    signs = (2 * bits.flatten(-2)[..., :channels].to(dtype) - 1).permute(0, 3, 1, 2)
+    # Plain strides, which contiguous() does not give a weight of one channel: with others, float32 convolutions of
+    # PyTorch 2.12 on a CPU read foreign memory.
+    return signs.clone(memory_format=torch.contiguous_format)
 
 
 @torch.library.custom_op('bireal::binary_conv2d', mutates_args=())

@@ -24,6 +24,20 @@ def test_unpacking_gives_the_signs_back(channels):
     assert torch.equal(unpack_signs(pack_signs(weight), channels), torch.where(weight < 0, -1.0, 1.0))
 
 
+def test_a_weight_of_one_channel_has_plain_strides():
+    assert unpack_signs(pack_signs(torch.randn(4, 1, 5, 3)), 1).stride() == (15, 15, 3, 1)
+
+
+def test_one_channel_is_convolved_right_where_pytorch_is_particular_about_strides():
+    torch.manual_seed(0)
+    for _ in range(40):
+        x, weight = torch.randn(1, 1, 9, 2), torch.randn(32, 1, 5, 5)
+        arguments = (torch.ones(32), torch.zeros(32), [1, 2], [2, 2], [1, 1], 1)
+        got = torch.ops.bireal.binary_conv2d(x, pack_signs(weight), *arguments)
+        signs, kernel = (torch.where(t.double() >= 0, 1.0, -1.0) for t in (x, weight))
+        assert torch.equal(got.double(), F.conv2d(signs, kernel, None, [1, 2], [2, 2]))
+
+
 @pytest.mark.parametrize(
     ('kernel', 'stride', 'padding', 'dilation', 'groups'),
     [

@@ -1,0 +1,118 @@
+"""A TFLite graph while it is built: tensors in TensorFlow's layout, constants, and the operators between them.
+
+A tensor with four dimensions is stored as ``(N, H, W, C)`` and stands for PyTorch's ``(N, C, H, W)``; any other tensor
+is stored as PyTorch has it. Nothing here knows a file format: :mod:`bireal_plugin.export.tflite_file` writes the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+DType = Literal['float32', 'int32']
+# Where each of PyTorch's dimensions is found in a stored tensor of that rank, and the way back.
+TO_STORED = {4: (0, 2, 3, 1)}
+TO_TORCH = {4: (0, 3, 1, 2)}
+
+
+@dataclass(frozen=True, eq=False)
+class GraphTensor:
+    """A tensor of the graph.
+
+    Args:
+        shape: as stored.
+        negative_zero: some of its values may be -0.0, which LceQuantize on ARM takes for negative.
+    """
+
+    index: int
+    shape: tuple[int, ...]
+    dtype: DType
+    negative_zero: bool
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator: a builtin of TFLite (``CONV_2D``) or a custom one of Larq (``LceBconv2d``), with its options."""
+
+    kind: str
+    inputs: tuple[int, ...]
+    output: int
+    options: dict[str, Any]
+
+    @property
+    def custom(self) -> bool:
+        return self.kind.startswith('Lce')
+
+
+@dataclass
+class Graph:
+    """Tensors and operators in the order in which they are computed.
+
+    ``inputs`` and ``outputs`` are indices of tensors; ``layers`` holds those that go into and come out of each binary
+    convolution.
+    """
+
+    tensors: list[GraphTensor] = field(default_factory=list)
+    constants: dict[int, np.ndarray] = field(default_factory=dict)
+    operators: list[Operator] = field(default_factory=list)
+    inputs: list[int] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
+    layers: list[tuple[int, int]] = field(default_factory=list)
+    _known: dict[tuple[Any, ...], GraphTensor] = field(default_factory=dict)
+
+    def input(self, shape: Sequence[int]) -> GraphTensor:
+        """A float32 input of the graph."""
+        tensor = self._tensor(shape, 'float32', negative_zero=True)
+        self.inputs.append(tensor.index)
+        return tensor
+
+    def constant(self, values: Any, dtype: DType = 'float32') -> GraphTensor:
+        """A constant, shared with every equal one."""
+        array = np.ascontiguousarray(values, dtype=dtype).reshape(np.shape(values))
+        key = ('constant', dtype, array.shape, array.tobytes())
+        if key not in self._known:
+            negative_zero = dtype == 'float32' and bool(np.any(np.signbit(array) & (array == 0)))
+            self._known[key] = self._tensor(array.shape, dtype, negative_zero=negative_zero)
+            self.constants[self._known[key].index] = array
+        return self._known[key]
+
+    def add(
+        self,
+        kind: str,
+        inputs: Sequence[GraphTensor | None],
+        shape: Sequence[int],
+        *,
+        dtype: DType = 'float32',
+        negative_zero: bool = True,
+        **options: Any,
+    ) -> GraphTensor:
+        """Append an operator and give its output; an operator that is there already, on the same inputs, is shared.
+
+        Args:
+            inputs: None stands for an optional input that is left out.
+            shape: of the output, as stored.
+            options: by the names of TFLite's schema in small letters (``stride_h``), or of Larq's flexbuffer.
+        """
+        indices = tuple(-1 if tensor is None else tensor.index for tensor in inputs)
+        key = (kind, indices, dtype, tuple(sorted(options.items())))
+        if key not in self._known:
+            self._known[key] = self._tensor(shape, dtype, negative_zero=negative_zero)
+            self.operators.append(Operator(kind, indices, self._known[key].index, options))
+        return self._known[key]
+
+    def _tensor(self, shape: Sequence[int], dtype: DType, *, negative_zero: bool) -> GraphTensor:
+        self.tensors.append(GraphTensor(len(self.tensors), tuple(map(int, shape)), dtype, negative_zero))
+        return self.tensors[-1]
+
+
+def stored_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape in which a tensor of PyTorch's ``shape`` is stored."""
+    return tuple(shape[i] for i in TO_STORED.get(len(shape), range(len(shape))))
+
+
+def stored_axis(axis: int, rank: int) -> int:
+    """Where PyTorch's dimension ``axis`` (negative ones count from the end) of a tensor of ``rank`` is stored."""
+    return tuple(TO_STORED.get(rank, range(rank))).index(axis % rank)

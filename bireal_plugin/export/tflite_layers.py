@@ -1,0 +1,190 @@
+"""The real layers of a network in TFLite's operators: convolutions, pools, linear layers and resizing.
+
+Every function appends the operators of one ATen node to a graph and gives their output. It is called with the graph,
+PyTorch's shape of the output, and the node's own arguments: graph tensors, constants as torch tensors, plain numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from bireal_plugin.errors import InputError
+from bireal_plugin.export.tflite_binary import SAME, VALID
+from bireal_plugin.export.tflite_graph import Graph, GraphTensor, stored_axis, stored_shape
+from bireal_plugin.export.tflite_operands import array, pair, require_constant
+from bireal_plugin.export.tflite_shapes import LOWEST, reshape, zero_pad
+from bireal_plugin.export.tflite_windows import padded, pads, windows
+
+
+def conv2d(
+    graph: Graph,
+    shape: Sequence[int],
+    x: GraphTensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> GraphTensor:
+    """A real convolution; ``padding`` may be 'same' or 'valid'. Groups are left to CONV_2D."""
+    require_constant('weight', weight)
+    stride, dilation = pair(stride), pair(dilation)
+    if isinstance(padding, str):
+        same = [d * (k - 1) // 2 for d, k in zip(dilation, weight.shape[2:], strict=True)]
+        padding = same if padding == 'same' else 0
+    axes = windows(x.shape, stored_shape(shape), weight.shape[2:], stride, pair(padding), dilation)
+    kind = VALID
+    if all(axis.same() for axis in axes) and not all(axis.inside for axis in axes):
+        kind = SAME
+    else:
+        x = zero_pad(graph, x, pads(axes))
+    kernels = graph.constant(array(weight).transpose(0, 2, 3, 1))
+    operands = (x, kernels, _bias(graph, bias, weight.shape[0]))
+    options: dict[str, Any] = dict(
+        stride_h=stride[0], stride_w=stride[1], dilation_h_factor=dilation[0], dilation_w_factor=dilation[1]
+    )
+    return graph.add('CONV_2D', operands, stored_shape(shape), negative_zero=False, padding=kind, **options)
+
+
+def linear(
+    graph: Graph, shape: Sequence[int], x: GraphTensor, weight: Tensor, bias: Tensor | None = None
+) -> GraphTensor:
+    """A linear layer on ``(N, C)``."""
+    require_constant('weight', weight)
+    if len(x.shape) != 2:
+        raise InputError(f'a linear layer is exported for inputs (N, C), not of {len(x.shape)} dimensions')
+    operands = (x, graph.constant(array(weight)), _bias(graph, bias, weight.shape[0]))
+    return graph.add('FULLY_CONNECTED', operands, shape, negative_zero=False)
+
+
+def max_pool2d(
+    graph: Graph,
+    shape: Sequence[int],
+    x: GraphTensor,
+    kernel: Any,
+    stride: Any = (),
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> GraphTensor:
+    """Max pool; padding is the lowest float there is. ``ceil_mode`` shows in ``shape`` already."""
+    if pair(dilation) != [1, 1]:
+        raise InputError(f'a max pool with dilation {tuple(pair(dilation))} has no form in TFLite')
+    kernel = pair(kernel)
+    stride = pair(stride or kernel)
+    axes = windows(x.shape, stored_shape(shape), kernel, stride, pair(padding))
+    kind = VALID
+    if all(axis.same() for axis in axes) and not all(axis.inside for axis in axes):
+        kind = SAME
+    elif np.any(pads(axes)):
+        operands = (x, graph.constant(pads(axes), 'int32'), graph.constant(LOWEST))
+        x = graph.add('PADV2', operands, padded(x.shape, pads(axes)), negative_zero=x.negative_zero)
+    return _pool(graph, 'MAX_POOL_2D', shape, x, kernel, stride, kind)
+
+
+def avg_pool2d(
+    graph: Graph,
+    shape: Sequence[int],
+    x: GraphTensor,
+    kernel: Any,
+    stride: Any = (),
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> GraphTensor:
+    """Average pool; SAME averages over real pixels alone, so it is what leaves padding out of the count.
+
+    Raises:
+        InputError: there is a divisor of its own, or windows that TFLite cannot place.
+    """
+    kernel = pair(kernel)
+    stride = pair(stride or kernel)
+    axes = windows(x.shape, stored_shape(shape), kernel, stride, pair(padding))
+    counted = count_include_pad and np.any(pair(padding))
+    if divisor_override is not None:
+        raise InputError('an average pool with divisor_override has no form in TFLite')
+    if all(axis.inside for axis in axes):
+        kind = VALID
+    elif not counted and all(axis.same() for axis in axes):
+        kind = SAME
+    elif counted and all(axis.after <= axis.before for axis in axes):
+        x, kind = zero_pad(graph, x, pads(axes)), VALID
+    else:
+        raise InputError(
+            f'an average pool of {tuple(kernel)} pixels with stride {tuple(stride)}, padding {tuple(pair(padding))}, '
+            f'ceil_mode={ceil_mode} and count_include_pad={count_include_pad} on {x.shape[1]} x {x.shape[2]} pixels '
+            'has no exact form in TFLite'
+        )
+    return _pool(graph, 'AVERAGE_POOL_2D', shape, x, kernel, stride, kind)
+
+
+def mean(
+    graph: Graph, shape: Sequence[int], x: GraphTensor, dims: Sequence[int], keepdim: bool = False, **options: Any
+) -> GraphTensor:
+    """The mean over some dimensions."""
+    rank = len(x.shape)
+    axes = sorted(stored_axis(dim, rank) for dim in dims)
+    operands = (x, graph.constant(axes, 'int32'))
+    if not keepdim and (rank, axes) == (4, [1, 2]):
+        return graph.add('MEAN', operands, shape, keep_dims=False)
+    kept = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
+    y = graph.add('MEAN', operands, kept, keep_dims=True)
+    return y if keepdim else reshape(graph, shape, y)
+
+
+def adaptive_avg_pool2d(graph: Graph, shape: Sequence[int], x: GraphTensor, size: Any) -> GraphTensor:
+    """The global average pool."""
+    if pair(size) != [1, 1]:
+        raise InputError(f'an adaptive average pool to {tuple(pair(size))} is not exported, only one to (1, 1)')
+    return mean(graph, shape, x, (2, 3), True)
+
+
+def upsample_nearest2d(
+    graph: Graph, shape: Sequence[int], x: GraphTensor, size: Any = None, scale: Any = None
+) -> GraphTensor:
+    """Nearest neighbour by whole factors."""
+    out = stored_shape(shape)
+    if any(o % i for o, i in zip(out[1:3], x.shape[1:3], strict=True)):
+        raise InputError(f'nearest upsampling of {x.shape[1:3]} to {out[1:3]} pixels is not by a whole factor')
+    operands = (x, graph.constant(out[1:3], 'int32'))
+    return graph.add('RESIZE_NEAREST_NEIGHBOR', operands, out, negative_zero=x.negative_zero)
+
+
+def upsample_bilinear2d(
+    graph: Graph, shape: Sequence[int], x: GraphTensor, size: Any, align_corners: bool, scale: Any = None
+) -> GraphTensor:
+    """Bilinear resizing; the scale factor, where given, must be the ratio of the sizes, which TFLite computes with."""
+    out = stored_shape(shape)
+    for o, i, factor in zip(out[1:3], x.shape[1:3], scale or (None, None), strict=True):
+        if factor is not None and not align_corners and o != i * factor:
+            raise InputError(f'bilinear resizing of {i} pixels by {factor} gives no whole number of pixels; give size=')
+    operands = (x, graph.constant(out[1:3], 'int32'))
+    options: dict[str, Any] = dict(align_corners=bool(align_corners), half_pixel_centers=not align_corners)
+    return graph.add('RESIZE_BILINEAR', operands, out, **options)
+
+
+def _bias(graph: Graph, bias: Tensor | None, channels: int) -> GraphTensor:
+    # Adding 0.0 makes a bias of -0.0 one of 0.0, so that an exact zero never leaves as -0.0.
+    return graph.constant(np.zeros(channels, np.float32) if bias is None else array(bias) + np.float32(0))
+
+
+def _pool(
+    graph: Graph,
+    kind: str,
+    shape: Sequence[int],
+    x: GraphTensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: int,
+) -> GraphTensor:
+    options: dict[str, Any] = dict(
+        filter_height=kernel[0], filter_width=kernel[1], stride_h=stride[0], stride_w=stride[1]
+    )
+    kept = kind == 'MAX_POOL_2D' and not x.negative_zero
+    return graph.add(kind, (x,), stored_shape(shape), negative_zero=not kept, padding=padding, **options)

@@ -1,0 +1,99 @@
+"""What moves elements and computes nothing: padding, cutting, joining, other shapes and orders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bireal_plugin.errors import InputError
+from bireal_plugin.export.tflite_graph import TO_STORED, TO_TORCH, Graph, GraphTensor, stored_axis, stored_shape
+from bireal_plugin.export.tflite_operands import operand
+from bireal_plugin.export.tflite_windows import padded
+
+LOWEST = np.finfo(np.float32).min
+
+
+def zero_pad(graph: Graph, x: GraphTensor, amounts: Sequence[Sequence[int]]) -> GraphTensor:
+    """``x`` with zeros around it, which are +1 where ``x`` is packed; ``x`` itself where ``amounts`` are all 0."""
+    if not np.any(amounts):
+        return x
+    operands = (x, graph.constant(amounts, 'int32'))
+    return graph.add('PAD', operands, padded(x.shape, amounts), dtype=x.dtype, negative_zero=x.negative_zero)
+
+
+def crop(graph: Graph, x: GraphTensor, shape: Sequence[int], *, begin: Sequence[int]) -> GraphTensor:
+    """The part of ``x`` that starts at ``begin``; ``x`` itself where that is all of it."""
+    if x.shape == tuple(shape):
+        return x
+    operands = (x, graph.constant(begin, 'int32'), graph.constant(shape, 'int32'))
+    return graph.add('SLICE', operands, shape, dtype=x.dtype, negative_zero=x.negative_zero)
+
+
+def pad(
+    graph: Graph,
+    shape: Sequence[int],
+    x: GraphTensor,
+    amounts: Sequence[int],
+    mode: str = 'constant',
+    value: float | None = None,
+) -> GraphTensor:
+    """Padding of rows and columns: with a number, or 'reflect'."""
+    rank = len(shape)
+    stored = [[0, 0] for _ in shape]
+    for i in range(len(amounts) // 2):
+        stored[stored_axis(rank - 1 - i, rank)] = [int(amounts[2 * i]), int(amounts[2 * i + 1])]
+    if min(amounts) < 0 or mode not in ('constant', 'reflect'):
+        raise InputError(f'padding of {tuple(amounts)} in mode {mode!r} is not exported')
+    if mode == 'reflect':
+        operands = (x, graph.constant(stored, 'int32'))
+        return graph.add('MIRROR_PAD', operands, padded(x.shape, stored), negative_zero=x.negative_zero, mode=0)
+    if not value:
+        return zero_pad(graph, x, stored)
+    number = graph.constant(max(np.float32(value), LOWEST))
+    return graph.add(
+        'PADV2', (x, graph.constant(stored, 'int32'), number), padded(x.shape, stored), negative_zero=x.negative_zero
+    )
+
+
+def concatenate(graph: Graph, shape: Sequence[int], tensors: Sequence[Any], dim: int = 0) -> GraphTensor:
+    """Tensors side by side along ``dim``."""
+    operands = [operand(graph, value, len(shape)) for value in tensors]
+    negative_zero = any(value.negative_zero for value in operands)
+    axis = stored_axis(dim, len(shape))
+    return graph.add('CONCATENATION', operands, stored_shape(shape), negative_zero=negative_zero, axis=axis)
+
+
+def reshape(graph: Graph, shape: Sequence[int], x: GraphTensor, *arguments: Any) -> GraphTensor:
+    """The elements in PyTorch's order in another shape (view, flatten, squeeze, unsqueeze)."""
+    x = _moved(graph, x, TO_TORCH.get(len(x.shape)))
+    if x.shape != tuple(shape):
+        operands = (x, graph.constant(shape, 'int32'))
+        x = graph.add('RESHAPE', operands, shape, negative_zero=x.negative_zero)
+    return _moved(graph, x, TO_STORED.get(len(shape)))
+
+
+def permute(graph: Graph, shape: Sequence[int], x: GraphTensor, dims: Sequence[int]) -> GraphTensor:
+    """The dimensions in another order."""
+    rank = len(shape)
+    order = tuple(TO_STORED.get(rank, range(rank)))
+    return _moved(graph, x, [stored_axis(dims[axis], rank) for axis in order])
+
+
+def transpose(graph: Graph, shape: Sequence[int], x: GraphTensor, first: int, second: int) -> GraphTensor:
+    """Two dimensions in each other's place."""
+    dims = list(range(len(shape)))
+    dims[first], dims[second] = dims[second], dims[first]
+    return permute(graph, shape, x, dims)
+
+
+def _moved(graph: Graph, x: GraphTensor, order: Sequence[int] | None) -> GraphTensor:
+    if order is None or list(order) == sorted(order):
+        return x
+    shape = [x.shape[axis] for axis in order]
+    if [axis for axis in order if x.shape[axis] > 1] == [axis for axis in range(len(order)) if x.shape[axis] > 1]:
+        operands = (x, graph.constant(shape, 'int32'))
+        return graph.add('RESHAPE', operands, shape, negative_zero=x.negative_zero)
+    operands = (x, graph.constant(order, 'int32'))
+    return graph.add('TRANSPOSE', operands, shape, negative_zero=x.negative_zero)
