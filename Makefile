@@ -1,4 +1,4 @@
-# make demo   train a Bi-Real network through every stage of the recipe on the embedded digits
+# make demo   train a Bi-Real network through every stage of the recipe on the embedded digits, export it, time it
 # make test   style, types and tests
 # Both create .venv and install what they need once; the stamps in .venv say what is there.
 
@@ -10,9 +10,12 @@ CONSTRAINTS := -c constraints.txt
 
 .PHONY: demo test lint clean
 
-demo: $(VENV)/.core
+demo: $(VENV)/.engines
 	rm -rf work_dirs/demo
 	$(BIN)/python tools/train.py configs/bireal_r18_digits.py --work-dir work_dirs/demo
+	$(BIN)/python tools/export.py configs/bireal_r18_digits.py work_dirs/demo/bn/epoch_1.pth \
+		--format packed,openvino,onnx,tflite,qonnx --verify --images 200 --out work_dirs/demo/export
+	$(BIN)/python tools/benchmark.py 18 --engines openvino-f32 openvino-int8 onnxruntime torch --rounds 10
 
 test: $(VENV)/.dev lint
 	$(BIN)/python -m pytest
@@ -35,8 +38,19 @@ $(VENV)/.det: $(VENV)/.core
 	$(PIP) install --quiet $(CONSTRAINTS) --editable ".[det]"
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.det
-	$(PIP) install --quiet $(CONSTRAINTS) --editable ".[dev]"
+$(VENV)/.engines: $(VENV)/.core $(VENV)/.larq
+	$(PIP) install --quiet $(CONSTRAINTS) --editable ".[openvino,onnx,qonnx,tflite,plot]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.det $(VENV)/.engines
+	$(PIP) install --quiet $(CONSTRAINTS) --editable ".[dev,torchao]"
+	touch $@
+
+# Larq's interpreter, which runs the exported .tflite files, needs numpy 1 and so an environment of its own.
+$(VENV)/.larq: $(VENV)/.core
+	test -x $(VENV)/larq/bin/python || $(BIN)/python -m venv $(VENV)/larq
+	$(VENV)/larq/bin/pip --disable-pip-version-check install --quiet "numpy<2"
+	$(VENV)/larq/bin/pip --disable-pip-version-check install --quiet --no-deps larq-compute-engine==0.16.0
 	touch $@
 
 clean:

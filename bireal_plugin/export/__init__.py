@@ -1,1 +1,9 @@
-"""From a trained network to files that run: fold, pack, and one file per target engine."""
+"""From a trained network to files that run: fold, pack, one file per target engine, and the proof that it is right.
+
+``export(model, format, example_shape)`` writes any of them, ``Session(path)`` runs any of them.
+"""
+
+from bireal_plugin.export.fold import fold
+from bireal_plugin.export.session import Session, export
+
+__all__ = ['Session', 'export', 'fold']
