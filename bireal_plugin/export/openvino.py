@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,7 +42,8 @@ def convert(model: nn.Module, example_shape: Sequence[int]) -> Any:
     """A folded network as an ``openvino.Model`` for inputs of exactly ``example_shape`` ``(N, C, H, W)``."""
     ov = openvino()
     example = torch.zeros(tuple(example_shape))
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter('ignore', FutureWarning)  # PyTorch's, about its own code
         program = torch.export.export(model.eval(), (example,))
     # The front end does not know the channels of an intermediate result, which decide the form of a layer.
     channels = input_channels(program)

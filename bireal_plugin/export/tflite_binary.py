@@ -112,7 +112,7 @@ def _convolve(
 def packed_filter(signs: np.ndarray) -> np.ndarray:
     """+-1 weights ``(O, kH, kW, I)`` as int32 ``(O, kH, kW, ceil(I / 32))``: 1 for -1, lowest bit first, then 0."""
     negative = np.pad(signs < 0, ((0, 0), (0, 0), (0, 0), (0, -signs.shape[3] % BITS)))
-    return np.packbits(negative, axis=-1, bitorder='little').view('<i4').astype(np.int32)
+    return np.ascontiguousarray(np.packbits(negative, axis=-1, bitorder='little')).view('<i4').astype(np.int32)
 
 
 def _quantized(graph: Graph, x: GraphTensor) -> GraphTensor:
