@@ -8,7 +8,7 @@ from typing import Any
 
 from bireal_plugin.benchmark.engines import Engine
 from bireal_plugin.benchmark.prepared import Forms
-from bireal_plugin.export.openvino import openvino
+from bireal_plugin.export.openvino.engine import openvino
 
 BINARY, STEM, SIGN = 'binary convolution', 'stem', 'sign + pack'
 REAL_1X1, REAL_3X3, REAL_OTHER = 'real 1x1 convolution', 'real 3x3 convolution', 'other real convolution'

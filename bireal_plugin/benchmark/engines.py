@@ -9,9 +9,9 @@ from typing import Literal, get_args
 
 from bireal_plugin.benchmark.networks import Side
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.larq_process import larq_python
-from bireal_plugin.export.openvino import openvino
+from bireal_plugin.export.openvino.engine import openvino
 from bireal_plugin.export.optional_package import require
+from bireal_plugin.export.tflite.larq_process import larq_python
 
 Engine = Literal[
     'openvino-f32',

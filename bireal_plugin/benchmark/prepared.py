@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from bireal_plugin.benchmark.engines import OPENVINO, Engine
 from bireal_plugin.export.folded import FoldedLayer
-from bireal_plugin.export.openvino import OpenVINOSession, RealLayers, convert, openvino
+from bireal_plugin.export.openvino.engine import OpenVINOSession, RealLayers, convert, openvino
 
 CALIBRATION_BATCHES = 2  # how fast int8 runs does not depend on the ranges
 
@@ -64,7 +64,7 @@ class Forms:
     @cached_property
     def openvino_int8(self) -> Any:
         """The same with real layers in int8."""
-        from bireal_plugin.export.openvino_int8 import quantize_real_layers
+        from bireal_plugin.export.openvino.int8 import quantize_real_layers
 
         generator = np.random.default_rng(0)
         batches = [generator.standard_normal(self.shape, np.float32) for _ in range(CALIBRATION_BATCHES)]
@@ -75,7 +75,7 @@ class Forms:
         """Path of the network as ONNX file: ours with packed weights, a real network as torch exports it."""
         path = self.folder / 'network.onnx'
         if self.folded:
-            from bireal_plugin.export.onnx import export_onnx
+            from bireal_plugin.export.onnx.engine import export_onnx
 
             return export_onnx(self.network, path, self.shape)
         with torch.no_grad():
@@ -158,7 +158,7 @@ def _torch(engine: Engine, forms: Forms) -> Prepared:
 
 
 def _tflite(forms: Forms) -> Prepared:
-    from bireal_plugin.export.tflite import TFLiteSession, export_tflite
+    from bireal_plugin.export.tflite.engine import TFLiteSession, export_tflite
 
     path = export_tflite(forms.network, forms.folder / 'network.tflite', forms.shape)
     session = TFLiteSession(path, threads=forms.threads)

@@ -74,7 +74,7 @@ ENGINES: dict[str, Engine] = {
     ),
     'onnx': Engine('.onnx', 'onnx', 'export_onnx', 'ONNXSession', FLOAT_ONLY),
     'tflite': Engine('.tflite', 'tflite', 'export_tflite', 'TFLiteSession', FLOAT_ONLY),
-    'qonnx': Engine('.qonnx', 'qonnx', 'export_qonnx', 'QONNXSession', FLOAT_ONLY),
+    'qonnx': Engine('.qonnx', 'onnx.qonnx', 'export_qonnx', 'QONNXSession', FLOAT_ONLY),
 }
 
 

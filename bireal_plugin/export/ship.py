@@ -11,7 +11,7 @@ import numpy as np
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.network import Network
 from bireal_plugin.export.session import ENGINES, export
-from bireal_plugin.export.trial import Artefact, Verification
+from bireal_plugin.export.verification import Artefact, Verification
 from bireal_plugin.export.verify import mark, unverified_marker
 
 

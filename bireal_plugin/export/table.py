@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bireal_plugin.export.ship import megabytes
-from bireal_plugin.export.trial import Artefact, Verification
+from bireal_plugin.export.verification import Artefact, Verification
 
 LEFT = ('format', 'file', 'verdict')
 LEGEND = (

@@ -16,7 +16,7 @@ import numpy as np
 from bireal_plugin.export.fold import FoldedBinaryConv2d
 from bireal_plugin.export.packed_session import PackedSession
 from bireal_plugin.export.session import Session
-from bireal_plugin.export.tflite_file import tap_tflite
+from bireal_plugin.export.tflite.file import tap_tflite
 
 # Outputs of the network, and the tensors that were asked for.
 Tapped = Callable[[np.ndarray], tuple[list[np.ndarray], list[np.ndarray]]]
@@ -73,8 +73,8 @@ def _packed(path: Path, choice: Choice, **options: Any) -> Tapped:
 
 def tap_openvino(path: Path, target: Path, choice: Choice) -> int:
     """Write the model at ``path`` to ``target`` with a result for every chosen tensor; their number."""
-    from bireal_plugin.export import openvino_file
-    from bireal_plugin.export.openvino import openvino
+    from bireal_plugin.export.openvino import file as openvino_file
+    from bireal_plugin.export.openvino.engine import openvino
 
     openvino_file.check(path)
     ov = openvino()
@@ -98,7 +98,7 @@ def _openvino_layers(model: Any) -> Iterator[tuple[Any, Any]]:
 
 def tap_onnx(path: Path, target: Path, choice: Choice, *, file_format: str) -> int:
     """As :func:`tap_openvino`, for an ONNX or a QONNX file."""
-    from bireal_plugin.export.onnx_file import read_model, write_model
+    from bireal_plugin.export.onnx.file import read_model, write_model
     from bireal_plugin.export.optional_package import require
 
     require('onnx', engine='onnx')

@@ -1,4 +1,4 @@
-"""One artefact while it is measured, and the limits by which it is judged."""
+"""One artefact while it is measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from torch import nn
@@ -15,20 +14,12 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.export.layers import LayerComparison, compare_layers, fused_error
 from bireal_plugin.export.session import ENGINES, RunningSession, Session
 from bireal_plugin.export.taps import inputs_apart, tapped_session
+from bireal_plugin.export.verification import Artefact, Verification, mistakes
 
-# A 1-bit layer is exact but for the rounding of its affine map; one wrong weight is a per cent of the range or more.
-LAYER_LIMIT = 1e-3
-# What lies between 1-bit layers, by the precision of real layers: rounding adds up over a few operations.
-REAL_LIMIT = {'f32': 1e-3, 'f16': 1e-2, 'bf16': 2e-2, 'int8': 0.1}
 # Engines that fuse operators. They run again with only every third layer read, since reading a tensor keeps it from
-# being fused; the layers between may flip signs, hence a limit on |a - b| / |b|. (OpenVINO 2026.4 computes convolution
+# being fused. (OpenVINO 2026.4 computes convolution
 # + addition + sign wrongly when it fuses all three, as it did at the end of a bottleneck network.)
 FUSING, APART = ('.xml', '.onnx'), 3
-FUSED_LIMIT = {'f32': 0.05, 'bf16': 0.5, 'int8': 0.7}
-# Share of images with the same class as the reference's.
-AGREEMENT_LIMIT = {'f32': 0.995, 'f16': 0.99, 'bf16': 0.95, 'int8': 0.95}
-# Features of a whole network, |a - b| / |b|: flipped signs add up; another network's are about 1.4 away.
-FEATURE_LIMIT = {'f32': 0.5, 'f16': 0.7, 'bf16': 0.9, 'int8': 0.9}
 TIMED = 5  # at least, after one warm-up
 
 
@@ -39,51 +30,6 @@ class Batch:
     images: np.ndarray
     count: int
     labels: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Artefact:
-    """An exported file and how it is run."""
-
-    path: Path
-    format: str
-    real_layers: str = 'f32'
-
-    @property
-    def name(self) -> str:
-        """The format, with the precision of real layers unless that is float32."""
-        return self.format if self.real_layers == 'f32' else f'{self.format} {self.real_layers}'
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What was measured, and why it is not good enough (``reasons``, empty if it is).
-
-    Attributes:
-        layers: layer by layer, None where that failed.
-        fused_error: largest ``|a - b| / |b|`` behind layers as the engine fuses them, None where engines do not.
-        agreement: share of images whose class is the reference's; None for feature maps.
-        feature_error: ``|a - b| / |b|`` of the worst output. output_flips: share of outputs with another sign.
-            Both are None for classifiers.
-        top1, reference_top1: share of right classes, where labels are known.
-        milliseconds: median of a batch on one thread.
-    """
-
-    artefact: Artefact
-    layers: LayerComparison | None
-    fused_error: float | None
-    agreement: float | None
-    feature_error: float | None
-    output_flips: float | None
-    top1: float | None
-    reference_top1: float | None
-    milliseconds: float | None
-    reasons: tuple[str, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Nothing was found wrong."""
-        return not self.reasons
 
 
 class Trial:
@@ -155,7 +101,18 @@ class Trial:
         if self.squares:
             difference, reference = np.sum(self.squares, axis=0).T
             feature_error = float(np.sqrt(difference / np.maximum(reference, np.finfo(np.float32).tiny)).max())
-        reasons = [*self.reasons, *self._judge(agreement, feature_error, min_agreement)]
+        reasons = [
+            *self.reasons,
+            *mistakes(
+                self.artefact,
+                layers=self.layers,
+                fused_error=self.fused_error,
+                agreement=agreement,
+                images=self.images,
+                feature_error=feature_error,
+                min_agreement=min_agreement,
+            ),
+        ]
         return Verification(
             artefact=self.artefact,
             layers=self.layers,
@@ -168,38 +125,6 @@ class Trial:
             milliseconds=1000 * float(np.median(self.seconds[1:])) if len(self.seconds) > 1 else None,
             reasons=tuple(reasons),
         )
-
-    def _judge(self, agreement: float | None, feature_error: float | None, min_agreement: float | None) -> list[str]:
-        # Written so that a NaN fails.
-        reasons = []
-        if self.layers is not None:
-            if not self.layers.layer_share <= LAYER_LIMIT:
-                reasons.append(
-                    f"a 1-bit layer is wrong by {self.layers.layer_share:.2g} of its output's range "
-                    f'({LAYER_LIMIT:g} is allowed)'
-                )
-            limit = REAL_LIMIT[self.artefact.real_layers]
-            if not self.layers.real_share <= limit:
-                reasons.append(
-                    f'what lies between 1-bit layers is wrong by {self.layers.real_share:.2g} of its range '
-                    f'({limit:g} is allowed with real layers {self.artefact.real_layers})'
-                )
-        if self.fused_error is not None:
-            limit = FUSED_LIMIT[self.artefact.real_layers]
-            if not self.fused_error <= limit:
-                reasons.append(
-                    f'layers that are right one by one are wrong as the engine fuses them, by {self.fused_error:.2g} '
-                    f'of their size ({limit:g} is allowed)'
-                )
-        limit = AGREEMENT_LIMIT[self.artefact.real_layers] if min_agreement is None else min_agreement
-        if agreement is not None and not agreement >= limit:
-            reasons.append(
-                f'{agreement:.2%} of {self.images} images have the class of the reference ({limit:.2%} must)'
-            )
-        limit = FEATURE_LIMIT[self.artefact.real_layers]
-        if feature_error is not None and not feature_error <= limit:
-            reasons.append(f'features are wrong by {feature_error:.2g} of their size ({limit:g} is allowed)')
-        return reasons
 
     def _timed(self, images: np.ndarray) -> list[np.ndarray]:
         assert self.session is not None

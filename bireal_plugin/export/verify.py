@@ -16,7 +16,8 @@ from torch import nn
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.packed_session import flat_outputs
-from bireal_plugin.export.trial import Artefact, Batch, Trial, Verification
+from bireal_plugin.export.trial import Batch, Trial
+from bireal_plugin.export.verification import Artefact, Verification
 
 # Layers are compared on as many images as have about this many pixels together, at most 16 of them.
 LAYER_PIXELS, LAYER_IMAGES = 8 * 224 * 224, 16

@@ -180,7 +180,7 @@ def test_torch_export_keeps_the_operator_and_the_numbers(conv):
 @pytest.mark.parametrize('groups', [1, 2])
 def test_openvino_runs_the_layers_of_xnor_and_abc_net(conv, groups):
     pytest.importorskip('openvino')
-    from bireal_plugin.export.openvino import OpenVINOSession, convert
+    from bireal_plugin.export.openvino.engine import OpenVINOSession, convert
 
     torch.manual_seed(0)
     folded = fold(trained(nn.Sequential(conv(64, 32, 3, padding=1, groups=groups), nn.BatchNorm2d(32))))

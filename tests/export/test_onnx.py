@@ -9,7 +9,7 @@ from torch import nn
 from bireal_plugin.binary import ABCConv2d, BinaryConv2d, XNORConv2d
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.fold import fold
-from bireal_plugin.export.onnx import ONNXSession, export_onnx
+from bireal_plugin.export.onnx.engine import ONNXSession, export_onnx
 from bireal_plugin.export.packed_file import save_packed
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from tests.export.layer_grid import agreement, classifier, expected, folded_layers, geometries, images, with_edges

@@ -5,8 +5,8 @@ import pytest
 from bireal_plugin import __version__
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.fold import fold
-from bireal_plugin.export.onnx import FORMAT, ONNXSession, export_onnx
-from bireal_plugin.export.onnx_file import write_model
+from bireal_plugin.export.onnx.engine import FORMAT, ONNXSession, export_onnx
+from bireal_plugin.export.onnx.file import write_model
 from bireal_plugin.export.optional_package import require
 from tests.export.layer_grid import classifier
 

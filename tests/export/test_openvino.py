@@ -15,8 +15,8 @@ from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from tests.export.test_fold import trained
 
 pytest.importorskip('openvino')
-from bireal_plugin.export import openvino_file
-from bireal_plugin.export.openvino import OpenVINOSession, convert, export_openvino
+from bireal_plugin.export.openvino import file as openvino_file
+from bireal_plugin.export.openvino.engine import OpenVINOSession, convert, export_openvino
 
 
 def layer(in_channels, out_channels, kernel, **geometry):

@@ -10,9 +10,9 @@ from bireal_plugin import __version__
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.fold import fold
-from bireal_plugin.export.onnx import ONNXSession, export_onnx
+from bireal_plugin.export.onnx.engine import ONNXSession, export_onnx
+from bireal_plugin.export.onnx.qonnx import QONNXSession, export_qonnx, runnable_nodes
 from bireal_plugin.export.packed_file import save_packed
-from bireal_plugin.export.qonnx import QONNXSession, export_qonnx, runnable_nodes
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from tests.export.layer_grid import agreement, classifier, expected, folded_layers, geometries, images, with_edges
 from tests.export.test_fold import trained

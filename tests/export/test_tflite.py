@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from bireal_plugin.binary import BinaryConv2d, LeakyClip
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.fold import FoldedBinaryConv2d, fold
-from bireal_plugin.export.tflite import TFLiteSession, convert, export_tflite
+from bireal_plugin.export.tflite.engine import TFLiteSession, convert, export_tflite
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from tests.export.test_fold import trained
 from tests.export.test_tflite_binary import SideBySide, needs_larq, run

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.fold import fold
-from bireal_plugin.export.larq_process import larq_python
-from bireal_plugin.export.tflite import TFLiteSession, convert, export_tflite
-from bireal_plugin.export.tflite_binary import packed_filter
+from bireal_plugin.export.tflite.binary import packed_filter
+from bireal_plugin.export.tflite.engine import TFLiteSession, convert, export_tflite
+from bireal_plugin.export.tflite.larq_process import larq_python
 
 TINY = torch.finfo(torch.float32).smallest_normal
 

@@ -11,8 +11,8 @@ from torch import nn
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.fold import fold
-from bireal_plugin.export.tflite import TFLiteSession, convert, export_tflite
-from bireal_plugin.export.tflite_file import MARKER, read_tflite, tap_tflite, write_tflite
+from bireal_plugin.export.tflite.engine import TFLiteSession, convert, export_tflite
+from bireal_plugin.export.tflite.file import MARKER, read_tflite, tap_tflite, write_tflite
 from tests.export.test_tflite_binary import needs_larq
 
 SHAPE = (1, 3, 9, 8)

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.larq_process import PYTHON_VARIABLE
-from bireal_plugin.export.tflite import TFLiteSession, export_tflite
+from bireal_plugin.export.tflite.engine import TFLiteSession, export_tflite
+from bireal_plugin.export.tflite.larq_process import PYTHON_VARIABLE
 from tests.export.test_tflite_binary import needs_larq
 
 SHAPE = (2, 3, 5, 6)

@@ -13,7 +13,8 @@ from bireal_plugin.export import export, fold
 from bireal_plugin.export.fold import FoldedBinaryConv2d
 from bireal_plugin.export.layers import compare_layers, fused_error
 from bireal_plugin.export.taps import both_sides, inputs_apart, tapped_session
-from bireal_plugin.export.trial import FUSED_LIMIT, LAYER_LIMIT, Artefact, Batch
+from bireal_plugin.export.trial import Batch
+from bireal_plugin.export.verification import FUSED_LIMIT, LAYER_LIMIT, Artefact
 from bireal_plugin.export.verify import mark, verify
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from tests.export.test_fold import trained

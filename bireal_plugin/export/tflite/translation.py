@@ -13,12 +13,10 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export import tflite_elementwise as elementwise
-from bireal_plugin.export import tflite_layers as layers
-from bireal_plugin.export import tflite_shapes as shapes
-from bireal_plugin.export.tflite_binary import binary_conv2d
-from bireal_plugin.export.tflite_elementwise import Layer, activation, arithmetic
-from bireal_plugin.export.tflite_graph import Graph, GraphTensor, stored_shape
+from bireal_plugin.export.tflite import elementwise, layers, shapes
+from bireal_plugin.export.tflite.binary import binary_conv2d
+from bireal_plugin.export.tflite.elementwise import Layer, activation, arithmetic
+from bireal_plugin.export.tflite.graph import Graph, GraphTensor, stored_shape
 
 aten = torch.ops.aten
 

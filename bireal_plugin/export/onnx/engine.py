@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.onnx_file import checked_target, read_model, write_model
+from bireal_plugin.export.onnx.file import checked_target, read_model, write_model
 from bireal_plugin.export.optional_package import require
 from bireal_plugin.export.session_input import as_input, last_line
 
@@ -36,8 +36,8 @@ def export_onnx(model: nn.Module, path: str | Path, example_shape: Sequence[int]
     require('onnx', 'onnxscript', engine='onnx')
     from onnx.checker import check_model
 
-    from bireal_plugin.export.onnx_lower import Lowering, lower
-    from bireal_plugin.export.onnx_trace import trace
+    from bireal_plugin.export.onnx.lower import Lowering, lower
+    from bireal_plugin.export.onnx.trace import trace
 
     def sign(lowering: Lowering, value: str, output: str) -> str:
         zero, minus, plus = (lowering.constant(f'/{number}', number) for number in (0, -1, 1))

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.tflite_graph import TO_STORED, Graph, GraphTensor
+from bireal_plugin.export.tflite.graph import TO_STORED, Graph, GraphTensor
 
 
 def operand(graph: Graph, value: Any, rank: int) -> GraphTensor:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from bireal_plugin.export.onnx_trace import DOMAIN, OPERATOR
+from bireal_plugin.export.onnx.trace import DOMAIN, OPERATOR
 from bireal_plugin.export.operator import BITS, unpack_signs
 
 

@@ -23,9 +23,9 @@ import numpy as np
 from torch import Tensor
 
 from bireal_plugin.export.operator import unpack_signs
-from bireal_plugin.export.tflite_graph import Graph, GraphTensor, stored_shape
-from bireal_plugin.export.tflite_shapes import crop, zero_pad
-from bireal_plugin.export.tflite_windows import Windows, pads, windows
+from bireal_plugin.export.tflite.graph import Graph, GraphTensor, stored_shape
+from bireal_plugin.export.tflite.shapes import crop, zero_pad
+from bireal_plugin.export.tflite.windows import Windows, pads, windows
 
 BITS = 32
 SAME, VALID = 0, 1

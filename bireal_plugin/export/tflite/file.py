@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.tflite_flatbuffer import IDENTIFIER, flatbuffer, packages
-from bireal_plugin.export.tflite_graph import Graph
+from bireal_plugin.export.tflite.flatbuffer import IDENTIFIER, flatbuffer, packages
+from bireal_plugin.export.tflite.graph import Graph
 
 CHECKSUM, LAYERS = 'bireal_checksum', 'bireal_layers'
 MARKER = b'bireal-tflite-1 sha256:'

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.tflite_graph import TO_STORED, TO_TORCH, Graph, GraphTensor, stored_axis, stored_shape
-from bireal_plugin.export.tflite_operands import operand
-from bireal_plugin.export.tflite_windows import padded
+from bireal_plugin.export.tflite.graph import TO_STORED, TO_TORCH, Graph, GraphTensor, stored_axis, stored_shape
+from bireal_plugin.export.tflite.operands import operand
+from bireal_plugin.export.tflite.windows import padded
 
 LOWEST = np.finfo(np.float32).min
 

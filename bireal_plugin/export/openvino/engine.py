@@ -1,7 +1,7 @@
 """OpenVINO, the fast path on x86: every ``bireal::binary_conv2d`` becomes a BinaryConvolution, run by XNOR + popcount.
 
-``openvino_nodes.py`` holds the forms a layer can take, ``openvino_int8.py`` the quantization of what stays real,
-``openvino_file.py`` the files.
+``nodes.py`` holds the forms a layer can take, ``int8.py`` the quantization of what stays real,
+``file.py`` the files.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export import openvino_file
-from bireal_plugin.export.openvino_int8 import quantize_real_layers
-from bireal_plugin.export.openvino_nodes import binary_convolution
+from bireal_plugin.export.openvino import file as openvino_file
+from bireal_plugin.export.openvino.int8 import quantize_real_layers
+from bireal_plugin.export.openvino.nodes import binary_convolution
 from bireal_plugin.export.operator import unpack_signs
 
 RealLayers = Literal['f32', 'bf16']

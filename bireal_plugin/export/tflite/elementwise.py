@@ -1,4 +1,4 @@
-"""Element by element: arithmetic and activations. Called as in tflite_layers.py."""
+"""Element by element: arithmetic and activations. Called as in ``layers.py``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.tflite_graph import Graph, GraphTensor, stored_axis, stored_shape
-from bireal_plugin.export.tflite_operands import array, operand, require_constant
+from bireal_plugin.export.tflite.graph import Graph, GraphTensor, stored_axis, stored_shape
+from bireal_plugin.export.tflite.operands import array, operand, require_constant
 
 Layer = Callable[..., GraphTensor]
 

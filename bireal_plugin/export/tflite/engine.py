@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.larq_interpreter import TFLiteSession
-from bireal_plugin.export.tflite_file import write_tflite
-from bireal_plugin.export.tflite_flatbuffer import packages
-from bireal_plugin.export.tflite_graph import Graph
-from bireal_plugin.export.tflite_translation import translate
+from bireal_plugin.export.tflite.file import write_tflite
+from bireal_plugin.export.tflite.flatbuffer import packages
+from bireal_plugin.export.tflite.graph import Graph
+from bireal_plugin.export.tflite.larq_interpreter import TFLiteSession
+from bireal_plugin.export.tflite.translation import translate
 
 __all__ = ['TFLiteSession', 'convert', 'export_tflite']
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bireal_plugin.export.optional_package import require
-from bireal_plugin.export.tflite_graph import Graph, GraphTensor, Operator
+from bireal_plugin.export.tflite.graph import Graph, GraphTensor, Operator
 
 IDENTIFIER = b'TFL3'
 SCHEMA_VERSION = 3

@@ -1,6 +1,6 @@
 """The worker process of a session: found, started, spoken to in blocks, and ended; none of its ways to die is a hang.
 
-The other end, and what the blocks hold, is :mod:`bireal_plugin.export.larq_worker`.
+The other end, and what the blocks hold, is :mod:`bireal_plugin.export.tflite.larq_worker`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.onnx_file import checked_target, read_model, write_model
+from bireal_plugin.export.onnx.file import checked_target, read_model, write_model
 from bireal_plugin.export.optional_package import require
 from bireal_plugin.export.session_input import as_input
 
@@ -38,8 +38,8 @@ def export_qonnx(model: nn.Module, path: str | Path, example_shape: Sequence[int
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.transformation.infer_shapes import InferShapes
 
-    from bireal_plugin.export.onnx_lower import Lowering, lower
-    from bireal_plugin.export.onnx_trace import trace
+    from bireal_plugin.export.onnx.lower import Lowering, lower
+    from bireal_plugin.export.onnx.trace import trace
 
     def bipolar(lowering: Lowering, value: str, output: str) -> str:
         scale = lowering.constant('/unit_scale', 1.0)
@@ -92,7 +92,7 @@ def runnable_nodes() -> Iterator[None]:
     """
     from qonnx.core import onnx_exec
 
-    from bireal_plugin.export.onnx_trace import IR_VERSION
+    from bireal_plugin.export.onnx.trace import IR_VERSION
 
     make_model = onnx_exec.qonnx_make_model
     onnx_exec.qonnx_make_model = partial(make_model, ir_version=IR_VERSION)

@@ -1,7 +1,7 @@
 """From a folded network to an ONNX model, first half, for the engines ONNX and QONNX: PyTorch's exporter.
 
 It translates everything real. Each ``bireal::binary_conv2d`` stays one node, which the exporter's optimizer can neither
-fold nor unpack; ``onnx_lower.py`` then puts operators in its place. Imports onnx at once: reach it through the engines.
+fold nor unpack; ``lower.py`` then puts operators in its place. Imports onnx at once: reach it through the engines.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The process that runs a .tflite file in Larq's interpreter, in an environment of its own (numpy below 2).
 
-Started by :mod:`bireal_plugin.export.larq_process` as ``python -I larq_worker.py THREADS KERNEL``; without -I, modules
-beside this file would stand in the way of Python's own. It imports nothing of this package, for that environment has
+Started by ``larq_process.py`` as ``python -I larq_worker.py THREADS KERNEL``; without -I, modules beside this file
+would stand in the way of Python's own. It imports nothing of this package, for that environment has
 neither it nor torch. The released interpreter is a compiled module inside of ``larq_compute_engine``; it is loaded by
 its file, because importing the package around it would import TensorFlow.
 
