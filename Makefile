@@ -1,6 +1,7 @@
 # make demo   train a Bi-Real network through every stage of the recipe on the embedded digits, export it, time it
+# make demo-depth   train a depth network on rendered stereo streets, score it, export it, draw what it sees
 # make test   style, types and tests
-# Both create .venv and install what they need once; the stamps in .venv say what is there.
+# All create .venv and install what they need once; the stamps in .venv say what is there.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 CONSTRAINTS := -c constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo demo-depth test lint clean
 
 demo: $(VENV)/.engines
 	rm -rf work_dirs/demo
@@ -16,6 +17,18 @@ demo: $(VENV)/.engines
 	$(BIN)/python tools/export.py configs/bireal_r18_digits.py work_dirs/demo/bn/epoch_1.pth \
 		--format packed,openvino,onnx,tflite,qonnx --verify --images 200 --out work_dirs/demo/export
 	$(BIN)/python tools/benchmark.py 18 --engines openvino-f32 openvino-int8 onnxruntime torch --rounds 10
+
+DEPTH := work_dirs/demo_depth
+demo-depth: $(VENV)/.engines
+	rm -rf $(DEPTH)
+	$(BIN)/python tools/train.py configs/depth/bireal_r18_street.py --work-dir $(DEPTH)
+	$(BIN)/python depth/export.py configs/depth/bireal_r18_street.py $(DEPTH)/binary/epoch_9.pth --out $(DEPTH)/export
+	$(BIN)/python depth/evaluate.py $(DEPTH)/export/bireal_r18_street.xml --streets 64
+	$(BIN)/python depth/render.py $(DEPTH)/streets --count 6
+	$(BIN)/python depth/infer.py $(DEPTH)/streets/2000_01_01/2000_01_01_drive_0001_sync/image_02/data \
+		--checkpoint $(DEPTH)/export/bireal_r18_street.xml --save side,colour,png16,npy,ply --out $(DEPTH)/pictures
+	$(BIN)/python tools/benchmark.py configs/depth/bireal_r18_street.py --shape 1 3 96 320 \
+		--sides ours twin --engines openvino-f32 openvino-int8 torch --rounds 10
 
 test: $(VENV)/.dev lint
 	$(BIN)/python -m pytest

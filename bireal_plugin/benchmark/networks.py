@@ -35,6 +35,8 @@ Side = Literal['ours', 'twin', 'torchvision']
 SIDES: tuple[Side, ...] = get_args(Side)
 REAL = dict(activation='clip', weights='real')
 CLASSES = 1000
+# Networks that run from an image on as a whole; of others with a backbone, the backbone is taken.
+WHOLE = ('DepthNetwork',)
 # Keywords of BiRealResNet that leave the amount of real work as it is, or that torchvision's ResNet is given too.
 FREE = {
     *('type', 'depth', 'in_channels', 'out_indices', 'init_cfg', 'norm_cfg', 'norm_eval', 'frozen_stages', 'with_cp'),
@@ -87,8 +89,8 @@ def load_networks(source: str, checkpoint: str | None = None, *, stage: str | No
     """The networks of a built-in depth ('18', '34', '50', '101', '152') or of a config.
 
     Args:
-        source: the depth, or the path of a config of a BiRealResNet: a classifier, the backbone alone, or a detector,
-            whose backbone is taken.
+        source: the depth, or the path of a config of a BiRealResNet: a classifier, the backbone alone, a depth network,
+            or a detector, whose backbone is taken.
         checkpoint: file of trained weights for our side; a config only.
         stage: of a recipe; by default the one that the checkpoint's folder is named after, else the last.
 
@@ -125,6 +127,8 @@ def _benchmarked(config: Config, path: str) -> tuple[dict[str, Any], Part | None
     backbone = model.get('backbone')
     if not isinstance(backbone, dict) or backbone.get('type') != 'BiRealResNet':
         raise InputError(f'{path}: model.backbone must be of type BiRealResNet to be benchmarked')
+    if model.get('type') in WHOLE:
+        return model, None
     if 'num_classes' in model:
         return dict(type='BiRealClassifier', backbone=backbone, num_classes=model['num_classes']), None
     return backbone, 'backbone'
@@ -138,7 +142,7 @@ def _networks(name: str, config: Mapping[str, Any]) -> Networks:
     sides: dict[Side, nn.Module] = dict(
         ours=fold(with_trained_statistics(MODELS.build(dict(config)))), twin=with_trained_statistics(MODELS.build(twin))
     )
-    if _has_stock_size(trunk):
+    if config.get('type') not in WHOLE and _has_stock_size(trunk):
         resnet = getattr(torchvision.models, f'resnet{trunk["depth"]}')(num_classes=config.get('num_classes', CLASSES))
         sides['torchvision'] = _torchvision(resnet, config, trunk)
     return Networks(name, trunk.get('in_channels', 3), sides)

@@ -82,5 +82,6 @@ def _check_loop(train_cfg: Mapping[str, Any]) -> None:
         inspect.signature(loop).bind(runner=None, dataloader=None, **options)
     except TypeError as error:
         raise InputError(f'train_cfg={dict(train_cfg)}: {error}') from error
-    if options.get('max_epochs', 1) < 1:
-        raise InputError('max_epochs must be 1 or more')
+    for length in ('max_epochs', 'max_iters'):
+        if options.get(length, 1) < 1:
+            raise InputError(f'{length} must be 1 or more')

@@ -29,7 +29,10 @@ class EpochSeedHook(Hook):
 
 @HOOKS.register_module()
 class ThroughputHook(Hook):
-    """Logs ``images_per_second`` beside mmengine's loss and ETA, over all processes."""
+    """Logs ``images_per_second`` beside mmengine's loss and ETA, over all processes.
+
+    A batch is a dict; where none of its entries is called ``inputs``, the first one is counted.
+    """
 
     def before_train_epoch(self, runner: Any) -> None:
         self.last = time.perf_counter()
@@ -38,7 +41,8 @@ class ThroughputHook(Hook):
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
     ) -> None:
         now = time.perf_counter()
-        images = len(data_batch['inputs']) * get_world_size()
+        entry = data_batch['inputs'] if 'inputs' in data_batch else next(iter(data_batch.values()))
+        images = len(entry) * get_world_size()
         runner.message_hub.update_scalar('train/images_per_second', images / (now - self.last))
         self.last = now
 

@@ -22,6 +22,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
+from mmengine.runner import EpochBasedTrainLoop
 
 from bireal_plugin.binary.absorb import absorb_scales
 from bireal_plugin.checkpoint_file import read_checkpoint, state_dict_of
@@ -112,11 +113,17 @@ def _run_stage(config: Config, work_dir: Path, name: str, previous: str | None, 
         raise InputError(f'stage {name!r} left no checkpoint; default_hooks.checkpoint must save the last epoch')
     return {
         'name': name,
-        'epochs': runner.epoch,
+        **_length(runner),
         **{key.removeprefix('accuracy/'): value for key, value in record.metrics.items()},
         'seconds': round(record.seconds, 1),
         'checkpoint': checkpoint.name,
     }
+
+
+def _length(runner: BiRealRunner) -> Result:
+    """How long a stage trained, in what its loop counts."""
+    by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+    return dict(epochs=runner.epoch) if by_epoch else dict(iterations=runner.iter)
 
 
 def _checkpoint_of(work_dir: Path, name: str, *, wanted_by: str) -> Path:

@@ -7,7 +7,10 @@ from typing import Any
 
 
 def stage_table(results: Sequence[dict[str, Any]]) -> str:
-    """One row per stage, one column per key any row has; numbers aligned right."""
+    """One row per stage, one column per key any row has; numbers aligned right.
+
+    Numbers below 1, such as losses, show four decimals, others two.
+    """
     columns = list(dict.fromkeys(key for row in results for key in row))
     cells = [columns, *[[_cell(row.get(column)) for column in columns] for row in results]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
@@ -21,4 +24,6 @@ def stage_table(results: Sequence[dict[str, Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    return '' if value is None else f'{value:.2f}' if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f'{value:.4f}' if abs(value) < 1 else f'{value:.2f}'
+    return '' if value is None else str(value)

@@ -43,8 +43,8 @@ def test_throughput_counts_the_images_of_all_processes(monkeypatch):
     hook = ThroughputHook()
     hook.before_train_epoch(runner)
     rates = []
-    for images in (8, 6):
-        hook.after_train_iter(runner, 0, dict(inputs=torch.zeros(images, 1, 2, 2)))
+    for batch in (dict(left=torch.zeros(8, 1, 2, 2), name='a'), dict(name='a', inputs=torch.zeros(6, 1, 2, 2))):
+        hook.after_train_iter(runner, 0, batch)
         rates.append(runner.message_hub.get_scalar('train/images_per_second').current())
     assert rates == [8 * 4 / 0.5, 6 * 4 / 2.0]
 

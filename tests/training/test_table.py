@@ -19,3 +19,7 @@ def test_numbers_align_right_and_text_left():
 
 def test_no_stage_gives_no_row():
     assert stage_table([]).split() == []
+
+
+def test_numbers_below_1_keep_four_decimals():
+    assert stage_table([dict(delta1=0.90324, rmse=3.7316)]).splitlines()[-1].split() == ['0.9032', '3.73']

@@ -1,0 +1,10 @@
+"""The full-precision network on the same handful of pairs: it trains on where the others are binarized."""
+
+_base_ = 'bireal_r50_few_pairs.py'
+
+model = dict(backbone=dict(activation='relu', weights='real'))
+stages = dict(
+    _delete_=True,
+    real=dict(train_cfg=dict(max_epochs=40)),
+    longer=dict(train_cfg=dict(max_epochs=40)),
+)

@@ -1,0 +1,189 @@
+"""What a user means by the inputs of a command: images, folders, globs, lists of files and videos; and how they read.
+
+Nothing is decoded before its turn, so that one bad file among thousands costs itself alone.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from bireal_plugin.errors import InputError
+
+IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.ppm', '.webp', '.tif', '.tiff')
+VIDEOS = ('.mp4', '.avi', '.mov', '.mkv')
+KNOWN = f'images ({", ".join(IMAGES)}), videos ({", ".join(VIDEOS)}), folders, globs and lists of files (.txt)'
+# What Pillow's decoders raise for bytes they cannot make sense of.
+UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file to predict; ``name`` is its own among all inputs, and the names of its outputs begin with it."""
+
+    path: Path
+    name: str
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is many images."""
+        return self.path.suffix.lower() in VIDEOS
+
+
+def find_inputs(given: Sequence[str]) -> tuple[list[Input], list[str]]:
+    """The files that ``given`` stands for, each once and in order, and a sentence for whatever stands for none.
+
+    * A folder stands for the images and videos in it, not in the folders in it; ``folder/**/*.png`` is for those.
+    * A list has a file per line, relative to the list or to the current folder; of a line with several columns, as in
+      the lists of stereo pairs ``left right``, the first counts. Lines with ``#`` in front are comments.
+    """
+    files: dict[Path, Path] = {}
+    problems: list[str] = []
+    for text in given:
+        try:
+            found, unusable = _files_of(text)
+        except (InputError, OSError) as error:
+            problems.append(str(error))
+            continue
+        problems += unusable
+        for path in found:
+            files.setdefault(path.absolute(), path)
+    paths = list(files.values())
+    return [Input(path, name) for path, name in zip(paths, unique_names(paths), strict=True)], problems
+
+
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """A name for each of different files: the stem, or for those that share it the path below their common folder.
+
+    ``image_02/0.png`` and ``image_03/0.png`` are ``image_02-0`` and ``image_03-0``; ``a.png`` and ``a.jpg`` in one
+    folder keep the suffix, ``a-png`` and ``a-jpg``.
+
+    Raises:
+        InputError: dashes in the names of files make two of them equal.
+    """
+    folders: dict[str, list[Path]] = {}
+    for path in paths:
+        folders.setdefault(path.stem, []).append(path.absolute().parent)
+    common = {stem: os.path.commonpath(sharing) for stem, sharing in folders.items()}
+    below = [path.absolute().relative_to(common[path.stem]) for path in paths]
+    forms: list[Callable[[Path], str]] = [
+        lambda path: path.stem,
+        lambda path: '-'.join(path.with_suffix('').parts),
+        lambda path: '-'.join((*path.with_suffix('').parts, path.suffix[1:])),
+    ]
+    level = [0] * len(below)
+    while True:
+        names = [forms[form](path) for form, path in zip(level, below, strict=True)]
+        count = Counter(names)
+        shared = [i for i, name in enumerate(names) if count[name] > 1]
+        if not shared:
+            return names
+        longer = [i for i in shared if level[i] + 1 < len(forms)]
+        if not longer:
+            raise InputError(f'two inputs would both be called {names[shared[0]]}; give them in two calls, other --out')
+        for i in longer:
+            level[i] += 1
+
+
+def read_image(path: Path) -> np.ndarray:
+    """An image file as RGB uint8 ``(H, W, 3)``, turned as its EXIF data says.
+
+    Grey images get three equal channels, transparency is dropped, 16-bit values are scaled to 8 bits.
+
+    Raises:
+        InputError: the file is missing, corrupt or truncated, or its pixels are real numbers.
+    """
+    if not path.is_file():
+        raise InputError(f'{path} does not exist')
+    try:
+        with Image.open(path) as image:
+            turned = ImageOps.exif_transpose(image)
+            if turned.mode == 'F':
+                raise InputError(f'{path} has pixels that are real numbers; convert it to 8 or 16 bits')
+            if turned.mode.startswith('I'):
+                return _from_16_bits(np.asarray(turned), path)
+            # Through RGBA, since a palette may have transparency of its own.
+            return np.asarray(turned.convert('RGBA').convert('RGB') if turned.mode == 'P' else turned.convert('RGB'))
+    except InputError:
+        raise
+    except UNDECODABLE as error:
+        raise InputError(f'{path} cannot be decoded as an image: it is truncated, damaged or something else') from error
+
+
+def _from_16_bits(values: np.ndarray, path: Path) -> np.ndarray:
+    if values.min() < 0 or values.max() > 65535:
+        raise InputError(f'{path} has pixels outside 0..65535; convert it to 8 or 16 bits')
+    grey = np.round(values / 257).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _files_of(text: str) -> tuple[list[Path], list[str]]:
+    """The files that one input stands for, and sentences on the lines of a list that stand for none."""
+    path = Path(text)
+    if path.is_dir():
+        return _in_folder(path), []
+    if path.is_file():
+        if path.suffix.lower() == '.txt':
+            return _in_list(path)
+        return [_checked(path)], []
+    if glob.has_magic(text):
+        found = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
+        matching = [path for path in found if path.is_file()]
+        if not matching:
+            raise InputError(f'no file matches {text}')
+        return _collected(matching)
+    raise InputError(f'{text} does not exist; inputs are {KNOWN}')
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    suffixes = (*IMAGES, *VIDEOS)
+    # macOS archives carry "._name.png" twins that are no images.
+    files = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith('.')]
+    if not files:
+        raise InputError(f'there is no image or video in the folder {folder}; for those in its folders: {folder}/**/*')
+    return sorted(files)
+
+
+def _in_list(path: Path) -> tuple[list[Path], list[str]]:
+    try:
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f'{path} is no text, and a list of files has one per line') from error
+    found, problems = [], []
+    for number, line in enumerate(lines, start=1):
+        line = line.strip()
+        if line and not line.startswith('#'):
+            candidates = [folder / name for name in (line, line.split()[0]) for folder in (path.parent, Path())]
+            file = next((candidate for candidate in candidates if candidate.is_file()), None)
+            if file is None:
+                problems.append(f'{path}, line {number}: {line} is no file, neither from {path.parent} nor from here')
+            else:
+                found.append(file)
+    if not found and not problems:
+        raise InputError(f'the list {path} is empty; it has one file per line')
+    usable, unusable = _collected(found)
+    return usable, problems + unusable
+
+
+def _collected(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
+    usable, problems = [], []
+    for path in paths:
+        try:
+            usable.append(_checked(path))
+        except InputError as error:
+            problems.append(str(error))
+    return usable, problems
+
+
+def _checked(path: Path) -> Path:
+    if path.suffix.lower() not in (*IMAGES, *VIDEOS):
+        raise InputError(f'{path} has the unknown suffix {path.suffix!r}; inputs are {KNOWN}')
+    return path

@@ -1,0 +1,46 @@
+"""A depth network so small that a test can make, export and run it: random weights, as alive as trained ones."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from mmengine.registry import MODELS
+
+import depth  # noqa: F401  registers the networks
+from bireal_plugin.benchmark.networks import with_trained_statistics
+
+SIZE = (32, 96)
+TINY = """
+custom_imports = dict(imports=['bireal_plugin', 'depth'])
+model = dict(
+    type='DepthNetwork',
+    data_preprocessor=dict(type='StereoPreprocessor'),
+    backbone=dict(type='BiRealResNet', depth=18, base_channels=8, num_stages=2, out_indices=(0, 1){more}),
+    head=dict(type='FCNSkipHead', factors=(0.3,), stride=8),
+    loss=dict(type='GargLoss'),
+)
+test_dataloader = dict(dataset=dict(type='StreetPairs', split='test', length=2, size={size}))
+"""
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """The two files that training leaves."""
+
+    config: Path
+    checkpoint: Path
+
+
+def tiny_depth(folder: Path, *, real: bool = False) -> Tiny:
+    """A config and a checkpoint in ``folder``; 1-bit, or the same with real weights and ReLU."""
+    config, checkpoint = folder / 'tiny.py', folder / 'tiny.pth'
+    config.write_text(TINY.format(size=SIZE, more=", activation='relu', weights='real'" if real else ''))
+    content: dict = {}
+    exec(config.read_text(), content)
+    torch.manual_seed(0)
+    model = with_trained_statistics(MODELS.build(content['model']))
+    for score in model.head.scores:  # zero at first, which would make every map flat
+        torch.nn.init.normal_(score.weight, 0, 0.03)
+    model.head.scores[-1].bias.data.fill_(1.0)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
+    return Tiny(config, checkpoint)
