@@ -31,7 +31,7 @@ demo-depth: $(VENV)/.engines
 		--sides ours twin --engines openvino-f32 openvino-int8 torch --rounds 10
 
 test: $(VENV)/.dev lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

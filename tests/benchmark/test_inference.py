@@ -62,14 +62,19 @@ def forms(networks, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def result(networks):
-    return benchmark(
-        networks,
-        SHAPE,
-        sides=['ours', 'twin', 'torchvision'],
-        engines=['openvino-f32', 'torch'],
-        threads=1,
-        plan=Plan(rounds=3, repeats=2, warm_up=1),
-    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as pin_threads does, but for the environment of whatever runs later
+    try:
+        return benchmark(
+            networks,
+            SHAPE,
+            sides=['ours', 'twin', 'torchvision'],
+            engines=['openvino-f32', 'torch'],
+            threads=1,
+            plan=Plan(rounds=3, repeats=2, warm_up=1),
+        )
+    finally:
+        torch.set_num_threads(threads)
 
 
 # The sides
