@@ -30,11 +30,12 @@ demo-depth: $(VENV)/.engines
 	$(BIN)/python tools/benchmark.py configs/depth/bireal_r18_street.py --shape 1 3 96 320 \
 		--sides ours twin --engines openvino-f32 openvino-int8 torch --rounds 10
 
-# A process for each folder: compilers, OpenVINO, onnxruntime and video codecs of all of them in one process ended in a
-# segmentation fault of the interpreter, in a test that only starts a subprocess.
+# A process for each folder, and for each file of tests/tools: compilers, OpenVINO, onnxruntime, mmdet and video codecs all
+# in one process end in a segmentation fault of the interpreter, in tests that only start a subprocess.
+TESTS = $(wildcard tests/test_*.py) $(filter-out tests/tools/ tests/__pycache__/,$(wildcard tests/*/)) \
+	$(wildcard tests/tools/test_*.py)
 test: $(VENV)/.dev lint
-	status=0; for part in tests/test_*.py $(wildcard tests/*/); do case $$part in *__pycache__*) continue;; esac; \
-		OMP_NUM_THREADS=1 $(BIN)/python -m pytest $$part || status=1; done; exit $$status
+	status=0; for part in $(TESTS); do OMP_NUM_THREADS=1 $(BIN)/python -m pytest $$part || status=1; done; exit $$status
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
