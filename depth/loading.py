@@ -13,7 +13,7 @@ import depth  # noqa: F401  registers the networks that configs name
 from bireal_plugin.binary.switch import binary_convolutions
 from bireal_plugin.checkpoint_file import read_checkpoint, state_dict_of
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.network import checkpoint_stage
+from bireal_plugin.export.network import check_absorbed, checkpoint_stage
 from bireal_plugin.models.pretrained import load_weights
 from bireal_plugin.training.config import config_mistakes, load_config
 
@@ -45,7 +45,7 @@ def load_trained(
         model = MODELS.build(config.model)
     load_weights(model, state, source=source, strict=True)
     if config.get('absorb_scales'):
-        _check_absorbed(model, source, config.get('stage'))
+        check_absorbed(model, source, config.get('stage'))
     return model.eval(), config
 
 
@@ -61,13 +61,3 @@ def input_size(config: Config) -> tuple[int, int]:
 def is_real(model: nn.Module) -> bool:
     """Whether no convolution is 1-bit in either operand."""
     return not any(conv.binary_input or conv.binary_weight for _, conv in binary_convolutions(model))
-
-
-def _check_absorbed(model: nn.Module, source: str, stage: str | None) -> None:
-    """A stage whose signs carry no scale gives other numbers with the weights of the stage before."""
-    for name, conv in binary_convolutions(model):
-        if not bool((conv.weight.abs() == 1).all()):
-            raise InputError(
-                f'{source}: {name} has real weights, but stage {stage} has weights of +-1 alone; if the checkpoint is '
-                'of an earlier stage, name that with --stage'
-            )

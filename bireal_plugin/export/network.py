@@ -95,7 +95,7 @@ def load_network(config: Config, checkpoint: str | Path, *, part: Part | None = 
     source = str(checkpoint)
     load_weights(whole, state_dict_of(read_checkpoint(checkpoint), source), source=source, strict=True)
     if config.get('absorb_scales'):
-        _check_absorbed(whole, source, config.get('stage'))
+        check_absorbed(whole, source, config.get('stage'))
     whole.eval()
     model, packed_config = _part(whole, _deployed(config.model), part, where)
     channels = input_shape(model)[0]
@@ -150,7 +150,8 @@ def _packable(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _packable(value) if key == 'backbone' else value for key, value in kept.items()}
 
 
-def _check_absorbed(model: nn.Module, source: str, stage: str | None) -> None:
+def check_absorbed(model: nn.Module, source: str, stage: str | None) -> None:
+    """Refuse real weights in a stage whose signs carry no scale: it would give other numbers than the stage before."""
     for name, conv in binary_convolutions(model):
         if not bool((conv.weight.abs() == 1).all()):
             raise InputError(
