@@ -7,8 +7,8 @@ Importing this package registers everything in mmengine's root registries and in
 from bireal_plugin import binary, data, models, training
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.inspection import inspect_packed as inspect
-from bireal_plugin.export.packed_file import load_packed as load
+from bireal_plugin.export.packed.file import load_packed as load
+from bireal_plugin.export.packed.inspection import inspect_packed as inspect
 from bireal_plugin.models import BiRealClassifier, BiRealConfig, BiRealResNet, binarize
 
 __version__ = '0.1.0'

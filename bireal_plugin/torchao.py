@@ -2,10 +2,10 @@
 
 ``quantize_`` hands over one module at a time and puts back what it gets. A Bi-Real network is not made by swapping
 convolutions one by one (behind a ReLU every sign is +1), so the module that ``filter_fn`` picks must be a whole ResNet,
-or a model around one: :func:`is_resnet` picks it wherever it is, and ``lambda module, name: name == 'backbone'`` by
+or a model around one: ``is_resnet`` picks it wherever it is, and ``lambda module, name: name == 'backbone'`` by
 name. A convolution or linear layer alone, such as torchao's default filter picks, is refused with a sentence, before
 anything changed. ``quantize_`` returns nothing; who wants the report, or the filter over convolutions, calls
-:func:`bireal_plugin.binarize`.
+``binarize``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torchao.core.config import AOBaseConfig
 from torchao.quantization.transform_module import register_quantize_module_handler
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.models.convert import BiRealConfig, binarize
-from bireal_plugin.models.convert.trunk import find_host
+from bireal_plugin.models.from_resnet import BiRealConfig, binarize
+from bireal_plugin.models.from_resnet.trunk import find_host
 
 # A virtual base class, so that BiRealConfig itself does not need torchao.
 AOBaseConfig.register(BiRealConfig)

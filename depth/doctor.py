@@ -11,9 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bireal_plugin.command_line import run_command
-from bireal_plugin.errors import InputError
-from depth.calibration import stereo_camera
-from depth.diagnosis import (
+from bireal_plugin.depth.kitti.calibration import stereo_camera
+from bireal_plugin.depth.kitti.doctor.diagnosis import (
     Finding,
     date_findings,
     drive_findings,
@@ -22,9 +21,10 @@ from depth.diagnosis import (
     need_findings,
     split_findings,
 )
-from depth.drives import GARG_DRIVES
-from depth.raw import RawFolder
-from depth.survey import DriveSurvey, survey_drive
+from bireal_plugin.depth.kitti.doctor.survey import DriveSurvey, survey_drive
+from bireal_plugin.depth.kitti.raw import RawFolder
+from bireal_plugin.depth.kitti.splits import GARG_DRIVES
+from bireal_plugin.errors import InputError
 
 
 def main() -> int:

@@ -17,17 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from bireal_plugin.command_line import run_command
+from bireal_plugin.depth.evaluation.cases import RENDERED, Case, kitti_cases, street_cases
+from bireal_plugin.depth.evaluation.metrics import CROPS
+from bireal_plugin.depth.evaluation.predictions import Predictions, by_function, by_sgbm, from_files
+from bireal_plugin.depth.evaluation.scoring import Scoring, evaluate
+from bireal_plugin.depth.evaluation.table import evaluation_table, write_scores
+from bireal_plugin.depth.inference.predictor import Predictor, flip_averaged
+from bireal_plugin.depth.kitti.ground_truth import TRUTHS
+from bireal_plugin.depth.kitti.raw import RawFolder
+from bireal_plugin.depth.kitti.splits import find_split
 from bireal_plugin.errors import InputError
-from depth.cases import RENDERED, Case, kitti_cases, street_cases
-from depth.confidence import flip_averaged
-from depth.crops import CROPS
-from depth.evaluation import Scoring, evaluate
-from depth.evaluation_table import evaluation_table, write_scores
-from depth.ground_truth import TRUTHS
-from depth.predictions import Predictions, by_function, by_sgbm, from_files
-from depth.predictor import Predictor
-from depth.raw import RawFolder
-from depth.splits import find_split
 
 SGBM = 'sgbm'
 

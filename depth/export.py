@@ -9,10 +9,10 @@ import argparse
 from pathlib import Path
 
 from bireal_plugin.command_line import run_command
+from bireal_plugin.depth.inference.shipping import FORMATS, export_depth
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.session import ENGINES
-from bireal_plugin.export.ship import files_of, megabytes
-from depth.shipping import FORMATS, export_depth
+from bireal_plugin.export.engines import ENGINES
+from bireal_plugin.shipping.artefacts import files_of, megabytes
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -13,14 +13,14 @@ import os
 from pathlib import Path
 
 from bireal_plugin.command_line import run_command
+from bireal_plugin.depth.inference.batch import Wanted, infer
+from bireal_plugin.depth.inference.inputs import KNOWN, find_inputs
+from bireal_plugin.depth.inference.outputs import SUFFIXES, Style, check_forms
+from bireal_plugin.depth.inference.pictures import MAPS
+from bireal_plugin.depth.inference.point_cloud import MAX_DEPTH
+from bireal_plugin.depth.inference.predictor import Predictor
+from bireal_plugin.depth.inference.scale import CameraChoice
 from bireal_plugin.errors import InputError
-from depth.inference import Wanted, infer
-from depth.inputs import KNOWN, find_inputs
-from depth.outputs import SUFFIXES, Style, check_forms
-from depth.pictures import MAPS
-from depth.point_cloud import MAX_DEPTH
-from depth.predictor import Predictor
-from depth.scale import CameraChoice
 
 
 def whole_numbers(count: int, text: str) -> tuple[int, ...]:

@@ -10,9 +10,9 @@ import argparse
 from pathlib import Path
 
 from bireal_plugin.command_line import run_command
+from bireal_plugin.depth.street.pairs import StreetPairs
+from bireal_plugin.depth.street.recording import DATE, write_recording
 from bireal_plugin.errors import InputError
-from depth.recording import DATE, write_recording
-from depth.street_pairs import StreetPairs
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -1,6 +1,6 @@
 """Train the grid of Table 1 (structure x initialisation x weight rule x surrogate) and set it beside the paper's.
 
-python tools/ablation.py configs/ablation_fashion_mnist.py --seeds 3 --jobs 2 --cfg-options data_root=data/fashion-mnist
+python tools/ablation.py configs/studies/ablation_fashion_mnist.py --seeds 3 --jobs 2 --cfg-options data_root=DATA
 python tools/ablation.py configs/bireal_r18_cifar10.py --cells 'bireal-*' '*-clip-MagnitudeAware-ApproxSign'
 
 Started again, it goes on where it stopped. The work directory gets ablation.md, .csv, .png, .svg and order.md.
@@ -14,13 +14,13 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 import bireal_plugin  # noqa: F401  registers models, datasets and hooks
-from bireal_plugin.analysis.ablation_report import csv_text, order_text, table_text
-from bireal_plugin.analysis.ablation_rows import collect_real_rows, collect_rows
-from bireal_plugin.analysis.grid import choose_cells, plan_units, stage_roles
-from bireal_plugin.analysis.schedule import run_grid
-from bireal_plugin.analysis.settings import keep_settings
 from bireal_plugin.command_line import run_command
 from bireal_plugin.errors import InputError
+from bireal_plugin.studies.ablation.grid import choose_cells, plan_units, stage_roles
+from bireal_plugin.studies.ablation.report import csv_text, order_text, table_text
+from bireal_plugin.studies.ablation.rows import collect_real_rows, collect_rows
+from bireal_plugin.studies.ablation.schedule import run_grid
+from bireal_plugin.studies.ablation.settings import keep_settings
 from bireal_plugin.training.check import check_stages
 from bireal_plugin.training.config import load_config, work_dir_of
 
@@ -47,7 +47,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
-    from bireal_plugin.analysis.figures.ablation import draw_ablation  # here, so that lack of matplotlib is a sentence
+    from bireal_plugin.studies.ablation.figure import draw_ablation  # here, so that lack of matplotlib is a sentence
 
     if arguments.seeds < 1 or arguments.jobs < 1:
         raise InputError('--seeds and --jobs must be 1 or more')

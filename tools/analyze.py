@@ -33,7 +33,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
-    from bireal_plugin.analysis import pictures  # here, so that lack of matplotlib is a sentence
+    from bireal_plugin.studies import pictures  # here, so that lack of matplotlib is a sentence
 
     if arguments.images < 1:
         raise InputError('--images must be 1 or more')

@@ -15,13 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import bireal_plugin  # noqa: F401  registers models
-from bireal_plugin.benchmark.engines import ENGINES, choose_engines
-from bireal_plugin.benchmark.inference import Plan, benchmark, check_shape
-from bireal_plugin.benchmark.machine import machine, pin_threads
-from bireal_plugin.benchmark.networks import SIDES, choose_sides, load_networks
-from bireal_plugin.benchmark.report import Report, section, write_text
 from bireal_plugin.command_line import run_command
 from bireal_plugin.errors import InputError
+from bireal_plugin.studies.speed.engines import ENGINES, choose_engines
+from bireal_plugin.studies.speed.inference import Plan, benchmark, check_shape
+from bireal_plugin.studies.speed.machine import machine, pin_threads
+from bireal_plugin.studies.speed.networks import SIDES, choose_sides, load_networks
+from bireal_plugin.studies.speed.report import Report, section, write_text
 
 DEFAULT_SHAPE = (1, 3, 224, 224)
 
@@ -66,7 +66,7 @@ def main() -> None:
     sides = choose_sides(arguments.sides)
     shapes = arguments.shape or [DEFAULT_SHAPE]
     if arguments.out:
-        import bireal_plugin.benchmark.chart as chart  # a missing matplotlib is told now, not after the measurement
+        import bireal_plugin.studies.speed.chart as chart  # a missing matplotlib is told now, not after the measurement
 
     every = [load_networks(source, arguments.checkpoint, stage=arguments.stage) for source in arguments.model]
     # Every mistake is found before the first measurement.

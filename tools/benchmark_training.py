@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from bireal_plugin.benchmark.training_step import HEADER, SIDES, Setting, measure, peak_memory, table
 from bireal_plugin.command_line import run_command
 from bireal_plugin.errors import InputError
+from bireal_plugin.studies.speed.training_step import HEADER, SIDES, Setting, measure, peak_memory, table
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -16,8 +16,8 @@ from torch import nn
 import bireal_plugin  # noqa: F401  registers models and address schemes
 from bireal_plugin.command_line import run_command
 from bireal_plugin.errors import InputError
-from bireal_plugin.models.checkpoint_conversion import convert_checkpoint
 from bireal_plugin.models.resnet import DEPTHS
+from bireal_plugin.models.rewritten_checkpoint import convert_checkpoint
 from bireal_plugin.training.check import stage_config
 from bireal_plugin.training.config import config_mistakes, load_config
 

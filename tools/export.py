@@ -15,12 +15,12 @@ from mmengine.config import Config, DictAction
 
 from bireal_plugin import BiRealClassifier
 from bireal_plugin.command_line import run_command
-from bireal_plugin.export.images import Batch, batches, dataset_images, folder_images
-from bireal_plugin.export.network import Network, as_shape, checkpoint_stage, load_network, tested_size
-from bireal_plugin.export.session import ENGINES
-from bireal_plugin.export.ship import export_all, mark_all, plan, refuse_existing
-from bireal_plugin.export.table import export_table, verification_table
-from bireal_plugin.export.verify import verify
+from bireal_plugin.export.engines import ENGINES
+from bireal_plugin.shipping.artefacts import export_all, mark_all, plan, refuse_existing
+from bireal_plugin.shipping.images import Batch, batches, dataset_images, folder_images
+from bireal_plugin.shipping.network import Network, as_shape, checkpoint_stage, load_network, tested_size
+from bireal_plugin.shipping.table import export_table, verification_table
+from bireal_plugin.shipping.verify.verify import verify
 from bireal_plugin.training.config import load_config
 
 CALIBRATION_IMAGES = 128

@@ -16,11 +16,11 @@ from mmengine.dist import is_main_process
 import bireal_plugin  # noqa: F401  registers models, datasets and hooks
 from bireal_plugin.command_line import run_command
 from bireal_plugin.errors import InputError
-from bireal_plugin.training.checkpoint import latest_checkpoint
+from bireal_plugin.text_table import stage_table
 from bireal_plugin.training.config import build_runner, load_config, use_amp, use_auto_scale_lr, work_dir_of
+from bireal_plugin.training.hooks.plain_checkpoint import latest_checkpoint
 from bireal_plugin.training.launch import prepare_launch
 from bireal_plugin.training.stages import run_stages
-from bireal_plugin.training.table import stage_table
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -132,7 +132,7 @@ def _sum_of_bases(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
 @BINARY_CONVOLUTIONS.register
 class ABCConv2d(BinaryConv2d):
-    """M weight bases (:class:`WeightBases`) and N activation bases ``A_j = Sign(clip(A + v_j, 0, 1) - 0.5)``, all +-1.
+    """M weight bases (``WeightBases``) and N activation bases ``A_j = Sign(clip(A + v_j, 0, 1) - 0.5)``, all +-1.
 
     The shifts v_j and scales beta_j of the activations are learned. A_j passes its gradient where 0 < A + v_j < 1; with
     another surrogate F' its factor is F'(2 (A + v_j) - 1). A real input (``binary_input=False``) meets neither, so that
@@ -146,7 +146,7 @@ class ABCConv2d(BinaryConv2d):
         weight_bases, activation_bases: M and N.
         per: fit the weight bases per 'layer' (the paper) or per output 'channel'.
         sign: surrogate, by default the clip.
-        options: as for :class:`BinaryConv2d`; ``weight`` is taken by the bases.
+        options: as for ``BinaryConv2d``; ``weight`` is taken by the bases.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class ABCConv2d(BinaryConv2d):
 
     @classmethod
     def from_float(cls, conv: nn.Conv2d, **options: Any) -> BinaryConv2d:
-        """As :meth:`BinaryConv2d.from_float`; ``shift`` and ``scale`` are new, so an existing optimizer lacks them."""
+        """As ``from_float``; ``shift`` and ``scale`` are new, so an existing optimizer lacks them."""
         twin = super().from_float(conv, **options)
         assert isinstance(twin, ABCConv2d)
         twin._reset_bases()

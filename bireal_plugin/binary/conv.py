@@ -116,12 +116,12 @@ def _operand(x: Tensor, surrogate: Surrogate | None, dtype: torch.dtype) -> Tens
 class BinaryConv2d(nn.Conv2d):
     """A convolution of ``sign(x)`` with binarized weights: input ``(N, C, H, W)``, latent weight ``(O, C/g, kH, kW)``.
 
-    The arguments of :class:`torch.nn.Conv2d` keep their meaning; padding is true zero padding, after the sign. The
+    The arguments of ``Conv2d`` keep their meaning; padding is true zero padding, after the sign. The
     switches are plain attributes and change nothing in the state dict.
 
     Args:
-        sign: surrogate of the activation's derivative, a name or config of :data:`SURROGATES`.
-        weight: weight binarizer, a name or config of :data:`WEIGHT_BINARIZERS`.
+        sign: surrogate of the activation's derivative, a name or config of ``SURROGATES``.
+        weight: weight binarizer, a name or config of ``WEIGHT_BINARIZERS``.
         binary_input: take the sign of the input; otherwise apply ``activation`` to it.
         binary_weight: binarize the weight; otherwise use it as it is.
         activation: the real activation in the place of the sign ('relu', 'leaky_clip', 'clip'), or None for none.

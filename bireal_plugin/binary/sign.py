@@ -87,15 +87,15 @@ class ThirdOrder(Surrogate):
 
 
 def ste_sign(x: Tensor) -> Tensor:
-    """``sign(x)`` with the derivative of :class:`STE`."""
+    """``sign(x)`` with the derivative of ``STE``."""
     return STE()(x)
 
 
 def approx_sign(x: Tensor) -> Tensor:
-    """``sign(x)`` with the derivative of :class:`ApproxSign`."""
+    """``sign(x)`` with the derivative of ``ApproxSign``."""
     return ApproxSign()(x)
 
 
 def third_order_sign(x: Tensor) -> Tensor:
-    """``sign(x)`` with the derivative of :class:`ThirdOrder`."""
+    """``sign(x)`` with the derivative of ``ThirdOrder``."""
     return ThirdOrder()(x)

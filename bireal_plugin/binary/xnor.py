@@ -39,7 +39,7 @@ class XNORConv2d(BinaryConv2d):
 
     Args:
         sign, weight: surrogate and weight binarizer, by default those of XNOR-Net's paper.
-        options: as for :class:`BinaryConv2d`.
+        options: as for ``BinaryConv2d``.
     """
 
     def __init__(self, *args: Any, sign: Any = 'STE', weight: Any = 'XNORWeight', **options: Any) -> None:

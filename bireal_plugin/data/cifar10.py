@@ -28,11 +28,11 @@ class CIFAR10Files(ClassificationDataset):
         root: the folder ``cifar-10-batches-bin`` or ``cifar-10-batches-py``, or the one that holds it. The binary
             version is taken where both are there.
         split: 'train' or 'test'; 'val' means 'test'.
-        transform, seed, subset: see :class:`ClassificationDataset`.
+        transform, seed, subset: see ``ClassificationDataset``.
 
     Raises:
         InputError: an archive that is not unpacked, a missing, truncated or foreign file, and what
-            :class:`ClassificationDataset` raises.
+            ``ClassificationDataset`` raises.
     """
 
     name = 'CIFAR-10'

@@ -25,7 +25,7 @@ class ClassificationDataset(Dataset, ABC):
 
     ``inputs`` is a uint8 tensor ``(C, H, W)`` and ``labels`` an int. The augmentation is a pure function of (seed,
     epoch, index): each item gets a generator of its own. A resumed run, another number of workers or of processes
-    therefore sees exactly the same images, which is why :class:`~bireal_plugin.data.EpochSampler` hands out the epoch
+    therefore sees exactly the same images, which is why ``EpochSampler`` hands out the epoch
     along with the index. A plain index means epoch 0.
 
     Args:

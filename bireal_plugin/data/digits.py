@@ -21,10 +21,10 @@ class Digits(ClassificationDataset):
     Args:
         split: 'train' or 'test'; 'val' means 'test'.
         size: side of the enlarged images in px.
-        transform, seed, subset: see :class:`ClassificationDataset`.
+        transform, seed, subset: see ``ClassificationDataset``.
 
     Raises:
-        InputError: an unknown split or a size below 1, and what :class:`ClassificationDataset` raises.
+        InputError: an unknown split or a size below 1, and what ``ClassificationDataset`` raises.
     """
 
     name = 'scikit-learn digits'

@@ -36,10 +36,10 @@ class FashionMNISTFiles(ClassificationDataset):
         root: folder with the idx files, ``{train,t10k}-images-idx3-ubyte[.gz]`` and ``...-labels-idx1-ubyte[.gz]``, or
             a folder that holds them in ``FashionMNIST/raw`` as torchvision does.
         split: 'train' or 'test'; 'val' means 'test'.
-        transform, seed, subset: see :class:`ClassificationDataset`.
+        transform, seed, subset: see ``ClassificationDataset``.
 
     Raises:
-        InputError: a missing, truncated or foreign file, and what :class:`ClassificationDataset` raises.
+        InputError: a missing, truncated or foreign file, and what ``ClassificationDataset`` raises.
     """
 
     name = 'Fashion-MNIST'

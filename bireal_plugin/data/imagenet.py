@@ -28,11 +28,11 @@ class ImageNetFolder(ClassificationDataset):
     Args:
         root: the folder with ``train`` and ``val``.
         split: 'train' or 'val'; 'test' means 'val', since ImageNet's own test labels are not public.
-        transform, seed, subset: see :class:`ClassificationDataset`.
+        transform, seed, subset: see ``ClassificationDataset``.
 
     Raises:
         InputError: a missing or empty folder, validation images that are not sorted into class folders, classes of
-            ``val`` that ``train`` lacks, an unreadable image (when it is read), and what :class:`ClassificationDataset`
+            ``val`` that ``train`` lacks, an unreadable image (when it is read), and what ``ClassificationDataset``
             raises.
     """
 

@@ -3,7 +3,7 @@
 ``export(model, format, example_shape)`` writes any of them, ``Session(path)`` runs any of them.
 """
 
-from bireal_plugin.export.fold import fold
-from bireal_plugin.export.session import Session, export
+from bireal_plugin.export.engines import Session, export
+from bireal_plugin.folding.fold import fold
 
 __all__ = ['Session', 'export', 'fold']

@@ -3,8 +3,8 @@
 from bireal_plugin.models import timm_models
 from bireal_plugin.models.blocks import BasicBlock, Bottleneck
 from bireal_plugin.models.classifier import BiRealClassifier, ImagePreprocessor
-from bireal_plugin.models.convert import BiRealConfig, ConversionReport, binarize
 from bireal_plugin.models.distill import DistilledClassifier
+from bireal_plugin.models.from_resnet import BiRealConfig, ConversionReport, binarize
 from bireal_plugin.models.resnet import BiRealResNet
 
 __all__ = [

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.folding.fold import fold_
 from bireal_plugin.models.resnet import BiRealResNet
 
 
@@ -45,7 +46,7 @@ class BiRealClassifier(BaseModel):
         num_classes: number of classes.
         label_smoothing: of the cross entropy.
         drop_rate: dropout before the linear layer.
-        data_preprocessor: config, see :class:`ImagePreprocessor`.
+        data_preprocessor: config, see ``ImagePreprocessor``.
     """
 
     deploy = False
@@ -74,7 +75,6 @@ class BiRealClassifier(BaseModel):
         Raises:
             InputError: the backbone is not binary yet; nothing is changed.
         """
-        from bireal_plugin.export.fold import fold_  # a layer above this one, needed here alone
 
         if not self.deploy:
             if isinstance(self.backbone, BiRealResNet):

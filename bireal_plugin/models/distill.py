@@ -10,10 +10,10 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bireal_plugin.checkpoint_file import read_checkpoint, state_dict_of
+from bireal_plugin.checkpoints.file import read_checkpoint, state_dict_of
+from bireal_plugin.checkpoints.loading import load_weights
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.classifier import BiRealClassifier
-from bireal_plugin.models.pretrained import load_weights
 
 
 @MODELS.register_module()
@@ -26,7 +26,7 @@ class DistilledClassifier(BiRealClassifier):
     parameters nor its weights are the student's, whose checkpoints load into a BiRealClassifier and back.
 
     Args:
-        backbone, num_classes, options: as for :class:`BiRealClassifier`.
+        backbone, num_classes, options: as for ``BiRealClassifier``.
         teacher: config of a classifier in MODELS that maps the student's normalised images to logits ``(N, classes)``.
         teacher_checkpoint: file of its weights, which must fit completely.
         label_weight: share of the cross entropy with the labels, 0 to 1.
@@ -63,7 +63,7 @@ class DistilledClassifier(BiRealClassifier):
         return super()._apply(fn, recurse)
 
     def forward(self, inputs: Tensor, labels: Tensor | None = None, mode: str = 'tensor') -> Any:
-        """As :class:`BiRealClassifier`; the loss is ``distillation_loss`` and, if it has a weight, ``label_loss``."""
+        """As ``BiRealClassifier``; the loss is ``distillation_loss`` and, if it has a weight, ``label_loss``."""
         if mode != 'loss':
             return super().forward(inputs, labels, mode)
         if labels is None and self.label_weight:

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from bireal_plugin.binary.switch import WeightStep, set_activation, set_weights
+from bireal_plugin.checkpoints.init_cfg import reporting
 from bireal_plugin.errors import InputError
+from bireal_plugin.folding.fold import fold_
 from bireal_plugin.models.blocks import BasicBlock, Bottleneck, Structure
 from bireal_plugin.models.norm import norm_factory
-from bireal_plugin.models.pretrained_init import reporting
 from bireal_plugin.registry import BINARY_CONVOLUTIONS
 
 # Basic depths count one convolution per block, hence twice ResNet's numbers.
@@ -262,7 +263,7 @@ class BiRealResNet(BaseModule):
                 parameter.requires_grad = False
 
     def switch_to_deploy(self) -> None:
-        """Fold in place for inference, see :func:`bireal_plugin.export.fold.fold_`; the second time nothing happens.
+        """Fold in place for inference, see ``fold_``; the second time nothing happens.
 
         From then on ``deploy`` is True, no parameter requires a gradient and ``train()`` leaves evaluation mode on:
         heads behind can be trained, this network cannot. Load weights before; those of a switched network load into one
@@ -271,7 +272,6 @@ class BiRealResNet(BaseModule):
         Raises:
             InputError: the network is not binary yet; nothing is changed.
         """
-        from bireal_plugin.export.fold import fold_  # a layer above this one, needed here alone
 
         if not self.deploy:
             fold_(self)

@@ -17,7 +17,7 @@ class TimmBiRealResNet(BiRealResNet):
     """BiRealResNet with timm's names for things; state-dict names are the backbone's plus ``fc``.
 
     Args:
-        depth: see :class:`BiRealResNet`, whose other keyword arguments pass through.
+        depth: see ``BiRealResNet``, whose other keyword arguments pass through.
         num_classes, in_chans, global_pool, drop_rate: as everywhere in timm.
     """
 

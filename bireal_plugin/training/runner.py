@@ -14,11 +14,11 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
 
-from bireal_plugin.checkpoint_file import state_dict_of
+from bireal_plugin.checkpoints.file import state_dict_of
+from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights
 from bireal_plugin.errors import InputError
-from bireal_plugin.models.pretrained import fetch_checkpoint, load_weights
-from bireal_plugin.training.checkpoint import PlainCheckpointHook
 from bireal_plugin.training.config import config_mistakes
+from bireal_plugin.training.hooks.plain_checkpoint import PlainCheckpointHook
 
 
 class _NoDumps(logging.Filter):

@@ -24,14 +24,14 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop
 
-from bireal_plugin.binary.absorb import absorb_scales
-from bireal_plugin.checkpoint_file import read_checkpoint, state_dict_of
+from bireal_plugin.checkpoints.file import read_checkpoint, state_dict_of
+from bireal_plugin.checkpoints.loading import load_weights
 from bireal_plugin.errors import InputError
-from bireal_plugin.models.pretrained import load_weights
+from bireal_plugin.folding.absorb import absorb_scales
 from bireal_plugin.training.check import check_stages, stage_config, stage_model
-from bireal_plugin.training.checkpoint import latest_checkpoint
 from bireal_plugin.training.config import config_mistakes
-from bireal_plugin.training.hooks import StageRecordHook
+from bireal_plugin.training.hooks.plain_checkpoint import latest_checkpoint
+from bireal_plugin.training.hooks.stage import StageRecordHook
 from bireal_plugin.training.runner import BiRealRunner
 
 Result = dict[str, Any]

@@ -5,8 +5,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from bireal_plugin.binary import ABCConv2d, BinaryConv2d, WeightBases, set_activation, set_weights
-from bireal_plugin.binary.absorb import absorb_scales, conv_norm_pairs
 from bireal_plugin.errors import InputError
+from bireal_plugin.folding.absorb import absorb_scales, conv_norm_pairs
 from bireal_plugin.training.optimizer import group_of
 from tests.binary import naive_conv
 

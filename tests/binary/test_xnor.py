@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from bireal_plugin.binary import BinaryConv2d, Sign, XNORConv2d, set_activation, set_weights
-from bireal_plugin.binary.absorb import absorb_scales
+from bireal_plugin.folding.absorb import absorb_scales
 from tests.binary import naive_conv
 
 GEOMETRY = [

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from depth.raw import Frame
+from bireal_plugin.depth.kitti.raw import Frame
 
 HEIGHT, WIDTH = 96, 320
 FOCAL = 185.0

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from bireal_plugin.depth.camera import Camera
 from bireal_plugin.errors import InputError
-from depth.camera import Camera
 
 KITTI = Camera(focal=721.5377, width=1242, baseline=0.5327, source='calibration 2011_09_26')
 

@@ -7,9 +7,9 @@ import torch
 from mmengine.config import Config
 
 from bireal_plugin.binary import binary_convolutions
+from bireal_plugin.depth.networks.fcn_head import FCNSkipHead
 from bireal_plugin.training.check import check_stages, stage_config, stage_model
 from bireal_plugin.training.config import load_config
-from depth.head import FCNSkipHead
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'depth'
 NAMES = sorted(path.stem for path in CONFIGS.glob('*.py'))
@@ -120,7 +120,7 @@ def test_configs_are_short():
     """What differs from the base, nothing else."""
     for name in NAMES:
         assert len((CONFIGS / f'{name}.py').read_text().splitlines()) <= 20
-        assert Config.fromfile(str(CONFIGS / f'{name}.py')).custom_imports.imports == ['bireal_plugin', 'depth']
+        assert Config.fromfile(str(CONFIGS / f'{name}.py')).custom_imports.imports == ['bireal_plugin.depth']
 
 
 @pytest.mark.slow

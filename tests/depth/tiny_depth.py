@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 from mmengine.registry import MODELS
 
-import depth  # noqa: F401  registers the networks
-from bireal_plugin.benchmark.networks import with_trained_statistics
+import bireal_plugin.depth  # noqa: F401  registers the networks
+from bireal_plugin.studies.speed.networks import with_trained_statistics
 
 SIZE = (32, 96)
 TINY = """
-custom_imports = dict(imports=['bireal_plugin', 'depth'])
+custom_imports = dict(imports=['bireal_plugin.depth'])
 model = dict(
     type='DepthNetwork',
     data_preprocessor=dict(type='StereoPreprocessor'),

@@ -7,10 +7,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from bireal_plugin.binary import BinaryConv2d
-from bireal_plugin.export.fold import fold
-from bireal_plugin.export.operator import unpack_signs
+from bireal_plugin.folding.fold import fold
+from bireal_plugin.folding.operator import unpack_signs
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
-from tests.export.test_fold import trained
+from tests.folding.test_fold import trained
 
 TINY = float(np.finfo(np.float32).tiny)
 # Both zeros, and the numbers next to them: the smallest normal and the smallest denormal ones.

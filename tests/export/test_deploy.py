@@ -12,10 +12,10 @@ from torch import nn
 
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.fold import FoldedBinaryConv2d, fold
+from bireal_plugin.folding.fold import FoldedBinaryConv2d, fold
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from tests.conftest import REPOSITORY
-from tests.export.test_fold import trained
+from tests.folding.test_fold import trained
 
 OPTIONS = [
     {},

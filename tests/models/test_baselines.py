@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from bireal_plugin.binary import ABCConv2d, BinaryConv2d, RPReLU, XNORConv2d, binary_convolutions
-from bireal_plugin.binary.absorb import conv_norm_pairs
 from bireal_plugin.errors import InputError
+from bireal_plugin.folding.absorb import conv_norm_pairs
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from bireal_plugin.training.check import check_stages, stage_config, stage_model
 from bireal_plugin.training.optimizer import BinaryOptimWrapperConstructor

@@ -11,10 +11,10 @@ from torch.utils.checkpoint import checkpoint
 
 from bireal_plugin import BiRealConfig, InputError, binarize
 from bireal_plugin.binary import BinaryConv2d, XNORConv2d, binary_convolutions, set_activation, set_weights
+from bireal_plugin.checkpoints.layouts import naming
+from bireal_plugin.checkpoints.loading import load_weights
 from bireal_plugin.cost import model_cost
 from bireal_plugin.models import BiRealResNet
-from bireal_plugin.models.layouts import naming
-from bireal_plugin.models.pretrained import load_weights
 from tests.models.hosts import HOSTS, MiniResNet, tiny_basic, tiny_bottleneck
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bireal_plugin.benchmark.report import from_json
+from bireal_plugin.studies.speed.report import from_json
 
 NARROW = """
 model = dict(

@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 
 from bireal_plugin import BiRealClassifier, BiRealResNet
-from bireal_plugin.checkpoint_file import read_checkpoint, state_dict_of
+from bireal_plugin.checkpoints.file import read_checkpoint, state_dict_of
 from tests.models import published
 
 X = torch.linspace(-2, 2, 3 * 64 * 64).view(1, 3, 64, 64)

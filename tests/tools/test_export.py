@@ -9,10 +9,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import bireal_plugin
-from bireal_plugin.checkpoint_file import read_checkpoint
+from bireal_plugin.checkpoints.file import read_checkpoint
 from bireal_plugin.export import Session
-from bireal_plugin.export.network import checkpoint_stage, load_network
-from bireal_plugin.export.packed_file import load_packed
+from bireal_plugin.export.packed.file import load_packed
+from bireal_plugin.shipping.network import checkpoint_stage, load_network
 from bireal_plugin.training.config import load_config
 
 

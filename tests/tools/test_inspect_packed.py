@@ -4,7 +4,7 @@ import pytest
 from mmengine.registry import MODELS
 
 import bireal_plugin
-from bireal_plugin.export.packed_file import save_packed
+from bireal_plugin.export.packed.file import save_packed
 from tests.export.forged import CONFIG
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.onnx.file import checked_target, read_model, write_model
 from bireal_plugin.export.optional_package import require
-from bireal_plugin.export.session_input import as_input, last_line
+from bireal_plugin.export.session_io import as_input, last_line
 
 FORMAT = 'bireal-onnx-1'
 
@@ -54,7 +54,7 @@ class ONNXSession:
     """Runs an exported file in onnxruntime on the CPU: ``session(batch)`` gives the outputs as numpy arrays.
 
     Args:
-        path: a file that :func:`export_onnx` wrote. threads: of the inference, None for all cores.
+        path: a file that ``export_onnx`` wrote. threads: of the inference, None for all cores.
 
     Raises:
         InputError: the file is missing, truncated, changed or of another origin, or onnxruntime is not installed.

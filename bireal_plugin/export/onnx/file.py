@@ -55,7 +55,7 @@ def write_model(model: ModelProto, path: Path, *, file_format: str) -> None:
 
 
 def read_model(path: Path, *, file_format: str) -> bytes:
-    """The bytes of the model in ``path``, which are those that :func:`write_model` wrote.
+    """The bytes of the model in ``path``, which are those that ``write_model`` wrote.
 
     Raises:
         InputError: the file is missing, truncated, changed, or of another origin or format.

@@ -14,7 +14,7 @@ import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from bireal_plugin.export.onnx.trace import DOMAIN, OPERATOR
-from bireal_plugin.export.operator import BITS, unpack_signs
+from bireal_plugin.folding.operator import BITS, unpack_signs
 
 
 class Lowering:

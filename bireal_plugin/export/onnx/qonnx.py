@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.onnx.file import checked_target, read_model, write_model
 from bireal_plugin.export.optional_package import require
-from bireal_plugin.export.session_input import as_input
+from bireal_plugin.export.session_io import as_input
 
 FORMAT = 'bireal-qonnx-1'
 DOMAIN = 'qonnx.custom_op.general'
@@ -58,7 +58,7 @@ class QONNXSession:
     """Runs an exported file in the qonnx package, node by node: ``session(batch)`` gives the outputs as numpy arrays.
 
     Args:
-        path: a file that :func:`export_qonnx` wrote. threads: taken for the sake of the other engines; the qonnx
+        path: a file that ``export_qonnx`` wrote. threads: taken for the sake of the other engines; the qonnx
             package has no such setting.
 
     Raises:

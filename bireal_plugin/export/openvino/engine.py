@@ -20,7 +20,7 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.export.openvino import file as openvino_file
 from bireal_plugin.export.openvino.int8 import quantize_real_layers
 from bireal_plugin.export.openvino.nodes import binary_convolution
-from bireal_plugin.export.operator import unpack_signs
+from bireal_plugin.folding.operator import unpack_signs
 
 RealLayers = Literal['f32', 'bf16']
 
@@ -65,7 +65,7 @@ def export_openvino(
 ) -> Path:
     """Write a folded network to ``path`` (.xml, weights beside it as .bin).
 
-    The example shape is only where conversion starts: :class:`OpenVINOSession` compiles the file for other shapes.
+    The example shape is only where conversion starts: ``OpenVINOSession`` compiles the file for other shapes.
 
     Args:
         calibration: batches ``(N, C, H, W)`` of the example shape; real layers are int8 then, else float32.
@@ -85,7 +85,7 @@ class OpenVINOSession:
     """Runs an exported file: ``session(batch)`` gives the outputs as numpy arrays, one compiled model per shape.
 
     Args:
-        source: path of an .xml that :func:`export_openvino` wrote, or an ``openvino.Model``.
+        source: path of an .xml that ``export_openvino`` wrote, or an ``openvino.Model``.
         real_layers: precision of layers that the file has in float32: 'f32' or 'bf16'.
         threads: of the inference, None for all cores.
     """

@@ -43,7 +43,7 @@ def write(ov: Any, model: Any, path: Path, metadata: Mapping[str, str]) -> None:
 
 
 def check(path: Path) -> None:
-    """Raise InputError unless ``path`` and the .bin beside it are as :func:`write` left them."""
+    """Raise InputError unless ``path`` and the .bin beside it are as ``write`` left them."""
     weights = path.with_suffix('.bin')
     for file in (path, weights):
         if not file.is_file():
@@ -64,7 +64,7 @@ def check(path: Path) -> None:
 
 
 def metadata(model: Any) -> dict[str, str]:
-    """What :func:`write` was given, of a model that was read."""
+    """What ``write`` was given, of a model that was read."""
     if not model.has_rt_info([SECTION]):
         return {}
     return {key: str(value) for key, value in model.get_rt_info([SECTION]).value.items()}

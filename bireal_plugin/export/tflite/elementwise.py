@@ -53,7 +53,7 @@ def clamp(graph: Graph, shape: Sequence[int], x: GraphTensor, low: Any = None, h
 
 
 def hardtanh(graph: Graph, shape: Sequence[int], x: GraphTensor, low: Any = -1.0, high: Any = 1.0) -> GraphTensor:
-    """:func:`clamp` with the bounds of hardtanh."""
+    """``clamp`` with the bounds of hardtanh."""
     return clamp(graph, shape, x, low, high)
 
 

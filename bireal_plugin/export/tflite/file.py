@@ -2,7 +2,7 @@
 
 Two buffers are named in the model's metadata. One is the checksum: a marker, then the SHA-256 of the whole file with
 zeros in the checksum's place. It is found by the marker, so that a damaged file is refused before anything in it is
-followed. The other lists the tensors in front of and behind every binary convolution, for :func:`tap_tflite`.
+followed. The other lists the tensors in front of and behind every binary convolution, for ``tap_tflite``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def write_tflite(graph: Graph, path: Path) -> None:
 
 
 def read_tflite(path: Path) -> bytes:
-    """The content of a file that :func:`write_tflite` wrote.
+    """The content of a file that ``write_tflite`` wrote.
 
     Raises:
         InputError: it is missing, of another origin, or was changed or cut since.

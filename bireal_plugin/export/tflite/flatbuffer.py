@@ -1,4 +1,4 @@
-"""A :class:`Graph` as the flatbuffer of TFLite's schema, without TensorFlow."""
+"""A ``Graph`` as the flatbuffer of TFLite's schema, without TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A TFLite graph while it is built: tensors in TensorFlow's layout, constants, and the operators between them.
 
 A tensor with four dimensions is stored as ``(N, H, W, C)`` and stands for PyTorch's ``(N, C, H, W)``; any other tensor
-is stored as PyTorch has it. Nothing here knows a file format: :mod:`bireal_plugin.export.tflite.file` writes the graph.
+is stored as PyTorch has it. Nothing here knows a file format: ``file`` writes the graph.
 """
 
 from __future__ import annotations

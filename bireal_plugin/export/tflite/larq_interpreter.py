@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.session_input import as_input
+from bireal_plugin.export.session_io import as_input
 from bireal_plugin.export.tflite.file import read_tflite
 from bireal_plugin.export.tflite.graph import TO_STORED, TO_TORCH
 from bireal_plugin.export.tflite.larq_process import Kernel, LarqProcess

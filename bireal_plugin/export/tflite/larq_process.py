@@ -1,6 +1,6 @@
 """The worker process of a session: found, started, spoken to in blocks, and ended; none of its ways to die is a hang.
 
-The other end, and what the blocks hold, is :mod:`bireal_plugin.export.tflite.larq_worker`.
+The other end, and what the blocks hold, is ``larq_worker``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def larq_python() -> Path:
 
 
 class LarqProcess:
-    """One worker process. It ends with :meth:`close`, with this object, or with this process, whichever is first.
+    """One worker process. It ends with ``close``, with this object, or with this process, whichever is first.
 
     Args:
         name: of the model, for the sentences. threads, kernel: of the interpreter.

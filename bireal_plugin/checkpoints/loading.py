@@ -1,0 +1,219 @@
+"""Loading weights of any layout (``layouts.py``) into a network: counted and told, nothing is left out silently."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+from mmengine.runner import CheckpointLoader
+from torch import Tensor, nn
+
+from bireal_plugin.binary.switch import binary_convolutions
+from bireal_plugin.checkpoints.file import Checkpoint, read_checkpoint, refused
+from bireal_plugin.checkpoints.layouts import OWN, PUBLISHED_BASIC, STOCK, Naming, check_depth, naming
+from bireal_plugin.errors import InputError
+
+State = dict[str, Tensor]
+WEIGHTS_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'  # read by torch.load
+
+
+@CheckpointLoader.register_scheme(prefixes='timm://')
+def load_from_timm(filename: str, map_location: Any = None, logger: Any = None) -> State:
+    """Weights of a pretrained timm model, ``timm://resnet50.a1_in1k``, wherever mmengine takes a checkpoint."""
+    name = filename.removeprefix('timm://')
+    if name.split('.')[0] not in timm.list_models():
+        raise InputError(f'{filename}: timm has no model {name!r}; timm.list_pretrained() lists those with weights')
+    return timm.create_model(name, pretrained=True).state_dict()
+
+
+def fetch_checkpoint(address: str, *, map_location: Any = 'cpu') -> Checkpoint:
+    """The content of a file, or of ``torchvision://``, ``open-mmlab://``, ``timm://``, ``https://`` and whatever else
+    mmengine knows; tensors and plain values only.
+
+    Raises:
+        InputError: there is no such thing, it cannot be fetched or read, or holds code.
+    """
+    if '://' not in address:
+        return read_checkpoint(address, map_location=map_location)
+    try:
+        with _weights_only():
+            return dict(CheckpointLoader.load_checkpoint(address, map_location=map_location, logger='current'))
+    except pickle.UnpicklingError as error:
+        raise refused(address, error) from error
+    except (LookupError, RuntimeError, OSError) as error:
+        reason = str(error).partition('\n')[0]
+        raise InputError(
+            f'{address} cannot be loaded ({type(error).__name__}: {reason}); check the name and the connection, or '
+            'give a file'
+        ) from error
+
+
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """mmengine downloads through torch.hub, which unpickles anything unless the environment says otherwise."""
+    before = os.environ.get(WEIGHTS_ONLY)
+    os.environ[WEIGHTS_ONLY] = '1'
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[WEIGHTS_ONLY]
+        else:
+            os.environ[WEIGHTS_ONLY] = before
+
+
+def part_of(state: Mapping[str, Tensor], prefix: str, source: str) -> State:
+    """The tensors whose names start with ``prefix``, without it.
+
+    Raises:
+        InputError: there are none.
+    """
+    prefix = prefix if prefix.endswith('.') else f'{prefix}.'
+    part = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    if not part:
+        starts = sorted({name.partition('.')[0] + '.' for name in state})
+        raise InputError(f'{source}: no name starts with {prefix!r}; they start with {_listed(starts, 12)}')
+    return part
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a loading did. ``str`` of it is a line for the log, ``mapping`` the names in full.
+
+    Attributes:
+        source: what the weights are called.
+        total: number of the model's tensors.
+        loaded: the model's name -> the file's, of what was copied.
+        missing: the model's names that the file has nothing for, without explanation; ``naming.absent`` has the others.
+        unknown: the file's names that the model has no place for; ``naming.dropped`` has those no network has.
+        wrong_shape: the model's name -> shapes in the file and in the model.
+        advice: what the outcome means for training; empty if nothing.
+    """
+
+    source: str
+    naming: Naming
+    total: int
+    loaded: dict[str, str]
+    missing: tuple[str, ...]
+    unknown: tuple[str, ...]
+    wrong_shape: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    advice: str = ''
+
+    @property
+    def complete(self) -> bool:
+        """Everything fits, but for what the layout explains."""
+        return bool(self.loaded) and not (self.missing or self.unknown or self.wrong_shape)
+
+    def sentence(self, limit: int) -> str:
+        """What fits and what does not, with up to ``limit`` names of each kind."""
+        parts = [f"{self.source}: {len(self.loaded)} of the model's {self.total} tensors loaded"]
+        if self.naming.layout != OWN:
+            parts.append(f'names of a {self.naming.layout} mapped')
+        for word, reasons in (('not in the file', self.naming.absent), ('left out', self.naming.dropped)):
+            for reason in dict.fromkeys(reasons.values()):
+                names = [name for name in reasons if reasons[name] == reason]
+                parts.append(f'{len(names)} {word} ({_listed(names, limit)}): {reason}')
+        for word, names in (
+            ('not in the file', list(self.missing)),
+            ('not in the model', list(self.unknown)),
+            ('of another shape', list(self.wrong_shape)),
+        ):
+            if names:
+                parts.append(f'{len(names)} {word} ({_listed(names, limit)})')
+        if self.wrong_shape:
+            theirs, ours = next(iter(self.wrong_shape.values()))
+            parts[-1] += f', the first {theirs} instead of {ours}'
+        return '; '.join(parts)
+
+    def __str__(self) -> str:
+        return '; '.join(filter(None, [self.sentence(limit=4), self.advice]))
+
+    def mapping(self) -> str:
+        """One line per kind of renaming, ``count  file's name -> model's name``, block numbers as ``*``."""
+        counts: dict[tuple[str, str], int] = {}
+        for new, old in self.loaded.items():
+            pair = (_pattern(old), _pattern(new))
+            counts[pair] = counts.get(pair, 0) + 1
+        return '\n'.join(f'{count:5d}  {old} -> {new}' for (old, new), count in counts.items())
+
+
+def load_weights(model: nn.Module, state: State, *, source: str, strict: bool) -> LoadReport:
+    """Copy what fits of ``state`` into ``model``, its names translated; the report of what matched and what did not.
+
+    Args:
+        source: what the sentences call the weights (a file name).
+        strict: demand that names and shapes agree, but for what the layout explains.
+
+    Raises:
+        InputError: another depth or kind of network, nothing fits, or ``strict`` and something does not. The model is
+            then unchanged.
+    """
+    target = model.state_dict()
+    found = naming(state, target, source)
+    check_depth(found.names.values(), target, source)
+    tensors: State = {}
+    wrong_shape = {}
+    for old, new in found.names.items():
+        if new not in target:
+            continue
+        value = state[old]
+        if found.layout == PUBLISHED_BASIC and value.shape == (target[new].numel(), 1):
+            value = value.view(target[new].shape)
+        if value.shape == target[new].shape:
+            tensors[new] = value
+        else:
+            wrong_shape[new] = (tuple(value.shape), tuple(target[new].shape))
+    origin = {new: old for old, new in found.names.items()}
+    report = LoadReport(
+        source=source,
+        naming=found,
+        total=len(target),
+        loaded={new: origin[new] for new in tensors},
+        missing=tuple(name for name in target if name not in origin and name not in found.absent),
+        unknown=tuple(old for old, new in found.names.items() if new not in target),
+        wrong_shape=wrong_shape,
+        advice=_advice(found.layout, model),
+    )
+    if not tensors:
+        _refuse_prefix(state, target, source)
+    if not tensors or (strict and not report.complete):
+        raise InputError(f'{report.sentence(limit=20)}; these weights belong to another network')
+    model.load_state_dict(tensors, strict=False)
+    return report
+
+
+def _advice(layout: str, model: nn.Module) -> str:
+    """Real weights under a sign are a start, not a network."""
+    binary = sum(conv.binary_input or conv.binary_weight for _, conv in binary_convolutions(model))
+    if layout != STOCK or not binary:
+        return ''
+    return (
+        f'the {binary} 1-bit convolutions start from real weights trained behind ReLU: train real stages (ReLU, leaky '
+        'clip, clip) before the binary one, as configs/_base_/recipe_basic.py does, or expect little of the start'
+    )
+
+
+def _refuse_prefix(state: State, target: State, source: str) -> None:
+    for prefix in dict.fromkeys(name.partition('.')[0] + '.' for name in state):
+        part = part_of(state, prefix, source) if any(name.startswith(prefix) for name in state) else {}
+        fitting = set(naming(part, target, source).names.values()) & target.keys()
+        if len(fitting) > len(target) // 2:
+            raise InputError(
+                f"{source}: the weights that fit are named {prefix}*, and the model's are not: give {prefix!r} as "
+                'prefix of init_cfg, or as --prefix of tools/convert_checkpoint.py'
+            )
+
+
+def _pattern(name: str) -> str:
+    name = re.sub(r'(layer\d|layers)\.\d+', r'\1.*', name)
+    return re.sub(r'layer\d', 'layer*', re.sub(r'(bn\d|downsample\.\d|fc)\.\w+$', r'\1.*', name))
+
+
+def _listed(names: list[str], limit: int) -> str:
+    return ', '.join(names[:limit]) + (', ...' if len(names) > limit else '')

@@ -1,0 +1,143 @@
+"""What an evaluation runs over: images with truth and camera, of KITTI's raw recordings or of rendered streets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from bireal_plugin.depth.camera import Camera
+from bireal_plugin.depth.inference.inputs import read_image
+from bireal_plugin.depth.kitti.calibration import stereo_camera
+from bireal_plugin.depth.kitti.ground_truth import Truth, has_truth, true_depth
+from bireal_plugin.depth.kitti.raw import Frame, RawFolder
+from bireal_plugin.depth.street.pairs import StreetPairs
+from bireal_plugin.depth.street.scene import Scene
+from bireal_plugin.errors import InputError
+
+RENDERED = 'exact depth of rendered streets'
+
+
+class Case(Protocol):
+    """One image to predict; its parts are read when they are called for."""
+
+    @property
+    def name(self) -> str:
+        """Its own among all cases; files written for it are called so."""
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """What a file with its prediction may be called, without suffix, below a folder; ``name`` comes first."""
+
+    def left(self) -> np.ndarray:
+        """The image, RGB uint8 (H, W, 3)."""
+
+    def right(self) -> np.ndarray:
+        """Its partner of the same shape."""
+
+    def truth(self) -> np.ndarray:
+        """Depth (H, W) of the left image in m, 0 where there is none."""
+
+    def camera(self) -> Camera:
+        """The camera of the left image."""
+
+
+@dataclass(frozen=True)
+class KittiCase:
+    """A frame of the raw recordings. ``baseline`` in m, if given, takes the place of the calibration's."""
+
+    raw: RawFolder
+    frame: Frame
+    kind: Truth = 'lidar'
+    baseline: float | None = None
+    only_drive: bool = False
+    """Whether all cases are of one drive, so that a bare index names one of them."""
+
+    @property
+    def name(self) -> str:
+        return f'{self.frame.folder}_{self.frame.file}'
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        inside = f'{self.frame.folder}/image_02/data/{self.frame.file}'
+        whole = f'{self.frame.date}/{inside}'
+        names = [self.name, f'{self.frame.folder}/{self.frame.file}', whole]
+        names += [path.replace('/', '-') for path in (whole, inside)]  # as infer.py calls its outputs
+        return (*names, self.frame.file) if self.only_drive else tuple(names)
+
+    def left(self) -> np.ndarray:
+        return read_image(self.raw.image(self.frame, 'left'))
+
+    def right(self) -> np.ndarray:
+        return read_image(self.raw.image(self.frame, 'right'))
+
+    def truth(self) -> np.ndarray:
+        return true_depth(self.raw, self.frame, self.kind)
+
+    def camera(self) -> Camera:
+        date = self.frame.date
+        camera = stereo_camera(self.raw.calibration(date), source=f'calibration {date}')
+        return _with_baseline(camera, self.baseline)
+
+
+@dataclass(frozen=True)
+class StreetCase:
+    """A rendered street of a dataset. ``baseline`` in m, if given, takes the place of the renderer's."""
+
+    streets: StreetPairs
+    index: int
+    baseline: float | None = None
+
+    @property
+    def name(self) -> str:
+        return f'street_{self.index:06d}'
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def left(self) -> np.ndarray:
+        return self._scene.left
+
+    def right(self) -> np.ndarray:
+        return self._scene.right
+
+    def truth(self) -> np.ndarray:
+        return self._scene.depth_left
+
+    def camera(self) -> Camera:
+        return _with_baseline(replace(self._scene.camera, source='the renderer'), self.baseline)
+
+    @property
+    def _scene(self) -> Scene:
+        return self.streets.scene(self.index)
+
+
+def kitti_cases(
+    raw: RawFolder, frames: Sequence[Frame], kind: Truth = 'lidar', *, baseline: float | None = None
+) -> list[KittiCase]:
+    """The left images of those frames that have ground truth of a kind.
+
+    Raises:
+        InputError: none has.
+    """
+    known = [frame for frame in frames if has_truth(raw, frame, kind)]
+    if not known:
+        what = 'proj_depth/groundtruth/image_02/*.png' if kind == 'annotated' else 'velodyne_points/data/*.bin'
+        raise InputError(f'none of the {len(frames)} frames in {raw.root} has ground truth: looked for <drive>/{what}')
+    only_drive = len({frame.folder for frame in frames}) == 1
+    return [KittiCase(raw, frame, kind, baseline, only_drive) for frame in known]
+
+
+def street_cases(
+    count: int, size: tuple[int, int] = (96, 320), *, seed: int = 0, baseline: float | None = None
+) -> list[StreetCase]:
+    """The first ``count`` rendered streets of the test split of ``seed``, in images of ``size`` (H, W)."""
+    streets = StreetPairs('test', count, size, seed)
+    return [StreetCase(streets, index, baseline) for index in range(count)]
+
+
+def _with_baseline(camera: Camera, baseline: float | None) -> Camera:
+    return camera if baseline is None else replace(camera, baseline=baseline, source='--baseline')

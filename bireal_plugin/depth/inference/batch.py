@@ -1,0 +1,189 @@
+"""Depth of many images and videos: each is predicted, measured and saved, and a bad one costs itself alone."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from bireal_plugin.depth.camera import Camera
+from bireal_plugin.depth.inference.inputs import Input, read_image
+from bireal_plugin.depth.inference.outputs import FILMED, Estimate, Style, output_path, picture, save
+from bireal_plugin.depth.inference.pictures import depth_range
+from bireal_plugin.depth.inference.predictor import flip_averaged
+from bireal_plugin.depth.inference.scale import CameraChoice, depth_of, sentence
+from bireal_plugin.depth.inference.video import VideoReader, VideoWriter
+from bireal_plugin.depth.maps import Box, Point, depth_at, depth_in
+from bireal_plugin.errors import InputError
+
+Predict = Callable[[np.ndarray], np.ndarray]
+REPORT_EVERY = 2.0  # s between two lines on the progress of a video
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is made of every image.
+
+    Attributes:
+        folder: where files go, under the names of the inputs.
+        forms: see ``SUFFIXES``.
+        points, boxes: where depth is to be measured. flip: whether the mirror image is averaged in.
+    """
+
+    folder: Path
+    forms: Sequence[str]
+    style: Style = field(default_factory=Style)
+    points: Sequence[Point] = ()
+    boxes: Sequence[Box] = ()
+    flip: bool = False
+    overwrite: bool = False
+
+
+@dataclass
+class Outcome:
+    """What came of a batch.
+
+    Attributes:
+        images: number of images predicted.
+        seconds: in all, with reading and writing. network_seconds: in the network, with resizing.
+        problems: a sentence for everything that went wrong.
+    """
+
+    images: int = 0
+    seconds: float = 0.0
+    network_seconds: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        rate = ''
+        if self.images:
+            milliseconds = 1000 * self.network_seconds / self.images
+            rate = f', {self.images / self.seconds:.1f} images/s (network {milliseconds:.0f} ms per image)'
+        failed = f', {len(self.problems)} problem(s)' if self.problems else ''
+        return f'{self.images} image(s) in {self.seconds:.1f} s{rate}{failed}'
+
+
+def infer(
+    inputs: Sequence[Input], predict: Predict, cameras: CameraChoice, wanted: Wanted, *, problems: Sequence[str] = ()
+) -> Outcome:
+    """Work through the inputs, telling progress on stdout and mistakes on stderr as they are met.
+
+    Args:
+        predict: image ``(H, W, 3)`` to disparity in px of its own width.
+        problems: sentences that there are already.
+    """
+    outcome = Outcome()
+    batch = _Batch(predict, cameras, wanted, outcome)
+    for problem in problems:
+        batch.complain(problem)
+    start = time.perf_counter()
+    for number, item in enumerate(inputs, start=1):
+        try:
+            (batch.video if item.is_video else batch.image)(item, f'[{number}/{len(inputs)}]')
+        except InputError as error:
+            text = str(error)
+            batch.complain(text if str(item.path) in text else f'{item.path}: {text}')
+        except OSError as error:
+            batch.complain(f'{item.path}: nothing could be written or read: {error}')
+    outcome.seconds = time.perf_counter() - start
+    return outcome
+
+
+class _Batch:
+    """One call of ``infer``, and what was said already."""
+
+    def __init__(self, predict: Predict, cameras: CameraChoice, wanted: Wanted, outcome: Outcome) -> None:
+        self.predict, self.cameras, self.wanted, self.outcome = predict, cameras, wanted, outcome
+        self.told: str | None = None
+
+    def complain(self, problem: str) -> None:
+        self.outcome.problems.append(problem)
+        print(f'error: {problem}', file=sys.stderr, flush=True)
+
+    def tell_scale(self, camera: Camera | None, width: int) -> None:
+        """Once per group of inputs: again only where it changes."""
+        line = sentence(camera, width)
+        if line != self.told:
+            print(line, flush=True)
+            self.told = line
+
+    def estimate(self, image: np.ndarray, camera: Camera | None) -> Estimate:
+        confidence = None
+        start = time.perf_counter()
+        if self.wanted.flip:
+            disparity, confidence = flip_averaged(self.predict, image)
+        else:
+            disparity = self.predict(image)
+        self.outcome.network_seconds += time.perf_counter() - start
+        self.outcome.images += 1
+        return Estimate(image, depth_of(disparity, camera), camera, confidence)
+
+    def measured(self, name: str, estimate: Estimate) -> Iterator[str]:
+        for point in self.wanted.points:
+            yield f'{name} at {point[0]},{point[1]}: {depth_at(estimate.depth, point):.2f} {estimate.unit}'
+        for box in self.wanted.boxes:
+            value = depth_in(estimate.depth, box)
+            yield f'{name} in {",".join(map(str, box))}: {value:.2f} {estimate.unit} (median)'
+
+    def paths(self, name: str, forms: Sequence[str], *, metric: bool, filmed: bool = False) -> dict[str, Path]:
+        """Where forms go.
+
+        Raises:
+            InputError: a file is there already, and may not be replaced; or a form needs a camera that there is not.
+        """
+        if 'ply' in forms and not metric:
+            raise InputError('a point cloud needs the camera; give --focal PX and --baseline METRES, or --calibration')
+        paths = {form: output_path(self.wanted.folder, name, form, metric=metric, filmed=filmed) for form in forms}
+        there = [path for path in paths.values() if path.exists()]
+        if there and not self.wanted.overwrite:
+            raise InputError(f'{", ".join(map(str, there))} exists; give another --out, or --overwrite to replace it')
+        return paths
+
+    def image(self, item: Input, place: str) -> None:
+        image = read_image(item.path)
+        camera = self.cameras.camera(item.path, image.shape[1])
+        paths = self.paths(item.name, self.wanted.forms, metric=camera is not None)
+        self.tell_scale(camera, image.shape[1])
+        estimate = self.estimate(image, camera)
+        for line in [*self.measured(item.name, estimate)]:
+            print(line)
+        for form, path in paths.items():
+            save(estimate, form, path, self.wanted.style)
+        print(f'{place} {item.path} -> {", ".join(map(str, paths.values()))}', flush=True)
+
+    def video(self, item: Input, place: str) -> None:
+        reader = VideoReader(item.path)
+        camera = self.cameras.camera(item.path, reader.width)
+        filmed = [form for form in self.wanted.forms if form in FILMED]
+        single = [form for form in self.wanted.forms if form not in FILMED]
+        films = self.paths(item.name, filmed, metric=camera is not None, filmed=True)
+        style, read, reported = self.wanted.style, 0, time.perf_counter()
+        with ExitStack() as stack:
+            writers = {form: stack.enter_context(VideoWriter(path, reader.rate)) for form, path in films.items()}
+            for image in reader:
+                name = f'{item.name}-{read:06d}'
+                paths = self.paths(name, single, metric=camera is not None)
+                if not read:
+                    self.tell_scale(camera, reader.width)
+                estimate = self.estimate(image, camera)
+                if style.near_far is None:  # colours keep their meaning over a video
+                    style = replace(style, near_far=depth_range(estimate.depth))
+                for line in [*self.measured(name, estimate)]:
+                    print(line)
+                for form, writer in writers.items():
+                    writer.write(picture(estimate, form, style))
+                for form, path in paths.items():
+                    save(estimate, form, path, style)
+                read += 1
+                if time.perf_counter() - reported > REPORT_EVERY:
+                    reported = time.perf_counter()
+                    print(f'{place} {item.path}: frame {read} of {reader.count or "?"}', flush=True)
+        files = [*map(str, films.values()), *([f'{self.wanted.folder / item.name}-*'] if single else [])]
+        print(f'{place} {item.path} -> {", ".join(files)} ({read} frames)', flush=True)
+        if read < reader.count:
+            raise InputError(f'{item.path} ended after {read} of {reader.count} frames: it is truncated or damaged')

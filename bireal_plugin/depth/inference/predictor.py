@@ -1,0 +1,193 @@
+"""One image in, its disparity out, whatever the network is stored as: a checkpoint, a packed file or an OpenVINO model.
+
+The files are written by training (``.pth``) and by ``shipping.py`` (``.safetensors``, ``.xml``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+
+from bireal_plugin.depth.loading import input_size, load_trained
+from bireal_plugin.depth.networks.sized_network import SizedDepthNetwork, checked_size
+from bireal_plugin.errors import InputError
+from bireal_plugin.export.engines import Session
+from bireal_plugin.export.packed.engine import pinned
+
+
+def flip_averaged(predict: Callable[[np.ndarray], np.ndarray], image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of the disparities of an image and of its mirror image, mirrored back; and the confidence in it.
+
+    Args:
+        predict: image ``(H, W, 3)`` to disparity ``(H, W)`` in px.
+
+    Returns:
+        The disparity ``(H, W)``; and ``1 - |a - b| / max(a, b)`` of the two disparities, ``(H, W)`` from 0 to 1, which
+        is 0 where one of them is not positive.
+    """
+    straight = predict(image)
+    mirrored = predict(np.ascontiguousarray(image[:, ::-1]))[:, ::-1]
+    larger, smaller = np.maximum(straight, mirrored), np.minimum(straight, mirrored)
+    # 1 - |a - b| / max(a, b) = min(a, b) / max(a, b)
+    confidence = np.divide(smaller, larger, out=np.zeros_like(larger), where=smaller > 0)
+    return (straight + mirrored) / 2, confidence
+
+
+RealLayers = Literal['f32', 'bf16']
+Run = Callable[[np.ndarray], list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A network and what belongs to it.
+
+    Attributes:
+        run: normalised images ``(1, 3, H, W)`` float32 to the outputs.
+        size: height and width that it was trained with, in px; None where the file does not say.
+        mean, std: per channel, of the 0..255 image.
+        any_size: whether it runs on other sizes too.
+    """
+
+    run: Run
+    size: tuple[int, int] | None
+    mean: np.ndarray
+    std: np.ndarray
+    any_size: bool = True
+
+
+class Predictor:
+    """``predictor(image)`` is the disparity of an RGB image ``(H, W, 3)`` uint8: ``(H, W)`` float32 in its own px.
+
+    The image is resized to the network's input, and the disparity back, its values by the ratio of the widths.
+
+    Args:
+        checkpoint: training checkpoint ``.pth``, packed file ``.safetensors`` or OpenVINO model ``.xml``.
+        config: of a training checkpoint, needed there and nowhere else; the files carry their own.
+        stage: of a config with stages; by default the checkpoint's folder says which.
+        size: height and width of the network's input, by default those it was trained with.
+        real_layers: precision of an OpenVINO model's real layers.
+        threads: of the inference; None leaves it to the engine.
+
+    Raises:
+        InputError: the file is missing, unreadable or no network for images of three channels.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        *,
+        config: str | Path | Config | None = None,
+        stage: str | None = None,
+        size: Sequence[int] | None = None,
+        real_layers: RealLayers = 'f32',
+        threads: int | None = None,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise InputError(f'an inference has at least one thread, not {threads}')
+        self.source = str(checkpoint)
+        suffix = Path(checkpoint).suffix
+        if real_layers != 'f32' and suffix != '.xml':
+            raise InputError(f'real layers in {real_layers} are for OpenVINO models (.xml), not for {checkpoint}')
+        if suffix in ('.safetensors', '.xml'):
+            if config is not None or stage is not None:
+                raise InputError(f'{checkpoint} carries its own config; leave --config and --stage out')
+            if suffix == '.xml':
+                self.engine = _openvino(checkpoint, real_layers, threads)
+            else:
+                self.engine = _packed(checkpoint, threads)
+        elif config is None:
+            raise InputError(f'{checkpoint} is a training checkpoint and needs its config: --config FILE')
+        else:
+            self.engine = _trained(checkpoint, config, stage, threads)
+        if len(self.engine.mean) not in (1, 3):
+            raise InputError(f'{checkpoint} normalises {len(self.engine.mean)} channels; a depth network sees RGB')
+        self.size = self._chosen_size(size)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+            raise InputError(f'an image is uint8 of shape (H, W, 3), not {image.dtype} of shape {image.shape}')
+        height, width = image.shape[:2]
+        disparity = self._network_disparity(self._normalised(image))
+        # Bilinear, and the values with the width: a pixel of the image is W / width of one of the network's input.
+        resized = cv2.resize(disparity, (width, height), interpolation=cv2.INTER_LINEAR)
+        return resized * np.float32(width / self.size[1])
+
+    def _chosen_size(self, given: Sequence[int] | None) -> tuple[int, int]:
+        own = self.engine.size
+        if given is None:
+            if own is None:
+                raise InputError(f'{self.source} does not say the size of its images; give it with --size H W')
+            return own
+        size = checked_size(given)
+        if size != own and not self.engine.any_size:
+            raise InputError(f'{self.source} was exported for {own}; export it again with --shape for {size}')
+        return size
+
+    def _normalised(self, image: np.ndarray) -> np.ndarray:
+        height, width = self.size
+        shrinks = image.shape[0] >= height and image.shape[1] >= width
+        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR  # the area rule repeats pixels where it grows
+        pixels = cv2.resize(image, (width, height), interpolation=interpolation)
+        normalised = (pixels.astype(np.float32) - self.engine.mean) / self.engine.std
+        return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None])
+
+    def _network_disparity(self, batch: np.ndarray) -> np.ndarray:
+        outputs = self.engine.run(batch)
+        expected = (1, 1, *self.size)
+        if len(outputs) != 1 or outputs[0].shape != expected:
+            found = ', '.join(str(output.shape) for output in outputs)
+            raise InputError(f'{self.source} is no depth network: it makes {found} of an image, not {expected}')
+        if not np.isfinite(outputs[0]).all():
+            raise InputError(f'{self.source} predicts disparities that are not finite; take an earlier checkpoint')
+        return outputs[0][0, 0]
+
+
+def _trained(checkpoint: str | Path, config: str | Path | Config, stage: str | None, threads: int | None) -> Engine:
+    model, loaded = load_trained(config, checkpoint, stage=stage)
+    mean, std = statistics(model, checkpoint)
+
+    @torch.no_grad()
+    def run(batch: np.ndarray) -> list[np.ndarray]:
+        with pinned(threads):
+            output = model(torch.from_numpy(batch), mode='tensor')
+        return [tensor.numpy() for tensor in (output if isinstance(output, (list, tuple)) else [output])]
+
+    return Engine(run, input_size(loaded), mean, std)
+
+
+def _packed(path: str | Path, threads: int | None) -> Engine:
+    session: Any = Session(path, threads=threads)
+    mean, std = statistics(session.model, path)
+    return Engine(session, session.model.size if isinstance(session.model, SizedDepthNetwork) else None, mean, std)
+
+
+def _openvino(path: str | Path, real_layers: RealLayers, threads: int | None) -> Engine:
+    session: Any = Session(path, real_layers=real_layers, threads=threads)
+    try:
+        config = json.loads(session.metadata['config'])
+        mean, std = (np.asarray(config[key], np.float32) for key in ('mean', 'std'))
+        size = config['size']
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f'{path} does not say how its images are made; export it with depth/export.py') from error
+    return Engine(session, checked_size(size), mean, std, any_size=False)
+
+
+def statistics(model: Any, source: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation per channel by which a network's preprocessor normalises.
+
+    Raises:
+        InputError: it has none.
+    """
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    if not hasattr(preprocessor, 'mean') or not hasattr(preprocessor, 'std'):
+        raise InputError(f'{source}: the network has no data_preprocessor with mean and std, so it is no depth network')
+    assert preprocessor is not None
+    return preprocessor.mean.flatten().numpy(), preprocessor.std.flatten().numpy()

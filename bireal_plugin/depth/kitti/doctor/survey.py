@@ -1,0 +1,118 @@
+"""What a download of KITTI's raw recordings holds, drive by drive, and which of its files cannot be used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from bireal_plugin.depth.image_file import image_size, read_rgb
+from bireal_plugin.depth.kitti.doctor.pair_order import right_order
+from bireal_plugin.depth.kitti.lidar import BYTES_PER_POINT, read_velodyne
+from bireal_plugin.depth.kitti.raw import CAMERAS, Frame, RawFolder
+from bireal_plugin.depth.maps import read_depth_png
+from bireal_plugin.errors import InputError
+
+Content = TypeVar('Content')
+PAIRS_PER_DRIVE = 3
+"""Pairs looked at for the order of left and right."""
+
+
+@dataclass
+class DriveSurvey:
+    """One drive: how many files of each kind there are, and what is wrong with some.
+
+    ``sizes`` counts the (H, W) of its whole images, ``order`` is the median of ``right_order``
+    over a few pairs, None if nothing could be told.
+    """
+
+    date: str
+    drive: str
+    left: int = 0
+    right: int = 0
+    pairs: int = 0
+    lidar: int = 0
+    annotated: int = 0
+    bytes: int = 0
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    unreadable: list[str] = field(default_factory=list)
+    unequal: list[str] = field(default_factory=list)
+    order: float | None = None
+
+    @property
+    def folder(self) -> str:
+        """The name of the drive's folder."""
+        return Frame(self.date, self.drive, 0).folder
+
+
+def survey_drive(raw: RawFolder, date: str, drive: str, *, deep: bool = False) -> DriveSurvey:
+    """Look at every file of a drive: headers and ends by default, the whole content if ``deep``."""
+    found = DriveSurvey(date, drive)
+    left, right = raw.frames((date, drive), 'left'), raw.frames((date, drive), 'right')
+    both = set(left) & set(right)
+    found.left, found.right, found.pairs = len(left), len(right), len(both)
+    usable = []
+    for frame in sorted({*left, *right}):
+        sizes = [size for path in _images(raw, frame) if (size := _image(path, found, deep=deep)) is not None]
+        found.sizes.update(sizes)
+        if len(set(sizes)) > 1:
+            found.unequal.append(str(raw.image(frame)))
+        elif len(sizes) == len(CAMERAS):
+            usable.append(frame)
+        if (scan := raw.velodyne(frame)).is_file():
+            found.lidar += 1
+            _whole(scan, found, read_velodyne if deep else _scan_size)
+        if (depth := raw.annotated(frame)) is not None:
+            found.annotated += 1
+            _whole(depth, found, read_depth_png if deep else image_size)
+    found.order = _order(raw, usable)
+    return found
+
+
+def _images(raw: RawFolder, frame: Frame) -> Iterator[Path]:
+    return (raw.image(frame, side) for side in CAMERAS if raw.has_image(frame, side))
+
+
+def _image(path: Path, found: DriveSurvey, *, deep: bool) -> tuple[int, int] | None:
+    """The (H, W) of a whole image; None, and noted, if it is not whole."""
+    size = _whole(path, found, image_size)
+    if size is not None and deep and _whole(path, found, read_rgb, count=False) is None:
+        return None
+    return size
+
+
+def _whole(path: Path, found: DriveSurvey, read: Callable[[Path], Content], *, count: bool = True) -> Content | None:
+    """What ``read`` makes of the file; None, and noted, if it cannot."""
+    if count:
+        found.bytes += path.stat().st_size
+    try:
+        return read(path)
+    except InputError as error:
+        found.unreadable.append(str(error))
+        return None
+
+
+def _scan_size(path: Path) -> int:
+    """The number of points, from the file's size."""
+    size = path.stat().st_size
+    if not size or size % BYTES_PER_POINT:
+        raise InputError(f'{path} has {size} bytes, not a whole number of points: it is truncated.')
+    return size // BYTES_PER_POINT
+
+
+def _order(raw: RawFolder, frames: list[Frame]) -> float | None:
+    """The median share of votes for the right order over a few frames spread over the drive."""
+    chosen = sorted(set(np.linspace(0, len(frames) - 1, PAIRS_PER_DRIVE).astype(int))) if frames else []
+    shares = []
+    for index in chosen:
+        try:
+            pair = [read_rgb(raw.image(frames[index], side)) for side in CAMERAS]
+        except InputError:
+            continue  # headers were whole, the content is not: told by --deep
+        if (share := right_order(*pair)) is not None:
+            shares.append(share)
+    return float(np.median(shares)) if shares else None

@@ -1,0 +1,150 @@
+"""Where the files of KITTI's raw recordings are.
+
+* Images: ``<root>/<date>/<date>_drive_<nnnn>_sync/image_0{2,3}/data/%010d.{png,jpg}``, 2 left and 3 right, in colour.
+* Laser scans: ``velodyne_points/data/%010d.bin`` in the drive's folder.
+* Calibration: ``<root>/<date>/calib_cam_to_cam.txt`` and ``calib_velo_to_cam.txt``.
+* Annotated depth, as in the depth benchmark: ``<drive>_sync/proj_depth/groundtruth/image_0{2,3}/%010d.png``, below the
+  date, below the root or its ``train`` and ``val``, or in a folder of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from bireal_plugin.depth.kitti.calibration import read_calibration
+from bireal_plugin.errors import InputError
+
+Side = Literal['left', 'right']
+FOLDERS: dict[Side, str] = {'left': 'image_02', 'right': 'image_03'}
+CAMERAS: dict[Side, int] = {'left': 2, 'right': 3}
+SUFFIXES = ('.png', '.jpg', '.jpeg')
+INDEX = re.compile(r'\d{10}')
+DRIVE_FOLDER = re.compile(r'(\d{4}_\d{2}_\d{2})_drive_(\d{4})_sync')
+
+
+@dataclass(frozen=True, order=True)
+class Frame:
+    """One moment of one drive, such as ``Frame('2011_09_26', '0048', 2)``."""
+
+    date: str
+    drive: str
+    index: int
+
+    @property
+    def folder(self) -> str:
+        """The name of the drive's folder, '2011_09_26_drive_0048_sync'."""
+        return f'{self.date}_drive_{self.drive}_sync'
+
+    @property
+    def file(self) -> str:
+        """The name of the frame's files without suffix, '0000000002'."""
+        return f'{self.index:010d}'
+
+    def __str__(self) -> str:
+        return f'{self.date}/{self.folder} {self.index}'
+
+
+class RawFolder:
+    """A folder of raw recordings, one sub-folder per date.
+
+    Args:
+        root: the folder that holds '2011_09_26' and so on.
+        annotated: a folder of annotated depth maps apart from the recordings, if there is one.
+
+    Raises:
+        InputError: ``root`` or ``annotated`` is no folder.
+    """
+
+    def __init__(self, root: str | Path, *, annotated: str | Path | None = None) -> None:
+        self.root = Path(root)
+        self.annotated_root = None if annotated is None else Path(annotated)
+        self._calibrations: dict[Path, dict[str, np.ndarray]] = {}
+        for folder in (self.root, self.annotated_root):
+            if folder is not None and not folder.is_dir():
+                raise InputError(f'there is no folder {folder}: give the one that holds KITTI dates like 2011_09_26.')
+
+    def drives(self) -> list[tuple[str, str]]:
+        """All drives as (date, drive), such as ('2011_09_26', '0048'), in order."""
+        matches = (DRIVE_FOLDER.fullmatch(path.name) for path in self.root.glob('*/*_drive_*_sync') if path.is_dir())
+        return sorted((match[1], match[2]) for match in matches if match and (self.root / match[1] / match[0]).is_dir())
+
+    def frames(self, drive: tuple[str, str], side: Side = 'left') -> list[Frame]:
+        """The frames of one drive (date, drive) that have an image on ``side``, in order."""
+        date, number = drive
+        folder = self._images(Frame(date, number, 0), side)
+        if not folder.is_dir():
+            return []
+        indices = {
+            int(path.stem) for path in folder.iterdir() if path.suffix in SUFFIXES and INDEX.fullmatch(path.stem)
+        }
+        return [Frame(date, number, index) for index in sorted(indices)]
+
+    def has_image(self, frame: Frame, side: Side = 'left') -> bool:
+        """Whether the image is there."""
+        return self._find_image(frame, side) is not None
+
+    def has_pair(self, frame: Frame) -> bool:
+        """Whether both images are there."""
+        return self.has_image(frame, 'left') and self.has_image(frame, 'right')
+
+    def image(self, frame: Frame, side: Side = 'left') -> Path:
+        """The colour image, PNG if both a PNG and a JPEG are there.
+
+        Raises:
+            InputError: there is neither.
+        """
+        found = self._find_image(frame, side)
+        if found is None:
+            raise InputError(
+                f'there is no {frame.file}.png or .jpg in {self._images(frame, side)}: '
+                f'unpack {frame.folder}.zip into {self.root}.'
+            )
+        return found
+
+    def velodyne(self, frame: Frame) -> Path:
+        """Where the laser scan is, or would be."""
+        return self.root / frame.date / frame.folder / 'velodyne_points' / 'data' / f'{frame.file}.bin'
+
+    def annotated(self, frame: Frame, side: Side = 'left') -> Path | None:
+        """The annotated depth map, or None if there is none (the first and last five frames of a drive have none)."""
+        inside = Path(frame.folder) / 'proj_depth' / 'groundtruth' / FOLDERS[side] / f'{frame.file}.png'
+        folders = [self.root / frame.date, self.root, self.root / 'train', self.root / 'val']
+        if self.annotated_root is not None:
+            own = self.annotated_root
+            folders = [own, own / 'train', own / 'val', own / frame.date]
+        return next((folder / inside for folder in folders if (folder / inside).is_file()), None)
+
+    def calibration(self, date: str) -> dict[str, np.ndarray]:
+        """The content of ``calib_cam_to_cam.txt`` of one date.
+
+        Raises:
+            InputError: it is missing or broken.
+        """
+        return self._read(self.root / date / 'calib_cam_to_cam.txt')
+
+    def velodyne_calibration(self, date: str) -> dict[str, np.ndarray]:
+        """The content of ``calib_velo_to_cam.txt`` of one date.
+
+        Raises:
+            InputError: it is missing or broken.
+        """
+        return self._read(self.root / date / 'calib_velo_to_cam.txt')
+
+    def _read(self, path: Path) -> dict[str, np.ndarray]:
+        """A date has one file for thousands of frames."""
+        if path not in self._calibrations:
+            self._calibrations[path] = read_calibration(path)
+        return self._calibrations[path]
+
+    def _images(self, frame: Frame, side: Side) -> Path:
+        return self.root / frame.date / frame.folder / FOLDERS[side] / 'data'
+
+    def _find_image(self, frame: Frame, side: Side) -> Path | None:
+        folder = self._images(frame, side)
+        candidates = (folder / f'{frame.file}{suffix}' for suffix in SUFFIXES)
+        return next((path for path in candidates if path.is_file()), None)

@@ -1,0 +1,110 @@
+"""The loss of today's stereo-trained networks: SSIM and L1 at several scales, smoothness, left-right consistency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bireal_plugin.depth.losses.reconstruction import (
+    dissimilarity,
+    edge_aware_smoothness,
+    enlarged,
+    masked_mean,
+    warp_right_to_left,
+)
+from bireal_plugin.errors import InputError
+
+
+def photometric_error(disparity: Tensor, left: Tensor, right: Tensor, *, ssim: float = 0.85) -> Tensor:
+    """``ssim (1 - SSIM) / 2 + (1 - ssim) |difference|`` of warped right and left image, mean over valid pixels.
+
+    Args:
+        disparity: ``(N, 1, H, W)`` in px of this W.
+        left, right: ``(N, C, H, W)`` in 0..1.
+        ssim: share of the structural term.
+    """
+    warped, valid = warp_right_to_left(right, disparity)
+    error = ssim * dissimilarity(warped, left) + (1 - ssim) * (warped - left).abs()
+    return masked_mean(error, valid)
+
+
+def normalised_smoothness(disparity: Tensor, image: Tensor) -> Tensor:
+    """Edge-aware smoothness of ``disparity / mean(disparity)``, so that shrinking all disparities gains nothing.
+
+    The mean is over each image; the edges are a mean over the channels of ``image`` ``(N, C, H, W)``, which is averaged
+    down to the disparity's size ``(N, 1, h, w)``.
+    """
+    if image.shape[-2:] != disparity.shape[-2:]:
+        image = F.interpolate(image, size=disparity.shape[-2:], mode='area')
+    mean = disparity.mean((2, 3), keepdim=True).clamp_min(1e-6)
+    return edge_aware_smoothness(disparity / mean, image, edge=1 / image.shape[1])
+
+
+def consistency_error(left_disparity: Tensor, right_disparity: Tensor) -> Tensor:
+    """``mean |d_left(x) - d_right(x - d_left(x))| / W``: both views should tell one depth (Godard et al.).
+
+    Both ``(N, 1, H, W)`` in px, each of its own image and positive.
+    """
+    seen, valid = warp_right_to_left(right_disparity, left_disparity)
+    return masked_mean((left_disparity - seen).abs(), valid) / left_disparity.shape[-1]
+
+
+@MODELS.register_module()
+class PhotometricLoss(nn.Module):
+    """Mean over scales of ``photometric_error`` at full resolution and smoothness at the scale's own.
+
+    With ``consistency`` > 0 the network is asked for the right view's disparity as well, and everything is averaged
+    over both views. The network stays one image -> one disparity: a right image, mirrored, is the left image of a
+    mirrored street, so ``DepthNetwork`` runs on it and mirrors what it says.
+
+    Args:
+        ssim: share of SSIM.
+        smoothness: weight of the smoothness, halved from each scale to the next coarser.
+        consistency: weight of the left-right consistency (1 in Godard et al.); 0 leaves the second view out.
+    """
+
+    def __init__(self, ssim: float = 0.85, smoothness: float = 1e-3, consistency: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= ssim <= 1:
+            raise InputError(f'PhotometricLoss: ssim={ssim} is the share of the SSIM term, 0 to 1')
+        self.ssim, self.smoothness, self.consistency = ssim, smoothness, consistency
+
+    @property
+    def needs_right_disparity(self) -> bool:
+        """Whether ``forward`` wants ``mirrored``."""
+        return self.consistency > 0
+
+    def forward(
+        self, disparities: Sequence[Tensor], left: Tensor, right: Tensor, mirrored: Sequence[Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """The terms, each times its weight.
+
+        Args:
+            disparities: of the left images, finest first, ``(N, 1, h, w)`` in px of the images' W.
+            left, right: ``(N, 3, H, W)`` in 0..1.
+            mirrored: the same of the right images, mirrored as the network saw them; needed for the consistency.
+        """
+        terms = self._view(disparities, left, right)
+        if not self.needs_right_disparity:
+            return terms
+        if mirrored is None:
+            raise InputError('PhotometricLoss: consistency > 0 needs the disparities of the mirrored right images')
+        other = self._view(mirrored, right.flip(-1), left.flip(-1))
+        terms = {name: (value + other[name]) / 2 for name, value in terms.items()}
+        errors = []
+        for a, b in zip(disparities, mirrored, strict=True):
+            a, b = enlarged(a, left), enlarged(b, left)
+            errors += [consistency_error(a, b.flip(-1)), consistency_error(b, a.flip(-1))]
+        return {**terms, 'loss_consistency': self.consistency * torch.stack(errors).mean()}
+
+    def _view(self, disparities: Sequence[Tensor], view: Tensor, other: Tensor) -> dict[str, Tensor]:
+        photometric = [photometric_error(enlarged(d, view), view, other, ssim=self.ssim) for d in disparities]
+        smoothness = [normalised_smoothness(d, view) / 2**scale for scale, d in enumerate(disparities)]
+        return dict(
+            loss_photometric=torch.stack(photometric).mean(),
+            loss_smoothness=self.smoothness * torch.stack(smoothness).mean(),
+        )

@@ -1,0 +1,98 @@
+"""Depth maps in the form of the KITTI depth benchmark: 16-bit PNG, depth in m x 256, 0 where there is no value."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from bireal_plugin.errors import InputError
+
+UNITS_PER_METRE = 256
+LARGEST = np.iinfo(np.uint16).max
+
+
+def read_depth_png(path: str | Path) -> np.ndarray:
+    """Read a depth map, ``(H, W)`` float32 in m, 0 where there is no value.
+
+    Raises:
+        InputError: a missing or unreadable file, or a picture that is not one 16-bit channel.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f'the depth map {path} is missing.')
+    stored = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED) if path.stat().st_size else None
+    if stored is None:
+        raise InputError(f'{path} cannot be read as a picture: it is truncated or foreign, so copy it again.')
+    if stored.dtype != np.uint16 or stored.ndim != 2:
+        raise InputError(
+            f'{path} is {stored.dtype} with shape {stored.shape}, not a 16-bit picture with one channel: '
+            'a depth map holds m x 256 as uint16.'
+        )
+    return stored.astype(np.float32) / UNITS_PER_METRE
+
+
+def write_depth_png(path: str | Path, depth: np.ndarray) -> Path:
+    """Write a depth map ``(H, W)`` in m, rounded to 1/256 m.
+
+    Depths beyond 65535/256 m (inf included) are stored as that largest value, and depths above 0 that would round to 0
+    as the smallest one, since 0 means no value; NaN, 0 and negative depths become 0.
+
+    Raises:
+        InputError: a name that does not end in .png, or an array that is not ``(H, W)``.
+        OSError: the file cannot be written; nothing is left behind and an older file stays.
+    """
+    path = Path(path)
+    if path.suffix.lower() != '.png':
+        raise InputError(f'a 16-bit depth map is a .png file, so {path} cannot be written: name it {path.stem}.png.')
+    if depth.ndim != 2 or not depth.size:
+        raise InputError(f'a depth map has the shape (H, W), not {depth.shape}: {path} was not written.')
+    known = depth > 0  # false for NaN
+    metres = np.where(known, depth, 0).astype(np.float64)
+    stored = np.where(known, np.clip(np.rint(metres * UNITS_PER_METRE), 1, LARGEST), 0).astype(np.uint16)
+    partial = path.with_name(f'{path.name}.partial')
+    try:
+        partial.write_bytes(cv2.imencode('.png', stored)[1].tobytes())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+Point = tuple[int, int]
+Box = tuple[int, int, int, int]
+
+
+def depth_at(depth: np.ndarray, point: Point) -> float:
+    """Depth of the pixel in column x and row y.
+
+    Raises:
+        InputError: the point is outside the image, or has no depth.
+    """
+    (x, y), (height, width) = point, depth.shape
+    if not (0 <= x < width and 0 <= y < height):
+        raise InputError(f'--at {x},{y} is outside the image of {width} x {height}')
+    if not np.isfinite(depth[y, x]):
+        raise InputError(f'--at {x},{y} has no depth: the network predicts no positive disparity there')
+    return float(depth[y, x])
+
+
+def depth_in(depth: np.ndarray, box: Box) -> float:
+    """Median depth of the columns x0 to x1 and rows y0 to y1, the last ones not counted.
+
+    Raises:
+        InputError: the box is empty or not inside the image, or no pixel in it has a depth.
+    """
+    (x0, y0, x1, y1), (height, width) = box, depth.shape
+    name = f'--box {x0},{y0},{x1},{y1}'
+    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+        raise InputError(
+            f'{name} is no box X0,Y0,X1,Y1 with X0 < X1 and Y0 < Y1 inside the image of {width} x {height}'
+        )
+    inside = depth[y0:y1, x0:x1]
+    seen = inside[np.isfinite(inside)]
+    if not seen.size:
+        raise InputError(f'{name} has no depth: the network predicts no positive disparity there')
+    return float(np.median(seen))

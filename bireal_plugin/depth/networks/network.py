@@ -1,0 +1,144 @@
+"""DepthNetwork: backbone, head and loss as an mmengine model; one image in, one disparity map out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from bireal_plugin.depth.losses.reconstruction import enlarged
+from bireal_plugin.errors import InputError
+from bireal_plugin.export.packed.config import allow_in_packed_files
+from bireal_plugin.folding.fold import fold_
+from bireal_plugin.models.classifier import ImagePreprocessor
+
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+
+@MODELS.register_module()
+class StereoPreprocessor(ImagePreprocessor):
+    """Moves a batch to the device; normalises the network's inputs there, and scales the loss's images to 0..1.
+
+    Args:
+        mean, std: per channel RGB, in the units of the 0..255 image.
+    """
+
+    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
+        super().__init__(mean, std)
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """``dict(left=uint8 (N, 3, H, W), right=likewise, ...)`` to the network's arguments; other keys stay.
+
+        ``inputs`` and ``right_inputs`` are normalised, ``left`` and ``right`` in 0..1. A batch with ``inputs`` instead
+        of ``left`` holds single images, which are normalised alone.
+        """
+        if 'left' not in data:
+            return super().forward(data, training)
+        data = self.cast_data(data)
+        for side, inputs in (('left', 'inputs'), ('right', 'right_inputs')):
+            if side in data:
+                image = data[side].float()
+                data = {**data, inputs: (image - self.mean) / self.std, side: image / 255}
+        return data
+
+
+allow_in_packed_files('DepthNetwork', networks=('backbone', 'head', 'loss', 'data_preprocessor'))
+allow_in_packed_files('FCNSkipHead', 'UNetHead', 'GargLoss', 'PhotometricLoss', 'StereoPreprocessor')
+
+
+@MODELS.register_module()
+class DepthNetwork(BaseModel):
+    """Disparity of the left image of a stereo pair, learned from pairs without depth.
+
+    Only training looks at the right image; what is exported knows nothing of it.
+
+    Args:
+        backbone: config or module with outputs of strides 4 to 32, fine to coarse, such as ``BiRealResNet``.
+        head: config or module; ``in_channels`` is taken from the backbone unless it is there.
+        loss: config or module: ``GargLoss`` or ``PhotometricLoss``.
+        data_preprocessor: config, see ``StereoPreprocessor``.
+    """
+
+    deploy = False
+
+    def __init__(
+        self,
+        backbone: Mapping[str, Any] | nn.Module,
+        head: Mapping[str, Any] | nn.Module,
+        loss: Mapping[str, Any] | nn.Module,
+        *,
+        data_preprocessor: Mapping[str, Any] | nn.Module | None = None,
+        init_cfg: Any = None,
+    ) -> None:
+        super().__init__(data_preprocessor or dict(type='StereoPreprocessor'), init_cfg)
+        self.backbone = MODELS.build(backbone) if isinstance(backbone, Mapping) else backbone
+        if isinstance(head, Mapping):
+            self.head = MODELS.build({'in_channels': _channels(self.backbone), **head})
+        else:
+            self.head = head
+        self.loss = MODELS.build(loss) if isinstance(loss, Mapping) else loss
+
+    def switch_to_deploy(self) -> None:
+        """Fold the whole network in place for inference; the second time nothing happens.
+
+        ``deploy`` is True from then on, and nothing can be trained any more.
+
+        Raises:
+            InputError: the network is not binary yet; nothing is changed.
+        """
+
+        if not self.deploy:
+            fold_(self)
+            self.deploy = True
+
+    def disparities(self, inputs: Tensor) -> list[Tensor]:
+        """Normalised images ``(N, 3, H, W)`` to the head's disparities, finest first, in px of W."""
+        return self.head(self.backbone(inputs), inputs.shape[-2:])
+
+    def forward(
+        self,
+        inputs: Tensor,
+        left: Tensor | None = None,
+        right: Tensor | None = None,
+        right_inputs: Tensor | None = None,
+        mode: str = 'tensor',
+        **truth: Any,
+    ) -> Any:
+        """mmengine's three modes.
+
+        * 'tensor': the disparity ``(N, 1, H, W)`` of the images, in px of their width W.
+        * 'loss': a dict of loss terms; needs the pair, ``left`` and ``right`` ``(N, 3, H, W)`` in 0..1.
+        * 'predict': one ``dict(disparity=(1, H, W))`` per image, on the CPU.
+
+        Args:
+            inputs, right_inputs: normalised left and right images ``(N, 3, H, W)``.
+            truth: whatever else a batch holds (focal, baseline, depth, ...); evaluation reads it, the network does not.
+        """
+        if mode == 'loss':
+            if left is None or right is None or right_inputs is None:
+                raise InputError("DepthNetwork needs a stereo pair in mode 'loss': batches with left and right")
+            return self._losses(inputs, left, right, right_inputs)
+        disparity = enlarged(self.disparities(inputs)[0], inputs)
+        if mode == 'tensor':
+            return disparity
+        if mode == 'predict':
+            return [dict(disparity=one) for one in disparity.float().cpu()]
+        raise InputError(f"mode is 'loss', 'predict' or 'tensor', not {mode!r}")
+
+    def _losses(self, inputs: Tensor, left: Tensor, right: Tensor, right_inputs: Tensor) -> dict[str, Tensor]:
+        # In float32 under autocast: fp16 has no digits left for x - d at x = 600.
+        disparities = [d.float() for d in self.disparities(inputs)]
+        if not self.loss.needs_right_disparity:
+            return self.loss(disparities, left, right)
+        mirrored = [d.float() for d in self.disparities(right_inputs.flip(-1))]
+        return self.loss(disparities, left, right, mirrored)
+
+
+def _channels(backbone: nn.Module) -> list[int]:
+    """Channels of the backbone's outputs, fine to coarse."""
+    if not hasattr(backbone, 'feature_info'):
+        raise InputError(f'{type(backbone).__name__} does not say its channels; give in_channels in the head')
+    return [backbone.feature_info[index]['num_chs'] for index in backbone.out_indices]  # type: ignore

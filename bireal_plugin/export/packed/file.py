@@ -1,0 +1,126 @@
+"""The canonical artefact: a folded network in one safetensors file, loaded without running anything from it.
+
+Content: the folded state dict (1-bit weights packed 8 per byte, one scale and bias per channel, real layers); in the
+metadata the model's config. The bytes are ``packed_format.py``'s, what a config may build ``packed_config.py``'s, how
+real weights are stored ``real_layers.py``'s. All of it is checked before a tensor is put into a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS
+from torch import nn
+
+from bireal_plugin.errors import InputError
+from bireal_plugin.export.packed.config import allow_in_packed_files, check_config, plain_config
+from bireal_plugin.export.packed.format import PackedContent, read_packed, write_packed
+from bireal_plugin.export.packed.real_layers import (
+    Layout,
+    RealLayers,
+    check_finite,
+    check_real_layers,
+    dtype_name,
+    layout,
+    restored,
+    stored,
+)
+from bireal_plugin.folding.fold import fold, fold_
+
+__all__ = ['RealLayers', 'allow_in_packed_files', 'load_packed', 'read_network', 'save_packed']
+
+# What a network raises that is given arguments it does not take.
+NOT_BUILT = (InputError, TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError)
+
+
+def save_packed(
+    model: nn.Module, config: Mapping[str, Any], path: str | Path, *, real_layers: RealLayers = 'float32'
+) -> int:
+    """Fold ``model`` and write it to ``path``; its size in bytes. The file appears whole or not at all.
+
+    Args:
+        config: the config that ``MODELS`` builds ``model`` from.
+        real_layers: how the weights of real layers are stored; they compute in float32 again.
+
+    Raises:
+        InputError: the model cannot be folded, is not what the config describes, has values that are not finite, or is
+            of a type that a packed file may not hold.
+    """
+    check_real_layers(real_layers, source='save_packed')
+    plain = plain_config(config)
+    check_config(plain, source='the config')
+    expected = layout(_empty_network(plain, source='the config').state_dict(), real_layers)
+    state = fold(model).state_dict()
+    _check_tensors(
+        layout(state, real_layers), expected, source='the model', claim='the network that its config describes'
+    )
+    return write_packed(Path(path), plain, real_layers, stored(state, real_layers))
+
+
+def load_packed(path: str | Path) -> nn.Module:
+    """The folded network in a packed file, in evaluation mode; it predicts exactly what ``fold`` gives.
+
+    Raises:
+        InputError: the file is missing, truncated, changed, of another format or version, or not the network it claims.
+    """
+    model, content = read_network(path)
+    model.load_state_dict(restored(content.tensors), assign=True)
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    if preprocessor is not None:  # its mean and std are not in the state dict
+        model.data_preprocessor = MODELS.build(
+            content.config.get('data_preprocessor') or dict(type='ImagePreprocessor')
+        )
+    return model.eval()
+
+
+def read_network(path: str | Path) -> tuple[nn.Module, PackedContent]:
+    """The folded network of a packed file without memory, and the tensors that were found to fit it."""
+    content, source = read_packed(path), str(path)
+    check_real_layers(content.real_layers, source=source)
+    check_config(content.config, source=source)
+    model = _empty_network(content.config, source=source)
+    found = {name: (value.dtype, tuple(value.shape)) for name, value in content.tensors.items()}
+    _check_tensors(found, layout(model.state_dict(), content.real_layers), source=source, claim='the network it claims')
+    for name, value in content.tensors.items():
+        check_finite(name, value, source=source)
+    return model, content
+
+
+def _empty_network(config: dict[str, Any], *, source: str) -> nn.Module:
+    """The folded network of a checked config, on the meta device."""
+    try:
+        with torch.device('meta'):
+            model = MODELS.build(config)
+        model = fold_(model)
+    except (*NOT_BUILT, ArithmeticError) as error:
+        reason = str(error).partition('\n')[0]  # torch puts a C++ stack below
+        raise InputError(f'{source}: its network cannot be built: {reason}') from error
+    state = model.state_dict()
+    for name, _ in model.named_buffers():
+        if name not in state and not name.startswith('data_preprocessor.'):
+            raise InputError(f'{source}: the buffer {name} is not in the state dict, so a packed file would lose it')
+    return model
+
+
+def _check_tensors(found: Layout, expected: Layout, *, source: str, claim: str) -> None:
+    """Compare types and shapes by name."""
+    shapes, wanted = ({name: shape for name, (_, shape) in places.items()} for places in (found, expected))
+    differing = sorted(dict(shapes.items() ^ wanted.items()))
+    if differing:
+        name = differing[0]
+        if name not in found:
+            how = 'is missing'
+        elif name not in expected:
+            how = 'is not one of them'
+        else:
+            how = f'has shape {shapes[name]}, not {wanted[name]}'
+        count = f' ({len(differing)} differ)' if len(differing) > 1 else ''
+        raise InputError(f'{source}: its tensors are not those of {claim}: {name} {how}{count}')
+    for name, (dtype, _) in found.items():
+        if dtype != expected[name][0]:
+            raise InputError(
+                f'{source}: {name} has type {dtype_name(dtype)} and must be {dtype_name(expected[name][0])}'
+            )

@@ -1,0 +1,137 @@
+"""Fold a trained network for inference: +-1 weights, one affine map per channel, real convolutions without BatchNorm.
+
+After folding, ``bireal::binary_conv2d`` is the only 1-bit operation in the model; the layers are in ``folded.py``.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bireal_plugin.binary import ABCConv2d, BinaryConv2d, WeightBases, XNORConv2d
+from bireal_plugin.binary.weight import WeightBinarizer
+from bireal_plugin.errors import InputError
+from bireal_plugin.folding.layers import FoldedABCConv2d, FoldedBinaryConv2d, FoldedXNORConv2d
+from bireal_plugin.folding.norm_pairs import convolutions, norm_pairs
+
+__all__ = ['FoldedABCConv2d', 'FoldedBinaryConv2d', 'FoldedXNORConv2d', 'fold', 'fold_']
+
+
+def fold(model: nn.Module, example_shape: Sequence[int] | None = None) -> nn.Module:
+    """A folded copy of ``model`` in evaluation mode; ``model`` itself is unchanged. See ``fold_``."""
+    return fold_(copy.deepcopy(model), example_shape)
+
+
+@torch.no_grad()
+def fold_(model: nn.Module, example_shape: Sequence[int] | None = None) -> nn.Module:
+    """Fold ``model`` in place: every convolution takes in the BatchNorm that reads its output, and nothing else does.
+
+    ``gamma < 0``, ``gamma = 0``, convolution biases and convolutions without BatchNorm are all legal. GroupNorm, and
+    BatchNorm that has no running statistics or a second reader of its input, stay as they are. XNOR-Net keeps K, which
+    depends on the input, and ABC-Net its M x N coefficients. A folded model is left as it is.
+
+    The model is in evaluation mode then, and no parameter requires a gradient: none passes ``bireal::binary_conv2d``.
+
+    Args:
+        example_shape: ``(N, C, H, W)`` of an input, for the dry run that finds the pairs; by default timm's
+            ``default_cfg``, else the first convolution's channels at 224 x 224.
+
+    Raises:
+        InputError: a layer is not binary in both operands or has no folded form, or the dry run fails; nothing is
+            changed then.
+    """
+    convs = dict(convolutions(model))
+    for name, conv in convs.items():
+        if isinstance(conv, BinaryConv2d):
+            _check_foldable(name, conv)
+    pairs = norm_pairs(model, example_shape)
+    folded: dict[nn.Module, nn.Module] = {}
+    for name, conv in convs.items():
+        norm = model.get_submodule(pairs[name]) if name in pairs else None
+        assert norm is None or isinstance(norm, _BatchNorm)
+        multiplier, offset = _affine(conv, norm)
+        if isinstance(conv, BinaryConv2d):
+            folded[conv] = _folded_binary(conv, multiplier, offset)
+        elif norm is not None:
+            folded[conv] = _folded_real(conv, multiplier, offset)
+        if norm is not None:
+            folded[norm] = nn.Identity()
+    # A module may have several names.
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if name and module in folded:
+            parent, _, child = name.rpartition('.')
+            setattr(model.get_submodule(parent), child, folded[module])
+    return folded.get(model, model).eval().requires_grad_(False)
+
+
+def _check_foldable(name: str, conv: BinaryConv2d) -> None:
+    where = name or 'the convolution'
+    if not (conv.binary_input and conv.binary_weight):
+        raise InputError(f'{where} is not binary yet ({conv.extra_repr()}); fold the network of the last stage')
+    binarizer = conv.weight_binarizer
+    if _form(conv) is None:
+        raise InputError(f'{where} is a {type(conv).__name__} with a forward of its own, which has no folded form')
+    is_scaled_sign = type(binarizer).__call__ is WeightBinarizer.__call__
+    if not (isinstance(binarizer, WeightBases) if isinstance(conv, ABCConv2d) else is_scaled_sign):
+        raise InputError(f'{where} has no folded form: its weights by {binarizer} are not a scale times a sign')
+    if not conv.weight.is_meta and conv.weight.isnan().any():
+        raise InputError(f'{where} has weights that are NaN, which have no sign; take an earlier checkpoint')
+    try:
+        conv.zero_padding  # noqa: B018  raises where the two sides differ
+    except InputError as error:
+        raise InputError(f'{where} has no folded form: {error}') from error
+
+
+def _form(conv: BinaryConv2d) -> type[BinaryConv2d] | None:
+    """The class whose function ``conv`` computes, or None for a subclass that computes another."""
+    for cls in (ABCConv2d, XNORConv2d, BinaryConv2d):
+        if isinstance(conv, cls):
+            same = type(conv).forward is cls.forward and type(conv).convolve is cls.convolve
+            return cls if same else None
+    return None
+
+
+def _folded_binary(conv: BinaryConv2d, multiplier: Tensor, offset: Tensor) -> nn.Module:
+    if isinstance(conv, ABCConv2d):
+        return FoldedABCConv2d(conv, multiplier, offset)
+    scale = conv.weight_binarizer.scale(conv.weight)
+    if scale is not None:
+        multiplier = multiplier * scale.double().flatten()
+    return (FoldedXNORConv2d if isinstance(conv, XNORConv2d) else FoldedBinaryConv2d)(conv, multiplier, offset)
+
+
+def _affine(conv: nn.Conv2d, norm: _BatchNorm | None) -> tuple[Tensor, Tensor]:
+    """Multiplier and offset ``(O,)`` in float64 that stand for the convolution's bias and the BatchNorm behind it."""
+    ones = torch.ones(conv.out_channels, dtype=torch.float64, device=conv.weight.device)
+    bias = torch.zeros_like(ones) if conv.bias is None else conv.bias.double()
+    if norm is None:
+        return ones, bias
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    gamma, beta = (norm.weight.double(), norm.bias.double()) if norm.affine else (ones, torch.zeros_like(ones))
+    multiplier = gamma / torch.sqrt(norm.running_var.double() + norm.eps)
+    return multiplier, beta + multiplier * (bias - norm.running_mean.double())
+
+
+def _folded_real(conv: nn.Conv2d, multiplier: Tensor, offset: Tensor) -> nn.Conv2d:
+    folded = nn.utils.skip_init(
+        nn.Conv2d,
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        conv.stride,
+        conv.padding,
+        conv.dilation,
+        conv.groups,
+        True,
+        conv.padding_mode,
+        device=conv.weight.device,
+        dtype=conv.weight.dtype,
+    )
+    folded.weight.data.copy_(conv.weight.double() * multiplier.view(-1, 1, 1, 1))
+    folded.bias.data.copy_(offset)
+    return folded

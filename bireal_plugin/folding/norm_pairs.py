@@ -1,0 +1,145 @@
+"""Which BatchNorm belongs to which convolution, found by following tensors through a model that runs without numbers.
+
+Definition order would be wrong for pre-activation networks (``bn1, conv1, bn2, conv2``), for a convolution shared by
+several norms, and wherever a shortcut starts between convolution and norm.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from bireal_plugin.binary import BinaryConv2d
+from bireal_plugin.dry_run import input_shape, weightless_copy
+from bireal_plugin.errors import InputError
+
+# What the forward of somebody's model raises when it is given something else than it takes.
+REFUSALS = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError)
+
+
+def convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
+    """Every convolution with a folded form: 1-bit ones, and plain ``nn.Conv2d`` (a subclass may do more)."""
+    for name, module in model.named_modules():
+        if type(module) is nn.Conv2d or isinstance(module, BinaryConv2d):
+            yield name, module
+
+
+def norm_pairs(model: nn.Module, example_shape: Sequence[int] | None = None) -> dict[str, str]:
+    """Name of a convolution -> name of the BatchNorm that alone reads its output, and reads nothing else.
+
+    A copy without memory runs once, in evaluation mode. Modules that it does not call are in no pair.
+
+    Args:
+        example_shape: ``(N, C, H, W)`` of an input; by default that of ``input_shape``.
+
+    Raises:
+        InputError: the model does not run on one such tensor, so that its data flow is unknown.
+    """
+    if example_shape is not None and len(example_shape) != 4:
+        raise InputError(f'example_shape is (N, C, H, W), such as (1, 3, 224, 224), not {example_shape!r}')
+    convs, norms = dict(convolutions(model)), dict(_absorbable_norms(model))
+    if not convs or not norms:
+        return {}
+    flow = _followed(model, example_shape, convs, norms)
+    pairs = {}
+    for conv, readers in flow.readers.items():
+        norm = next(iter(readers)) if len(readers) == 1 else None
+        if norm is not None and flow.sources[norm] == {conv} and norms[norm].num_features == convs[conv].out_channels:
+            pairs[conv] = norm
+    return pairs
+
+
+def _absorbable_norms(model: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
+    """BatchNorms with constant statistics that do nothing else; timm's ``BatchNormAct2d`` has an activation inside."""
+    for name, module in model.named_modules():
+        plain = isinstance(module, _BatchNorm) and (
+            type(module).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward)
+        )
+        if plain and module.running_mean is not None and module.running_var is not None:
+            yield name, module
+
+
+class _Flow(TorchDispatchMode):
+    """Who reads the outputs of convolutions: a BatchNorm by name, or None for any other operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outputs: dict[int, tuple[Tensor, str]] = {}  # the tensors are kept, so that no id is used twice
+        self.running: str | None = None
+        self.readers: dict[str, set[str | None]] = defaultdict(set)
+        self.sources: dict[str, set[str | None]] = defaultdict(set)
+
+    def read(self, values: Any) -> None:
+        """Note that every convolution's output among ``values`` was read."""
+        for value in tree_leaves(values):
+            if id(value) in self.outputs:
+                self.readers[self.outputs[id(value)][1]].add(self.running)
+
+    def leave_convolution(self, name: str) -> Callable[..., None]:
+        """The hook behind a convolution."""
+        return lambda module, inputs, output: self.outputs.update({id(output): (output, name)})
+
+    def enter_norm(self, name: str) -> Callable[..., None]:
+        """The hook before a BatchNorm."""
+
+        def hook(module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+            source = next(
+                (self.outputs[id(x)][1] for x in (*inputs, *keywords.values()) if id(x) in self.outputs), None
+            )
+            self.sources[name].add(source)
+            self.running = name
+
+        return hook
+
+    def leave_norm(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        """The hook behind a BatchNorm."""
+        self.running = None
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace != 'prim':  # prim.device and its like read no values
+            self.read((args, kwargs))
+        return func(*args, **(kwargs or {}))
+
+
+def _followed(
+    model: nn.Module,
+    example_shape: Sequence[int] | None,
+    convs: dict[str, nn.Conv2d],
+    norms: dict[str, _BatchNorm],
+) -> _Flow:
+    shape = input_shape(model) if example_shape is None else tuple(example_shape)[1:]
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    twin = weightless_copy(model, mode)
+    flow = _Flow()
+    for name, module in twin.named_modules():
+        if name in convs:
+            module.register_forward_hook(flow.leave_convolution(name))
+        elif name in norms:
+            module.register_forward_pre_hook(flow.enter_norm(name), with_kwargs=True)
+            module.register_forward_hook(flow.leave_norm)
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    with torch.no_grad(), mode, flow:
+        image = torch.empty(1, *shape, dtype=dtype)
+        try:
+            outputs = twin(image)
+        except REFUSALS as error:
+            raise InputError(
+                f'{type(model).__name__} does not run on an input of shape {(1, *shape)}, so it cannot be seen which '
+                f'BatchNorm follows which convolution: {_first_line(error)}; give example_shape=(N, C, H, W), '
+                'or fold the backbone of the model instead'
+            ) from error
+        flow.read(outputs)
+    return flow
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip('.') if lines else type(error).__name__

@@ -1,0 +1,77 @@
+"""``bireal::binary_conv2d``: the one 1-bit operation of a folded network, and how its weights are packed.
+
+Its PyTorch implementation is the reference that every engine is measured against; exporters match this node alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bireal_plugin.binary.sign import sign
+
+BITS = 8
+
+
+def pack_signs(weight: Tensor) -> Tensor:
+    """Signs of ``weight`` (O, I, kH, kW) as uint8 ``(O, kH, kW, ceil(I / 8))``.
+
+    Input channels run along the bits, least significant first; 1 is +1 (a weight of exactly 0 too), and the bits behind
+    the last channel are 0.
+    """
+    bits = (weight.detach() >= 0).permute(0, 2, 3, 1).to(torch.uint8)
+    bits = F.pad(bits, (0, -bits.shape[-1] % BITS))
+    places = torch.tensor([1 << i for i in range(BITS)], dtype=torch.uint8, device=weight.device)
+    return (bits.unflatten(-1, (-1, BITS)) * places).sum(-1, dtype=torch.uint8)
+
+
+def unpack_signs(packed: Tensor, channels: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The +-1 weight ``(O, channels, kH, kW)`` that ``pack_signs`` packed."""
+    places = torch.arange(BITS, dtype=torch.uint8, device=packed.device)
+    bits = (packed.unsqueeze(-1) >> places) & 1
+    signs = (2 * bits.flatten(-2)[..., :channels].to(dtype) - 1).permute(0, 3, 1, 2)
+    # Plain strides, which contiguous() does not give a weight of one channel: with others, float32 convolutions of
+    # PyTorch 2.12 on a CPU read foreign memory.
+    return signs.clone(memory_format=torch.contiguous_format)
+
+
+@torch.library.custom_op('bireal::binary_conv2d', mutates_args=())
+def binary_conv2d(
+    x: Tensor,
+    packed_weight: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+) -> Tensor:
+    """``conv2d(sign(x), +-1 weight) * scale + bias``, zero padding being true zero.
+
+    Args:
+        x: ``(N, C, H, W)``, real. packed_weight: ``(O, kH, kW, ceil(C / groups / 8))`` uint8, see ``pack_signs``.
+        scale, bias: ``(O,)``, the affine map that BatchNorm, weight scale and convolution bias were folded into.
+    """
+    weight = unpack_signs(packed_weight, x.shape[1] // groups, dtype=x.dtype)
+    y = F.conv2d(sign(x), weight, None, stride, padding, dilation, groups)
+    return y * scale.to(y.dtype).view(-1, 1, 1) + bias.to(y.dtype).view(-1, 1, 1)
+
+
+@binary_conv2d.register_fake
+def _(
+    x: Tensor,
+    packed_weight: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+) -> Tensor:
+    out, *kernel, _ = packed_weight.shape
+    sizes = [
+        (size + 2 * p - d * (k - 1) - 1) // s + 1
+        for size, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
+    ]
+    return x.new_empty(x.shape[0], out, *sizes)

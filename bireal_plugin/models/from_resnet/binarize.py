@@ -1,0 +1,216 @@
+"""``binarize(model)``: an existing ResNet becomes its Bi-Real twin, in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any, get_args
+
+from torch import nn
+
+from bireal_plugin.binary.activation import build_activation
+from bireal_plugin.binary.conv import BinaryConv2d
+from bireal_plugin.binary.switch import WeightStep, set_activation, set_weights
+from bireal_plugin.cost import model_cost
+from bireal_plugin.dry_run import Shape, input_shape, weightless_copy
+from bireal_plugin.errors import InputError
+from bireal_plugin.models.blocks import Structure
+from bireal_plugin.models.from_resnet.report import ConversionReport
+from bireal_plugin.models.from_resnet.trunk import TrunkPlan, find_host, plan_trunk
+from bireal_plugin.models.from_resnet.twins import MakeConv, TwinBasicBlock, TwinBlock, TwinBottleneck, move_hooks
+from bireal_plugin.registry import BINARY_CONVOLUTIONS
+
+Filter = Callable[[str, nn.Module], bool]
+FIRST = "the network's first 1x1 convolution, behind a leaky clip"
+
+
+@dataclass(frozen=True)
+class BiRealConfig:
+    """What ``binarize`` makes of a ResNet; the values are those of ``BiRealResNet``.
+
+    Args:
+        sign: surrogate of sign's derivative; None leaves it to ``conv`` (BinaryConv2d: 'ApproxSign').
+        weight: weight binarizer; None leaves it to ``conv`` (BinaryConv2d: 'MagnitudeAware').
+        activation: 'sign', or the real 'relu', 'leaky_clip', 'clip' of pre-training.
+        weights: 'binary'; 'step1' for 1x1 convolutions only; 'real'.
+        conv: the 1-bit convolution, a name or a dict of type and its own options.
+        structure: 'bireal'; 'resnet' keeps the host's one shortcut per block; 'plain' drops it.
+
+    Raises:
+        InputError: a value that there is not.
+    """
+
+    sign: Any = None
+    weight: Any = None
+    activation: str = 'sign'
+    weights: WeightStep = 'binary'
+    conv: Any = 'BinaryConv2d'
+    structure: Structure = 'bireal'
+
+    def __post_init__(self) -> None:
+        for name, kind in (('weights', WeightStep), ('structure', Structure)):
+            if getattr(self, name) not in get_args(kind):
+                raise InputError(
+                    f'BiRealConfig: {name}={getattr(self, name)!r} is not one of {", ".join(map(repr, get_args(kind)))}'
+                )
+        if self.activation != 'sign':
+            build_activation(self.activation)
+        self.make_conv()(nn.Conv2d(1, 1, 1))
+
+    def make_conv(self) -> MakeConv:
+        """A function from a convolution to its 1-bit twin over the same Parameters."""
+        options = {'type': self.conv} if isinstance(self.conv, str) else dict(self.conv)
+        options |= {key: getattr(self, key) for key in ('sign', 'weight') if getattr(self, key) is not None}
+        conv_class = BINARY_CONVOLUTIONS.get(options.pop('type'))
+
+        def make(conv: nn.Conv2d) -> nn.Conv2d:
+            try:
+                return conv_class.from_float(conv, **options)  # type: ignore[attr-defined]
+            except TypeError as error:
+                raise InputError(f'{conv_class.__name__} does not take {options}: {error}') from error
+
+        return make
+
+
+def binarize(
+    model: nn.Module,
+    config: BiRealConfig | None = None,
+    *,
+    filter: Filter | None = None,
+    shape: Shape | None = None,
+    **options: Any,
+) -> ConversionReport:
+    """Turn the ResNet in ``model`` into its Bi-Real twin in place: ``print(binarize(torchvision.models.resnet18()))``.
+
+    Found by structure: blocks of conv1, bn1, conv2, bn2[, conv3, bn3] and downsample that run in a row behind a stem,
+    as torchvision, timm, mmdet and mmpretrain write ResNet, ResNeXt, wide ResNet and their relatives with
+    squeeze-and-excitation (which stays real, on the branch of the last convolution). Each block gets a sign in front
+    of every convolution, a shortcut around each, no activation; the stem's last activation goes. Stem, stage
+    transitions, classifier and a bottleneck network's first 1x1 convolution stay real.
+
+    Parameters are the same objects and keep their names, so an optimizer from before still trains them. New are only
+    ``{block}.narrow_shortcut.weight``, in the first block of every bottleneck stage but the first, and what a
+    convolution of another type than BinaryConv2d brings.
+
+    Args:
+        config: what to make of it; or its fields as keywords, ``binarize(model, activation='clip', weights='real')``.
+        filter: ``filter(name, conv)`` False keeps a block's convolution real, behind a leaky clip.
+        shape: ``(C, H, W)`` of an image, for the check by a dry run and for the report; by default timm's
+            ``default_cfg``, else 224 x 224.
+
+    Returns:
+        What was binarized, what stayed real and why, memory and bit-operations before and after.
+
+    Raises:
+        InputError: the model cannot be converted; the sentence names the module that stopped it, and nothing changed.
+    """
+    config = _with_options(config or BiRealConfig(), options)
+    host_name = find_host(model)
+    host = model.get_submodule(host_name)
+    prefix = f'{host_name}.' if host_name else ''
+    shape = input_shape(host) if shape is None else shape
+    trial = weightless_copy(host)
+    try:
+        plan = plan_trunk(trial, shape)
+    except InputError as error:
+        raise InputError(f'{host_name}: {error}' if host_name else str(error)) from error
+    before = model_cost(host, shape)
+    kept = _kept_real(host, plan, prefix, filter)
+
+    # The trial is converted and run first, so that no mistake can leave the model half converted.
+    _convert(trial, plan, config, kept)
+    after = model_cost(trial, shape)
+    names = {name for name, _ in host.named_parameters()}
+    _convert(host, plan, config, kept)
+
+    new_names = [name for name, _ in host.named_parameters()]
+    return ConversionReport(
+        host=host_name,
+        binarized=tuple(prefix + name for name, module in host.named_modules() if isinstance(module, BinaryConv2d)),
+        real={prefix + name: reason for name, reason in _real_layers(host, plan, kept).items()},
+        removed=tuple(prefix + name for name in plan.stem_activations),
+        new_parameters=tuple(prefix + name for name in new_names if name not in names),
+        dropped_parameters=tuple(prefix + name for name in sorted(names - set(new_names))),
+        state=f'structure {config.structure}, activation {config.activation}, weights {config.weights}',
+        before=before,
+        after=after,
+    )
+
+
+def _with_options(config: BiRealConfig, options: dict[str, Any]) -> BiRealConfig:
+    known = [field.name for field in fields(BiRealConfig)]
+    unknown = [key for key in options if key not in known]
+    if unknown:
+        raise InputError(f'binarize() does not take {", ".join(unknown)}; BiRealConfig has: {", ".join(known)}')
+    return replace(config, **options)
+
+
+def _kept_real(host: nn.Module, plan: TrunkPlan, prefix: str, filter: Filter | None) -> dict[str, str]:
+    """Convolutions of the blocks that stay real, and why."""
+    kept = {}
+    for i, block in enumerate(plan.blocks):
+        for conv in block.convs:
+            name = f'{block.name}.{conv}'
+            if i == 0 and conv == 'conv1' and block.is_bottleneck:
+                kept[name] = FIRST
+            elif filter is not None and not filter(prefix + name, host.get_submodule(name)):
+                kept[name] = 'kept by the filter, behind a leaky clip'
+    return kept
+
+
+def _convert(host: nn.Module, plan: TrunkPlan, config: BiRealConfig, kept: dict[str, str]) -> None:
+    twins: dict[str, TwinBlock] = {}
+    narrow_channels: int | None = None
+    for block_plan in plan.blocks:
+        block = host.get_submodule(block_plan.name)
+        real = [conv for conv in block_plan.convs if f'{block_plan.name}.{conv}' in kept]
+        options: dict[str, Any] = dict(structure=config.structure, make_conv=config.make_conv(), real=real)
+        if block_plan.is_bottleneck:
+            options['narrow_channels'] = narrow_channels
+        twins[block_plan.name] = (TwinBottleneck if block_plan.is_bottleneck else TwinBasicBlock)(
+            block, block_plan, **options
+        )
+        narrow_channels = block.conv1.out_channels  # type: ignore[assignment, union-attr]
+    for block_plan in plan.blocks:
+        if block_plan.shortcut is not None and block_plan.pool > 1:
+            shortcut = host.get_submodule(f'{block_plan.name}.{block_plan.shortcut}.{block_plan.shortcut_conv}')
+            shortcut.stride = (1, 1)  # type: ignore[assignment]
+    for name, twin in twins.items():
+        _replace(host, name, twin)
+    for name in plan.stem_activations:
+        activation = host.get_submodule(name)
+        identity = nn.Identity().train(activation.training)
+        move_hooks(activation, identity)
+        _replace(host, name, identity)
+    set_activation(host, config.activation)
+    set_weights(host, config.weights)
+
+
+def _replace(host: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition('.')
+    host.get_submodule(parent)._modules[child] = module
+
+
+def _real_layers(host: nn.Module, plan: TrunkPlan, kept: dict[str, str]) -> dict[str, str]:
+    """Every real convolution and linear layer of the converted host, and why it is real."""
+    reasons = {}
+    shortcuts = {f'{block.name}.{block.shortcut}.{block.shortcut_conv}' for block in plan.blocks}
+    blocks = tuple(f'{block.name}.' for block in plan.blocks)
+    stem = True
+    for name, module in host.named_modules():
+        stem = stem and not name.startswith(blocks)
+        if isinstance(module, BinaryConv2d) or not isinstance(module, (nn.Conv2d, nn.Linear)):
+            continue
+        if name in kept:
+            reasons[name] = kept[name]
+        elif name in shortcuts:
+            reasons[name] = 'stage transition'
+        elif name.endswith('.narrow_shortcut'):
+            reasons[name] = "stage transition of the narrow stream, which the host's blocks do not have"
+        elif name.startswith(blocks):
+            reasons[name] = 'attention'
+        elif stem:
+            reasons[name] = 'stem'
+        else:
+            reasons[name] = 'classifier' if isinstance(module, nn.Linear) else 'outside the blocks'
+    return reasons

@@ -1,0 +1,160 @@
+"""Finding the ResNet in a model: the blocks, the order they run in, and the activation that ends the stem.
+
+Everything is checked on a dry run by following tensors from module to module, so no class or attribute of the host
+needs to be known. What an operation outside modules does to them is seen as a broken chain, and refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor, nn
+
+from bireal_plugin.binary.conv import BinaryConv2d
+from bireal_plugin.dry_run import Shape, dry_run
+from bireal_plugin.errors import InputError
+from bireal_plugin.models.from_resnet.anatomy import BlockPlan, is_activation, is_passive, looks_like_block, plan_block
+
+
+@dataclass(frozen=True)
+class TrunkPlan:
+    """Blocks in the order they run, and the names of the stem's activations that go."""
+
+    blocks: tuple[BlockPlan, ...]
+    stem_activations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a module in the dry run."""
+
+    name: str
+    module: nn.Module
+    x: Any
+    y: Any
+
+
+def find_host(model: nn.Module) -> str:
+    """Name of the smallest module that holds all ResNet blocks of ``model`` and a stem ('' for the model itself).
+
+    Raises:
+        InputError: there are no blocks, or 1-bit convolutions already.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, BinaryConv2d):
+            raise InputError(
+                f'{name!r} is a {type(module).__name__} already; set_activation() and set_weights() of '
+                'bireal_plugin.binary switch a Bi-Real network between its stages'
+            )
+    blocks = [name for name, module in model.named_modules() if looks_like_block(module)]
+    if not blocks or '' in blocks:
+        raise InputError(
+            f'{type(model).__name__} holds no ResNet blocks (conv1, bn1, conv2, bn2, ...); '
+            'binarize() converts ResNets, other networks are built from BinaryConv2d'
+        )
+    host = blocks[0].split('.')[:-1]
+    for block in blocks:
+        host = [a for a, b in _common(host, block.split('.'))]
+    while _first_convolution(model, host).startswith(f'{blocks[0]}.'):
+        if not host:
+            raise InputError(f'{type(model).__name__} has no stem in front of its first block {blocks[0]!r}')
+        host = host[:-1]
+    return '.'.join(host)
+
+
+def _common(left: list[str], right: list[str]) -> list[tuple[str, str]]:
+    pairs = list(zip(left, right, strict=False))
+    end = next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs))
+    return pairs[:end]
+
+
+def _first_convolution(model: nn.Module, host: list[str]) -> str:
+    prefix = ''.join(f'{part}.' for part in host)
+    module = model.get_submodule('.'.join(host))
+    return prefix + next((name for name, child in module.named_modules() if isinstance(child, nn.Conv2d)), '')
+
+
+def plan_trunk(host: nn.Module, shape: Shape) -> TrunkPlan:
+    """Check that ``host`` is a ResNet, block by block, and how it runs on an image of ``shape`` (C, H, W).
+
+    Raises:
+        InputError: it is not; the sentence names the module that differs.
+    """
+    plans = {name: plan_block(name, module) for name, module in host.named_modules() if looks_like_block(module)}
+    calls: list[Call] = []
+    dry_run(host, shape, lambda name, module, x, y: calls.append(Call(name, module, x, y)))
+    by_name: dict[str, list[Call]] = {}
+    for call in calls:
+        by_name.setdefault(call.name, []).append(call)
+
+    def only_call(name: str) -> Call:
+        found = by_name.get(name, [])
+        if len(found) != 1:
+            raise InputError(f'{name!r} is called {len(found)} times in a forward pass, not once')
+        return found[0]
+
+    for name in plans:
+        only_call(name)
+    blocks = [call for call in calls if call.name in plans]
+    for before, block in zip([None, *blocks[:-1]], blocks, strict=True):
+        plan = plans[block.name]
+        if before is not None and block.x is not before.y:
+            raise InputError(
+                f'{block.name!r} is not given what {before.name!r} returns; in a ResNet blocks run in a row'
+            )
+        if plan.is_bottleneck != plans[blocks[0].name].is_bottleneck:
+            raise InputError(f'{block.name!r} has {len(plan.branches)} convolutions, unlike the blocks before it')
+        _check_flow(block, plan, only_call)
+    activations = _stem_activations(calls, blocks[0])
+    for name in activations:
+        only_call(name)
+    return TrunkPlan(tuple(plans[block.name] for block in blocks), activations)
+
+
+def _check_flow(block: Call, plan: BlockPlan, only_call: Any) -> None:
+    """conv1 and the shortcut take the block's input, each branch runs in a row, and strides alone change sizes."""
+    for conv_name, stride in zip(plan.convs, plan.strides, strict=True):
+        conv = only_call(f'{block.name}.{conv_name}')
+        sides = tuple(-(-side // stride) for side in conv.x.shape[2:])
+        if tuple(conv.y.shape[2:]) != sides:
+            raise InputError(
+                f'{conv.name!r} turns {tuple(conv.x.shape[2:])} pixels into {tuple(conv.y.shape[2:])}: with its stride '
+                f'of {stride} a shortcut around it gives {sides}'
+            )
+    if only_call(f'{block.name}.{plan.convs[0]}').x is not block.x:
+        raise InputError(f'{block.name}.{plan.convs[0]} is not given the input of its block (a pre-activation ResNet?)')
+    for branch in plan.branches:
+        row = [only_call(f'{block.name}.{child}') for child in branch]
+        for before, after in pairwise(row):
+            if after.x is not before.y:
+                raise InputError(f'{after.name!r} is not given what {before.name!r} returns')
+    if plan.shortcut is not None and only_call(f'{block.name}.{plan.shortcut}').x is not block.x:
+        raise InputError(f'{block.name}.{plan.shortcut} is not given the input of its block')
+
+
+def _stem_activations(calls: list[Call], first: Call) -> tuple[str, ...]:
+    """Activations between the stem's last layer with weights and the first block, found by going back."""
+    if not isinstance(first.x, Tensor):
+        raise InputError(f'{first.name!r} is given a {type(first.x).__name__}, not a feature map')
+    found: list[str] = []
+    x = first.x
+    for call in reversed(calls[: calls.index(first)]):
+        leaf = not list(call.module.children())
+        if not leaf or call.y is not x:
+            continue
+        if is_activation(call.module):
+            found.append(call.name)
+        elif not is_passive(call.module):
+            if next(call.module.parameters(), None) is None and next(call.module.buffers(), None) is None:
+                raise InputError(
+                    f'{call.name!r} ({type(call.module).__name__}) stands between the stem and the first block; '
+                    'binarize() cannot tell whether it is an activation, after which every sign would be +1'
+                )
+            return tuple(found)
+        x = call.x
+    raise InputError(
+        f'what {first.name!r} is given is computed outside of modules, perhaps by F.relu, after which every sign would '
+        'be +1; write it as nn.ReLU()'
+    )

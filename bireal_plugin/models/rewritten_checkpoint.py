@@ -1,0 +1,161 @@
+"""Rewriting a checkpoint of any known layout under the names of one of our networks, as a file without code."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from bireal_plugin.checkpoints.file import read_checkpoint, state_dict_of
+from bireal_plugin.checkpoints.layouts import naming, trunk_of
+from bireal_plugin.checkpoints.loading import LoadReport, State, fetch_checkpoint, load_weights, part_of
+from bireal_plugin.errors import InputError
+from bireal_plugin.models.classifier import BiRealClassifier
+from bireal_plugin.models.resnet import DEPTHS, BiRealResNet
+
+Target = Literal['backbone', 'classifier', 'timm']
+SUFFIXES = ('.pth', '.safetensors')
+
+
+def convert_checkpoint(
+    source: str,
+    target: Path,
+    *,
+    to: Target | None = None,
+    depth: int | None = None,
+    network: nn.Module | None = None,
+    prefix: str | None = None,
+    overwrite: bool = False,
+) -> LoadReport:
+    """Read ``source``, load all of it into the network it is of, write that network's weights to ``target``.
+
+    The file is ``dict(state_dict, meta)``, or a safetensors file with ``meta`` as its metadata; it is read back into a
+    second network before it takes its name.
+
+    Args:
+        source: a file, or an address like ``torchvision://resnet50``.
+        target: ``.pth`` or ``.safetensors``.
+        to: whose names to write; 'classifier' by default where the source has one, else 'backbone'.
+        depth: of the network; as the names tell by default.
+        network: what to load into, instead of a network as the source's names and shapes tell; changed.
+        prefix: use the tensors under this prefix alone.
+        overwrite: replace ``target`` if it exists.
+
+    Raises:
+        InputError: anything of the source does not fit (see ``load_weights``), or ``target`` exists.
+    """
+    _check_target(target, overwrite=overwrite)
+    state = state_dict_of(fetch_checkpoint(source), source)
+    if prefix is not None:
+        state = part_of(state, prefix, source)
+    meta = dict(source=Path(source).name)
+    if network is None:
+        to = to or ('backbone' if _classes(state) is None else 'classifier')
+        options = _options(state, source, depth)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # what a stock ResNet lacks is drawn; the same every time
+            network = _built(to, state, source, **options)
+        meta |= dict(network=to, options=json.dumps(options))
+    left_out = _outside_backbone(state) if to == 'backbone' else {}
+    fresh = copy.deepcopy(network)
+    kept = {name: value for name, value in state.items() if name not in left_out}
+    report = load_weights(network, kept, source=source, strict=True)
+    _write(network, target, {**meta, 'layout': report.naming.layout}, fresh)
+    return replace(report, naming=replace(report.naming, dropped={**report.naming.dropped, **left_out}))
+
+
+def _check_target(target: Path, *, overwrite: bool) -> None:
+    if target.suffix not in SUFFIXES:
+        raise InputError(f'{target} must end in {" or ".join(SUFFIXES)}')
+    if target.is_dir():
+        raise InputError(f'{target} is a folder; name a file')
+    if target.exists() and not overwrite:
+        raise InputError(f'{target} exists already; give --overwrite to replace it, or another name')
+
+
+def _classes(state: State) -> int | None:
+    """How many classes the source's linear layer tells apart; None without one."""
+    weight = state.get('fc.weight', state.get('head.fc.weight'))
+    return None if weight is None or weight.dim() != 2 else len(weight)
+
+
+def _options(state: State, source: str, depth: int | None) -> dict[str, Any]:
+    """The arguments of the BiRealResNet that the source's names and shapes describe, but for defaults."""
+    names = naming(state, (), source).names
+    trunk = trunk_of(names.values())
+    if trunk is None:
+        raise InputError(
+            f'{source} has no ResNet names (layer1.0.* or layers.0.*) but {", ".join(list(state)[:4])}, ...; if they '
+            'stand behind a prefix, give it as --prefix'
+        )
+    if depth is None:
+        depth = trunk.depth
+        if depth not in DEPTHS or len(trunk.blocks) != 4:
+            raise InputError(f'{source} has {trunk}, which is no BiRealResNet; give its config as --config')
+    shapes = {new: state[old].shape for old, new in names.items()}
+    options: dict[str, Any] = dict(depth=depth)
+    deep_stem = 'stem.0.weight' in shapes
+    stem = shapes.get('stem.0.weight' if deep_stem else 'conv1.weight', (64, 3, 7, 7))
+    width = shapes.get('stem.7.weight' if deep_stem else 'bn1.weight', (64,))[0]
+    base = shapes.get('layer1.0.bn1.weight', (64,))[0]
+    if len(stem) == 4 and stem[1] != 3:
+        options['in_channels'] = stem[1]
+    if base != 64:
+        options['base_channels'] = base
+    if width != base:
+        options['stem_channels'] = width
+    if deep_stem:
+        options['deep_stem'] = True
+    elif stem[-1] == 3:
+        options['stem'] = 'cifar'
+    return options
+
+
+def _built(to: Target, state: State, source: str, **options: Any) -> nn.Module:
+    if to not in get_args(Target):
+        raise InputError(f'to={to!r} is not one of {", ".join(get_args(Target))}')
+    if to == 'backbone':
+        return BiRealResNet(**options)
+    classes = _classes(state)
+    if classes is None:
+        raise InputError(f'{source} has no linear layer (fc.weight), which a {to} needs; give --to backbone')
+    if to == 'classifier':
+        return BiRealClassifier(BiRealResNet(**options), num_classes=classes)
+    depth = options.pop('depth')
+    return timm.create_model(
+        f'bireal_resnet{depth}', num_classes=classes, in_chans=options.pop('in_channels', 3), **options
+    )
+
+
+def _outside_backbone(state: State) -> dict[str, str]:
+    """What a bare backbone has no place for: names without ``backbone.``, or a classifier's ``fc``."""
+    inside = r'backbone\.' if any(name.startswith('backbone.') for name in state) else r'(?!(head\.)?fc\.)'
+    return {name: 'not of the backbone, which alone was asked for' for name in state if not re.match(inside, name)}
+
+
+def _write(network: nn.Module, target: Path, meta: dict[str, str], fresh: nn.Module) -> None:
+    """Write beside ``target``, read back into ``fresh``, compare, rename."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f'.partial_{target.name}')  # keeps the suffix, which says how to read it
+    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+    try:
+        if target.suffix == '.safetensors':
+            save_file(weights, partial, metadata=meta)
+        else:
+            torch.save(dict(state_dict=weights, meta=meta), partial)
+        stored = state_dict_of(read_checkpoint(partial), target)
+        load_weights(fresh, stored, source=str(target), strict=True)
+        if stored.keys() != weights.keys() or not all(torch.equal(stored[name], weights[name]) for name in weights):
+            raise InputError(f'{target} does not read back as it was written; check the disk')
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,113 @@
+"""Exports one network to many formats, and says of every one what came of it: the table of ``tools/export.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bireal_plugin.errors import InputError
+from bireal_plugin.export.engines import ENGINES, export
+from bireal_plugin.shipping.network import Network
+from bireal_plugin.shipping.verify.limits import Artefact, Verification
+from bireal_plugin.shipping.verify.verify import mark, unverified_marker
+
+
+def plan(formats: Sequence[str], real_layers: Sequence[str], folder: Path, name: str) -> list[Artefact]:
+    """The artefacts that ``formats`` and ``real_layers`` ask for; precisions of one file are several artefacts.
+
+    Raises:
+        InputError: an unknown format or precision, or a format without any of the precisions.
+    """
+    known = list(dict.fromkeys(key for engine in ENGINES.values() for key in engine.real_layers))
+    for what, given, allowed in (('format', formats, ENGINES), ('real layers', real_layers, known)):
+        for value in given:
+            if value not in allowed:
+                raise InputError(f'there is no {what} {value!r}; there are {", ".join(allowed)}')
+    artefacts = []
+    for format in dict.fromkeys(formats):
+        engine = ENGINES[format]
+        chosen = [key for key in dict.fromkeys(real_layers) if key in engine.real_layers]
+        if not chosen:
+            raise InputError(
+                f'{format} has real layers {", ".join(engine.real_layers)} and none of {", ".join(real_layers)}; add '
+                'one of them to --real-layers or leave the format out'
+            )
+        for key in chosen:
+            own_file = key != 'f32' and bool(engine.real_layers[key][0])
+            path = folder / f'{name}{f"_{key}" if own_file else ""}{engine.suffix}'
+            artefacts.append(Artefact(path, format, key))
+    return artefacts
+
+
+def refuse_existing(artefacts: Iterable[Artefact]) -> None:
+    """Raise InputError if a file that an export writes is there already."""
+    for artefact in artefacts:
+        for path in files_of(artefact.path):
+            if path.exists():
+                raise InputError(f'{path} exists; give another --out, or --overwrite to replace it')
+
+
+def export_all(
+    artefacts: Sequence[Artefact],
+    network: Network,
+    shape: Sequence[int],
+    calibration: Callable[[], list[np.ndarray]],
+) -> tuple[list[Artefact], list[str]]:
+    """Write every artefact; those that were written, and a sentence for each that could not be.
+
+    Args:
+        calibration: gives the batches for int8, when they are needed.
+    """
+    written: dict[Path, str | None] = {}
+    sentences, done = [], []
+    for artefact in artefacts:
+        if artefact.path not in written:
+            try:
+                _export(artefact, network, shape, calibration)
+                written[artefact.path] = None
+            except InputError as error:
+                written[artefact.path] = f'{artefact.name}: {error}'
+                sentences.append(f'{artefact.name}: {error}')
+        if written[artefact.path] is None:
+            done.append(artefact)
+    return done, sentences
+
+
+def mark_all(verifications: Iterable[Verification]) -> None:
+    """Mark the files of failed verifications, and take the mark off the others."""
+    reasons: dict[Path, list[str]] = {}
+    for verification in verifications:
+        artefact = verification.artefact
+        of_file = reasons.setdefault(artefact.path, [])
+        of_file.extend(f'{artefact.name}: {reason}' for reason in verification.reasons)
+    for path, found in reasons.items():
+        mark(path, found)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that make up an artefact."""
+    return [path, path.with_suffix('.bin')] if path.suffix == '.xml' else [path]
+
+
+def megabytes(path: Path) -> float:
+    """Size of an artefact, in 10^6 bytes."""
+    return sum(file.stat().st_size for file in files_of(path)) / 1e6
+
+
+def _export(
+    artefact: Artefact, network: Network, shape: Sequence[int], calibration: Callable[[], list[np.ndarray]]
+) -> None:
+    options: dict[str, Any] = dict(ENGINES[artefact.format].real_layers[artefact.real_layers][0])
+    if 'calibration' in options:
+        options['calibration'] = calibration()
+    if artefact.format == 'packed':
+        if network.packed_config is None:
+            raise InputError(
+                'a packed file holds classifiers and backbones, not a backbone with its neck; use --part backbone'
+            )
+        options['config'] = network.packed_config
+    export(network.model, artefact.format, shape, path=artefact.path, **options)
+    unverified_marker(artefact.path).unlink(missing_ok=True)  # of the file that was here before

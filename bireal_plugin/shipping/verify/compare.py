@@ -1,0 +1,205 @@
+"""What every 1-bit layer of an artefact was given and gave, held against the folded network layer by layer.
+
+The tensors are read out of the artefact itself (``taps.py``), and the reference computes each layer from the tensor
+that the engine had there, so that a flipped sign in one layer cannot spoil the comparison of the next.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bireal_plugin.binary.sign import sign
+from bireal_plugin.errors import InputError
+from bireal_plugin.export.packed.engine import flat_outputs
+from bireal_plugin.folding.fold import FoldedBinaryConv2d
+from bireal_plugin.folding.operator import unpack_signs
+from bireal_plugin.shipping.verify.taps import Tapped
+
+
+@dataclass(frozen=True)
+class LayerReading:
+    """One 1-bit layer inside an engine.
+
+    Attributes:
+        x: what the sign is taken of, ``(N, C, H, W)``; channels behind the layer's own are padding.
+        y: an affine function per channel of the convolution of signs, ``(N, O, H', W')``: before, after or within the
+            folded affine map, which engines fuse with what follows.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+
+
+@dataclass(frozen=True)
+class LayerComparison:
+    """How an engine's tensors agree with the folded network's, each computed from the engine's own earlier ones.
+
+    Attributes:
+        layer_error: largest error of a 1-bit layer's output, in the units of that output.
+        layer_share: the same in parts of the range of that layer's output.
+        real_share: largest error of what lies between 1-bit layers (their affine maps and all real layers), seen in the
+            next one's input or the network's output, in parts of its range.
+        signs, flips: inputs of 1-bit layers, and how many of them have another sign where the reference runs by itself.
+    order: of each of the network's 1-bit layers, in the order of its calls, the place among the readings.
+    """
+
+    layer_error: float
+    layer_share: float
+    real_share: float
+    signs: int
+    flips: int
+    order: tuple[int, ...]
+
+
+@torch.no_grad()
+def compare_layers(model: nn.Module, batches: Sequence[np.ndarray], session: Tapped) -> LayerComparison:
+    """Compare what an engine has inside and gives out on ``batches`` with the folded network ``model``.
+
+    Args:
+        session: reads out both sides of every 1-bit layer.
+
+    Raises:
+        InputError: the artefact's 1-bit layers are not as many as the network's, or of other shapes.
+    """
+    # Together, since a batch of few pixels leaves the affine maps too free.
+    image, outputs, tensors = _joined(batches, session)
+    left = {i: LayerReading(*pair) for i, pair in enumerate(zip(tensors[::2], tensors[1::2], strict=True))}
+    signs: list[Tensor] = []
+    _run(model, image, lambda _layer, given, _output: signs.append(given[0] >= 0))
+    errors, shares, real, flips = [0.0], [0.0], [0.0], 0
+    order: list[int] = []
+
+    def follow(layer: nn.Module, given: tuple[Tensor], output: Tensor) -> Tensor:
+        nonlocal flips
+        assert isinstance(layer, FoldedBinaryConv2d)
+        place = _nearest(left, layer, given[0], output.shape)
+        reading = left.pop(place)
+        x, y = torch.from_numpy(reading.x[:, : layer.in_channels]), torch.from_numpy(reading.y)
+        correlation = _correlation(layer, x)
+        errors.append(_affine_residual(y, correlation))
+        shares.append(_share(errors[-1], y))
+        real.append(_share(float((x - given[0]).abs().max()), given[0]))
+        flips += int(((x >= 0) != signs[len(order)]).sum())
+        order.append(place)
+        return _affine(layer, correlation)
+
+    wanted = flat_outputs(_run(model, image, follow))
+    if left:
+        raise InputError(f'the artefact has {len(left)} 1-bit layers more than the network')
+    for got, want in zip(outputs, wanted, strict=True):
+        real.append(_share(float((torch.from_numpy(got) - want).abs().max()), want))
+    # numpy's maximum keeps a NaN, Python's may lose it.
+    return LayerComparison(
+        layer_error=float(np.max(errors)),
+        layer_share=float(np.max(shares)),
+        real_share=float(np.max(real)),
+        signs=sum(part.numel() for part in signs),
+        flips=flips,
+        order=tuple(order),
+    )
+
+
+@torch.no_grad()
+def fused_error(
+    model: nn.Module, batches: Sequence[np.ndarray], session: Tapped, *, places: Mapping[int, int]
+) -> float:
+    """The largest ``|a - b| / |b|`` of the tensors that ``session`` reads out, and of the network's outputs.
+
+    Reading a tensor keeps an engine from fusing what lies on both sides. Here only some are read, so that what is
+    between them runs as in use; the reference follows the engine at these alone.
+
+    Args:
+        session: reads out the inputs of some 1-bit layers.
+        places: of these layers, in the order of the network's calls, the place among what is read.
+    """
+    image, outputs, tensors = _joined(batches, session)
+    errors: list[float] = []
+    calls = itertools.count()
+
+    def follow(layer: nn.Module, given: tuple[Tensor], output: Tensor) -> Tensor:
+        assert isinstance(layer, FoldedBinaryConv2d)
+        call = next(calls)
+        if call not in places:
+            return output
+        x = torch.from_numpy(tensors[places[call]][:, : layer.in_channels])
+        errors.append(_distance(x, given[0]))
+        return _affine(layer, _correlation(layer, x))
+
+    wanted = flat_outputs(_run(model, image, follow))
+    errors += [_distance(torch.from_numpy(got), want) for got, want in zip(outputs, wanted, strict=True)]
+    return float(np.max(errors))
+
+
+def _joined(batches: Sequence[np.ndarray], session: Tapped) -> tuple[Tensor, list[np.ndarray], list[np.ndarray]]:
+    parts = [session(batch) for batch in batches]
+    outputs, tensors = (
+        [np.concatenate(arrays) for arrays in zip(*(part[which] for part in parts), strict=True)] for which in (0, 1)
+    )
+    return torch.from_numpy(np.concatenate(batches)), outputs, tensors
+
+
+def _run(model: nn.Module, image: Tensor, hook: Any) -> Any:
+    layers = [module for module in model.modules() if isinstance(module, FoldedBinaryConv2d)]
+    handles = [layer.register_forward_hook(hook) for layer in layers]
+    try:
+        return model(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _nearest(left: Mapping[int, LayerReading], layer: FoldedBinaryConv2d, x: Tensor, shape: torch.Size) -> int:
+    """Which of ``left`` is ``layer``: of those with its shapes, the one whose input is nearest to ``x``.
+
+    The order of an engine's layers is any that its graph allows. The inputs tell them apart, since the reference has
+    followed the engine up to here; layers with one input are told apart by their outputs.
+    """
+    distances = {}
+    for place, reading in left.items():
+        theirs = torch.from_numpy(reading.x[:, : x.shape[1]])
+        if theirs.shape == x.shape and reading.y.shape == shape:
+            distances[place] = float((theirs - x).abs().max())
+    if not distances:
+        raise InputError(f'the artefact has no 1-bit layer from {tuple(x.shape)} to {tuple(shape)}, or too few of them')
+    nearest = [place for place, distance in distances.items() if not distance > min(distances.values())]
+    if len(nearest) > 1:
+        correlation = _correlation(layer, x)
+        nearest.sort(key=lambda place: _affine_residual(torch.from_numpy(left[place].y), correlation))
+    return nearest[0]
+
+
+def _affine(layer: FoldedBinaryConv2d, correlation: Tensor) -> Tensor:
+    return correlation * layer.scale.view(-1, 1, 1) + layer.bias.view(-1, 1, 1)
+
+
+def _distance(got: Tensor, want: Tensor) -> float:
+    return float((got - want).norm() / want.norm().clamp(min=torch.finfo(torch.float32).tiny))
+
+
+def _correlation(layer: FoldedBinaryConv2d, x: Tensor) -> Tensor:
+    """``conv2d(sign(x), +-1 weight)``: integers, exact in float32."""
+    weight = unpack_signs(layer.packed_weight, layer.in_channels // layer.groups)
+    return F.conv2d(sign(x), weight, None, layer.stride, layer.padding, layer.dilation, layer.groups)
+
+
+def _affine_residual(y: Tensor, correlation: Tensor) -> float:
+    """Largest distance of ``y`` from the nearest affine function of ``correlation`` in each channel (least squares)."""
+    values, exact = (tensor.double().transpose(0, 1).flatten(1) for tensor in (y, correlation))
+    values = values - values.mean(1, keepdim=True)
+    exact = exact - exact.mean(1, keepdim=True)
+    slope = (values * exact).sum(1, keepdim=True) / exact.square().sum(1, keepdim=True).clamp(min=1e-30)
+    return float((values - slope * exact).abs().max())
+
+
+def _share(error: float, values: Tensor) -> float:
+    """``error`` in parts of the range of ``values``."""
+    extent = float(values.max() - values.min())
+    return 0.0 if error == 0 else error / max(extent, torch.finfo(torch.float32).tiny)

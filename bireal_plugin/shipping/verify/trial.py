@@ -1,0 +1,151 @@
+"""One artefact while it is measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from torch import nn
+
+from bireal_plugin.errors import InputError
+from bireal_plugin.export.engines import ENGINES, RunningSession, Session
+from bireal_plugin.shipping.verify.compare import LayerComparison, compare_layers, fused_error
+from bireal_plugin.shipping.verify.limits import Artefact, Verification, mistakes
+from bireal_plugin.shipping.verify.taps import inputs_apart, tapped_session
+
+# Engines that fuse operators. They run again with only every third layer read, since reading a tensor keeps it from
+# being fused. (OpenVINO 2026.4 computes convolution
+# + addition + sign wrongly when it fuses all three, as it did at the end of a bottleneck network.)
+FUSING, APART = ('.xml', '.onnx'), 3
+TIMED = 5  # at least, after one warm-up
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Normalised images ``(N, C, H, W)`` float32, the first ``count`` of which are new, and their labels if known."""
+
+    images: np.ndarray
+    count: int
+    labels: np.ndarray | None = None
+
+
+class Trial:
+    """One artefact while it is measured."""
+
+    def __init__(self, artefact: Artefact, threads: int) -> None:
+        self.artefact = artefact
+        self.options = {'threads': threads, **ENGINES[artefact.format].real_layers[artefact.real_layers][1]}
+        self.reasons: list[str] = []
+        self.session: RunningSession | None = None
+        self.seconds: list[float] = []
+        self.images = self.agreeing = self.right = self.reference_right = self.labelled = 0
+        self.squares: list[np.ndarray] = []  # per batch (outputs, 2): of the difference, of the reference
+        self.values = self.flipped = 0
+        self.layers: LayerComparison | None = None
+        self.fused_error: float | None = None
+        try:
+            self.session = Session(artefact.path, **self.options)
+        except InputError as error:
+            self.reasons.append(str(error))
+
+    def run(self, batch: Batch, wanted: Sequence[np.ndarray]) -> None:
+        """Count how the outputs on a batch compare with the reference's."""
+        if self.reasons:
+            return
+        try:
+            outputs = self._timed(batch.images)
+        except InputError as error:
+            self.reasons.append(str(error))
+            return
+        self.reasons.extend(_shape_mistakes(outputs, wanted))
+        if self.reasons:
+            return
+        if len(wanted) == 1 and wanted[0].ndim == 2:
+            classes, right = (array[0][: batch.count].argmax(1) for array in (outputs, wanted))
+            self._count_classes(classes, right, batch.labels)
+        else:
+            pairs = list(zip(outputs, wanted, strict=True))
+            self.squares.append(np.array([(np.square(a - b).sum(), np.square(b).sum()) for a, b in pairs]))
+            self.values += sum(b.size for _, b in pairs)
+            self.flipped += sum(int(((a >= 0) != (b >= 0)).sum()) for a, b in pairs)
+
+    def repeat(self, images: np.ndarray) -> None:
+        """Run some more where the images were too few for a median."""
+        while not self.reasons and len(self.seconds) <= TIMED:
+            self._timed(images)
+
+    def look_inside(self, model: nn.Module, head: Sequence[np.ndarray]) -> None:
+        """Compare layer by layer."""
+        if self.reasons:
+            return
+        try:
+            self.layers = compare_layers(model, head, tapped_session(self.artefact.path, **self.options))
+            if self.artefact.path.suffix in FUSING:
+                self.fused_error = max(self._fused(model, head, self.layers.order, start) for start in range(APART))
+        except InputError as error:
+            self.reasons.append(str(error))
+
+    def _fused(self, model: nn.Module, head: Sequence[np.ndarray], order: Sequence[int], start: int) -> float:
+        places = {call: place // APART for call, place in enumerate(order) if place % APART == start}
+        choice = partial(inputs_apart, start=start, step=APART)
+        session = tapped_session(self.artefact.path, choice, **self.options)
+        return fused_error(model, head, session, places=places)
+
+    def result(self, min_agreement: float | None) -> Verification:
+        """The measurements, judged."""
+        agreement = self.agreeing / self.images if self.images else None
+        feature_error = None
+        if self.squares:
+            difference, reference = np.sum(self.squares, axis=0).T
+            feature_error = float(np.sqrt(difference / np.maximum(reference, np.finfo(np.float32).tiny)).max())
+        reasons = [
+            *self.reasons,
+            *mistakes(
+                self.artefact,
+                layers=self.layers,
+                fused_error=self.fused_error,
+                agreement=agreement,
+                images=self.images,
+                feature_error=feature_error,
+                min_agreement=min_agreement,
+            ),
+        ]
+        return Verification(
+            artefact=self.artefact,
+            layers=self.layers,
+            fused_error=self.fused_error,
+            agreement=agreement,
+            feature_error=feature_error,
+            output_flips=self.flipped / self.values if self.values else None,
+            top1=self.right / self.labelled if self.labelled else None,
+            reference_top1=self.reference_right / self.labelled if self.labelled else None,
+            milliseconds=1000 * float(np.median(self.seconds[1:])) if len(self.seconds) > 1 else None,
+            reasons=tuple(reasons),
+        )
+
+    def _timed(self, images: np.ndarray) -> list[np.ndarray]:
+        assert self.session is not None
+        start = time.perf_counter()
+        outputs = self.session(images)
+        self.seconds.append(time.perf_counter() - start)
+        return outputs
+
+    def _count_classes(self, classes: np.ndarray, wanted: np.ndarray, labels: np.ndarray | None) -> None:
+        self.images += len(classes)
+        self.agreeing += int((classes == wanted).sum())
+        if labels is not None:
+            self.labelled += len(labels)
+            self.right += int((classes == labels).sum())
+            self.reference_right += int((wanted == labels).sum())
+
+
+def _shape_mistakes(outputs: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> list[str]:
+    shapes, right = ([tuple(array.shape) for array in arrays] for arrays in (outputs, wanted))
+    if shapes != right:
+        return [f'the outputs have the shapes {shapes} instead of {right}']
+    if not all(np.isfinite(output).all() for output in outputs):
+        return ['an output is NaN or infinite']
+    return []

@@ -1,0 +1,142 @@
+"""Fig. 9: what stands in front of every sign, by the nonlinearity that the network was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS, FUNCTIONS, DefaultScope
+from torch import Tensor, nn
+
+from bireal_plugin.binary import binary_convolutions
+from bireal_plugin.binary.activation import REAL_ACTIVATIONS
+from bireal_plugin.errors import InputError
+from bireal_plugin.studies.figures.style import BLUE, new_figure, save, styled
+from bireal_plugin.training.config import config_mistakes
+
+
+def nonlinearity(model: nn.Module) -> str | None:
+    """'sign', 'relu', 'leaky_clip' or 'clip', as the first binary convolution has it; None where there is none."""
+    for _, conv in binary_convolutions(model):
+        if conv.binary_input:
+            return 'sign'
+        return next((name for name, cls in REAL_ACTIVATIONS.items() if type(conv.activation) is cls), None)
+    return None
+
+
+def spread_batch(config: Config, count: int) -> Any:
+    """``count`` images of the test data, evenly spaced (folders are sorted by class), collated as the config says.
+
+    Raises:
+        InputError: the data cannot be read.
+    """
+    loader = config.test_dataloader
+    with (
+        config_mistakes(str(config.filename)),
+        DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmengine')),
+    ):
+        dataset = DATASETS.build(loader.dataset)
+    options = dict(loader.get('collate_fn', dict(type='pseudo_collate')))
+    collate = partial(FUNCTIONS.get(options.pop('type')), **options)
+    indices = np.unique(np.linspace(0, len(dataset) - 1, num=count).round().astype(int))
+    return collate([dataset[index] for index in indices.tolist()])
+
+
+@torch.no_grad()
+def layer_inputs(model: nn.Module, batch: Any, *, most: int = 50_000) -> dict[str, np.ndarray]:
+    """The inputs of every binary convolution, before its sign or real activation, by layer.
+
+    Args:
+        model: an mmengine model, whose ``test_step`` takes ``batch``.
+        most: at most about this many values of each layer are kept, evenly spaced.
+
+    Raises:
+        InputError: the model has no binary convolutions.
+    """
+    inputs: dict[str, np.ndarray] = {}
+
+    def keep(name: str) -> Any:
+        def hook(conv: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            values = arguments[0].flatten()
+            # A step without small factors, or it would always meet the same columns of the feature maps.
+            step = max(1, -(-values.numel() // most)) | 1
+            inputs[name.removeprefix('backbone.')] = values[::step].float().numpy().copy()
+
+        return hook
+
+    handles = [conv.register_forward_pre_hook(keep(name)) for name, conv in binary_convolutions(model)]
+    if not handles:
+        raise InputError('the network has no binary convolutions, so there is no sign to look in front of')
+    try:
+        model.test_step(batch)  # type: ignore[operator]
+    finally:
+        for handle in handles:
+            handle.remove()
+    return inputs
+
+
+TITLES = {'relu': 'ReLU', 'leaky_clip': 'leaky clip', 'clip': 'clip', 'sign': 'sign'}
+BINS_PER_UNIT = 10  # so that bins end at 0 and 1, where gates do
+OVERLAP = 1.5  # height of a curve in rows
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One network: its nonlinearity, its stage's name, and the values in front of each nonlinearity by layer."""
+
+    nonlinearity: str
+    stage: str
+    inputs: Mapping[str, np.ndarray]
+
+
+def passes_gradient(nonlinearity: str, x: np.ndarray) -> np.ndarray:
+    """Where the (surrogate's) derivative is that of an open gate: x > 0 for ReLU, |x| < 1 for all others."""
+    return x > 0 if nonlinearity == 'relu' else np.abs(x) < 1
+
+
+def draw_activations(panels: Sequence[Panel], stem: Path, *, images: int) -> list[Path]:
+    """``stem.png`` and ``stem.svg``: one column per network, one curve per layer, each scaled to its own peak."""
+    layers = list(panels[0].inputs)
+    widest = max(np.quantile(np.abs(values), 0.99) for panel in panels for values in panel.inputs.values())
+    limit = int(np.clip(np.ceil(widest), 2, 4))
+    edges = np.linspace(-limit, limit, 2 * limit * BINS_PER_UNIT + 1)
+    centres = (edges[:-1] + edges[1:]) / 2
+    with styled():
+        figure = new_figure(1.0 + 0.33 * len(layers))
+        columns = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
+        for axes, panel in zip(columns, panels, strict=True):
+            opened = passes_gradient(panel.nonlinearity, centres)
+            for row, values in enumerate(panel.inputs.values()):
+                base = len(layers) - 1 - row
+                counts, _ = np.histogram(values, bins=edges)
+                top = base + OVERLAP * counts / max(counts.max(), 1)
+                # Upper layers first, so that the lower ones, whose curves reach up, stand in front.
+                axes.stairs(top, edges, baseline=base, fill=True, color='#e2e2e2', zorder=row + 2)
+                inside = np.where(opened, top, base)
+                axes.stairs(inside, edges, baseline=base, fill=True, color='#8cbede', zorder=row + 2)
+                axes.stairs(top, edges, baseline=None, color=BLUE, linewidth=0.8, zorder=row + 2)
+            axes.set_title(_title(panel), loc='left')
+            axes.set_yticks(range(len(layers)), list(reversed(layers)), fontsize=7)
+            axes.tick_params(axis='y', length=0)
+            axes.set_xlim(-limit, limit)
+            axes.set_xticks(range(-limit, limit + 1, 1 if limit < 3 else 2))
+            axes.set_ylim(-0.2, len(layers) - 1 + OVERLAP + 0.1)
+            axes.grid(axis='y', visible=False)
+        leak = ' (a tenth of it passes a leaky clip)' if any(p.nonlinearity == 'leaky_clip' for p in panels) else ''
+        figure.supxlabel(
+            f'value in front of the nonlinearity, {images} test images\n'
+            f'blue: the gradient passes; grey: it is stopped{leak}',
+            fontsize=9,
+        )
+        return save(figure, stem)
+
+
+def _title(panel: Panel) -> str:
+    title = TITLES[panel.nonlinearity]
+    return title if panel.stage.replace('_', ' ') == title else f'{title} (stage {panel.stage})'

@@ -1,0 +1,59 @@
+"""How all pictures look and how they are written; the one place that imports matplotlib first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bireal_plugin.errors import InputError
+
+try:
+    import matplotlib
+except ModuleNotFoundError as missing:
+    raise InputError("drawing needs matplotlib: pip install 'bireal-plugin[plot]'") from missing
+
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+BLUE, ORANGE, GREEN, PURPLE, SKY, GREY = '#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#666666'
+CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY)
+
+WIDTH = 8.0  # inches; text stays readable when a README shows the picture about 830 px wide
+
+RC: Any = {
+    'font.size': 9.0,
+    'axes.titlesize': 10.0,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'axes.grid': True,
+    'axes.axisbelow': True,
+    'grid.color': '#dddddd',
+    'grid.linewidth': 0.6,
+    'legend.frameon': False,
+    'lines.linewidth': 1.6,
+    'savefig.dpi': 150,
+    'svg.hashsalt': 'bireal',  # the same picture is the same file
+}
+
+
+def new_figure(height: float) -> Figure:
+    """An empty figure, ``WIDTH`` x ``height`` inches; to be called and drawn in within ``styled``."""
+    return Figure(figsize=(WIDTH, height), layout='constrained')
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Context in which figures are made and saved."""
+    with matplotlib.rc_context(RC):
+        yield
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write ``stem.png`` and ``stem.svg``; their paths."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    paths = [stem.with_name(f'{stem.name}{suffix}') for suffix in ('.png', '.svg')]
+    for path in paths:
+        figure.savefig(path, metadata={'Date': None} if path.suffix == '.svg' else None)
+    return paths

@@ -1,0 +1,207 @@
+"""How long one inference takes: our network, its float twin and torchvision's ResNet on every engine, side by side.
+
+All of them live in one process and take turns round by round, so that a shared machine slows all alike. A turn starts
+with one run that is not timed: it finds the caches as the side before left them, and in service they would be warm.
+Where a run is so long that this does not show, a turn is one timed run.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any, TypeVar
+
+import torch
+
+from bireal_plugin.errors import InputError
+from bireal_plugin.studies.speed.engine_profile import Profile, profile
+from bireal_plugin.studies.speed.engines import OPENVINO, Engine, combinations
+from bireal_plugin.studies.speed.machine import check_memory
+from bireal_plugin.studies.speed.networks import Networks, Side
+from bireal_plugin.studies.speed.prepared import Forms, Prepared, prepare
+
+Shape = tuple[int, int, int, int]
+Key = TypeVar('Key')
+SMALLEST = 32  # px; the trunk halves an image five times
+LONG_RUN_S = 0.1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How often each side runs: ``warm_up`` runs, then ``rounds`` turns of one untimed and ``repeats`` timed runs."""
+
+    rounds: int = 30
+    repeats: int = 3
+    warm_up: int = 3
+
+    def __post_init__(self) -> None:
+        if min(self.rounds, self.repeats, self.warm_up) < 1:
+            raise InputError('--rounds, --repeats and --warm-up must be at least 1')
+
+
+@dataclass(frozen=True)
+class Timing:
+    """All times of one side on one engine in milliseconds, in the order measured; see ``Prepared`` for the rest."""
+
+    side: Side
+    engine: Engine
+    threads: int
+    file_bytes: int
+    times_ms: tuple[float, ...]
+
+    @property
+    def median_ms(self) -> float:
+        """The middle of all times."""
+        return median(self.times_ms)
+
+    @property
+    def fastest_ms(self) -> float:
+        """What the machine can do when nothing else runs."""
+        return min(self.times_ms)
+
+    @property
+    def quartiles_ms(self) -> tuple[float, float]:
+        """The range that the middle half of the times lies in."""
+        if len(self.times_ms) == 1:
+            return self.times_ms[0], self.times_ms[0]
+        first, _, third = quantiles(self.times_ms, n=4, method='inclusive')
+        return first, third
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model at one shape: a timing per side and engine, and profiles of ours."""
+
+    model: str
+    shape: Shape
+    timings: tuple[Timing, ...]
+    profiles: tuple[Profile, ...]
+
+    def timing(self, side: Side, engine: Engine) -> Timing | None:
+        """The timing of one side on one engine, if there is one."""
+        return next((t for t in self.timings if (t.side, t.engine) == (side, engine)), None)
+
+    @property
+    def references(self) -> list[Timing]:
+        """What the others are compared with: torchvision (or the twin) on OpenVINO in float32 and on torch eager."""
+        side: Side = 'torchvision' if any(t.side == 'torchvision' for t in self.timings) else 'twin'
+        engines: tuple[Engine, ...] = ('openvino-f32', 'torch')
+        return [timing for engine in engines if (timing := self.timing(side, engine)) is not None]
+
+
+def speed_up(timing: Timing, reference: Timing) -> float:
+    """How many times as fast as ``reference``, by the medians."""
+    return reference.median_ms / timing.median_ms
+
+
+def check_shape(shape: Sequence[int], networks: Networks) -> Shape:
+    """``shape`` as ``(N, C, H, W)``.
+
+    Raises:
+        InputError: it is none, or not one that the network takes.
+    """
+    text = ' '.join(map(str, shape))
+    if len(shape) != 4 or min(shape) < 1:
+        raise InputError(f'--shape {text}: give four numbers of 1 or more, N C H W, such as 1 3 224 224')
+    if shape[1] != networks.in_channels:
+        raise InputError(f'--shape {text}: {networks.name} takes images of {networks.in_channels} channels')
+    if min(shape[2:]) < SMALLEST:
+        raise InputError(f'--shape {text}: height and width must be at least {SMALLEST} pixels')
+    return shape[0], shape[1], shape[2], shape[3]
+
+
+def benchmark(
+    networks: Networks,
+    shape: Shape,
+    *,
+    sides: Sequence[Side],
+    engines: Sequence[Engine],
+    threads: int,
+    plan: Plan,
+) -> Result:
+    """Time every side on every engine at one shape, and profile ours on OpenVINO. Progress goes to stderr.
+
+    Args:
+        sides: those of them that ``networks`` has are timed.
+        threads: of every engine; ``pin_threads`` was called with it.
+    """
+    present = [side for side in sides if side in networks.sides]
+    if not present:
+        raise InputError(f'{networks.name} has no side {", ".join(sides)}; it has {", ".join(networks.sides)}')
+    pairs = combinations(present, engines)
+    check_memory(shape, len(pairs))
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    with ExitStack() as stack:
+        forms = {
+            side: Forms(
+                networks.sides[side],
+                images,
+                folder=Path(stack.enter_context(tempfile.TemporaryDirectory())),
+                threads=threads,
+            )
+            for side in dict.fromkeys(side for side, _ in pairs)
+        }
+        prepared: dict[tuple[Side, Engine], Prepared] = {}
+        long: set[tuple[Side, Engine]] = set()
+        for i, (side, engine) in enumerate(pairs):
+            _tell(f'{networks.name}: preparing {side} on {engine} ({i + 1} of {len(pairs)})')
+            prepared[side, engine] = prepare(engine, forms[side])
+            fastest = warm_up(prepared[side, engine].run, plan.warm_up)
+            if fastest > LONG_RUN_S:
+                long.add((side, engine))
+        times = measure({pair: p.run for pair, p in prepared.items()}, plan, long=long)
+        timings = tuple(
+            Timing(*pair, prepared[pair].threads, prepared[pair].file_bytes, tuple(times[pair])) for pair in pairs
+        )
+        profiles = tuple(
+            profile(engine, forms['ours'], runs=plan.rounds * plan.repeats, warm_up=plan.warm_up)
+            for side, engine in pairs
+            if side == 'ours' and engine in OPENVINO
+        )
+    return Result(networks.name, shape, timings, profiles)
+
+
+def warm_up(run: Callable[[], Any], count: int) -> float:
+    """Run ``count`` times, after which compilation and allocation are over; the seconds of the fastest run."""
+    seconds = []
+    for _ in range(count):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def measure(
+    runs: Mapping[Key, Callable[[], Any]],
+    plan: Plan,
+    *,
+    long: Collection[Key] = (),
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[Key, list[float]]:
+    """Times of every function in milliseconds, taken in turns: ``rounds * repeats`` of each.
+
+    Args:
+        long: those of them that are timed once in a turn, without a run before. clock: in seconds.
+    """
+    times: dict[Key, list[float]] = {key: [] for key in runs}
+    for i in range(plan.rounds):
+        for key, run in runs.items():
+            if key not in long:
+                run()
+            for _ in range(1 if key in long else plan.repeats):
+                start = clock()
+                run()
+                times[key].append(1e3 * (clock() - start))
+        if (i + 1) % max(1, plan.rounds // 10) == 0:
+            _tell(f'round {i + 1} of {plan.rounds}')
+    return times
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,175 @@
+"""The networks that an inference benchmark puts side by side.
+
+* ``ours``: the Bi-Real network, folded.
+* ``twin``: the same trunk with Clip and real weights.
+* ``torchvision``: torchvision's ResNet of the same depth; only where it does the same work, that is for a network of
+  the usual width with the usual stem.
+
+Weights are random unless a checkpoint is given. They look like trained ones where it could matter (BatchNorm statistics
+and affine maps of order 1); no engine's speed depends on more.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+import torchvision
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from bireal_plugin.errors import InputError
+from bireal_plugin.folding.fold import fold
+from bireal_plugin.models.resnet import DEPTHS, BiRealResNet
+from bireal_plugin.shipping.network import Part, checkpoint_stage, load_network
+from bireal_plugin.training.config import config_mistakes, load_config
+
+Side = Literal['ours', 'twin', 'torchvision']
+SIDES: tuple[Side, ...] = get_args(Side)
+REAL = dict(activation='clip', weights='real')
+CLASSES = 1000
+# Networks that run from an image on as a whole; of others with a backbone, the backbone is taken.
+WHOLE = ('DepthNetwork',)
+# Keywords of BiRealResNet that leave the amount of real work as it is, or that torchvision's ResNet is given too.
+FREE = {
+    *('type', 'depth', 'in_channels', 'out_indices', 'init_cfg', 'norm_cfg', 'norm_eval', 'frozen_stages', 'with_cp'),
+    *('zero_init_residual', 'avg_down', 'conv', 'sign', 'weight', 'activation', 'weights', 'rsign', 'rprelu'),
+}
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The sides of one model, in evaluation mode, mapping images ``(N, in_channels, H, W)`` to one or more outputs."""
+
+    name: str
+    in_channels: int
+    sides: dict[Side, nn.Module]
+
+
+class TorchvisionTrunk(nn.Module):
+    """The stages ``out_indices`` of a torchvision ResNet, as a backbone gives them."""
+
+    def __init__(self, resnet: nn.Module, out_indices: tuple[int, ...]) -> None:
+        super().__init__()
+        names = ('conv1', 'bn1', 'relu', 'maxpool')
+        self.stem = nn.Sequential(*(getattr(resnet, name) for name in names))
+        self.stages = nn.ModuleList(getattr(resnet, f'layer{i + 1}') for i in range(max(out_indices) + 1))
+        self.out_indices = out_indices
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Images ``(N, C, H, W)`` to the feature maps of ``out_indices``."""
+        x = self.stem(x)
+        outputs = []
+        for stage in self.stages:
+            x = stage(x)
+            outputs.append(x)
+        return tuple(outputs[i] for i in self.out_indices)
+
+
+def choose_sides(given: Sequence[str]) -> list[Side]:
+    """The sides called ``given``, in the order of ``SIDES``.
+
+    Raises:
+        InputError: there is no side of that name.
+    """
+    unknown = [name for name in given if name not in SIDES]
+    if unknown:
+        raise InputError(f'there is no side {unknown[0]!r}; there are {", ".join(SIDES)}')
+    return [side for side in SIDES if side in given]
+
+
+def load_networks(source: str, checkpoint: str | None = None, *, stage: str | None = None) -> Networks:
+    """The networks of a built-in depth ('18', '34', '50', '101', '152') or of a config.
+
+    Args:
+        source: the depth, or the path of a config of a BiRealResNet: a classifier, the backbone alone, a depth network,
+            or a detector, whose backbone is taken.
+        checkpoint: file of trained weights for our side; a config only.
+        stage: of a recipe; by default the one that the checkpoint's folder is named after, else the last.
+
+    Raises:
+        InputError: there is no such depth or config, or it has no BiRealResNet that can be folded, or the checkpoint
+            is of another network.
+    """
+    if source.isdigit():
+        if int(source) not in DEPTHS:
+            raise InputError(f'there is no Bi-Real-{source}; the depths are {", ".join(map(str, DEPTHS))}')
+        if checkpoint is not None or stage is not None:
+            raise InputError(f'--checkpoint and --stage need the config that was trained with, not the depth {source}')
+        backbone = dict(type='BiRealResNet', depth=int(source), out_indices=(3,))
+        return _networks(f'Bi-Real-{source}', dict(type='BiRealClassifier', backbone=backbone, num_classes=CLASSES))
+    config = load_config(source)
+    if checkpoint is None and stage is None and config.get('stages'):
+        stage = list(config.stages)[-1]
+    config = checkpoint_stage(config, checkpoint or source, stage)
+    model, part = _benchmarked(config, source)
+    with config_mistakes(source):
+        networks = _networks(Path(source).stem, model)
+    if checkpoint is not None:
+        networks.sides['ours'] = load_network(config, checkpoint, part=part).model
+    return networks
+
+
+def _benchmarked(config: Config, path: str) -> tuple[dict[str, Any], Part | None]:
+    """What is run of an ordinary config: the config of a BiRealClassifier or a BiRealResNet; whether it is a part."""
+    model = config.to_dict().get('model')
+    if not isinstance(model, dict):
+        raise InputError(f'{path} has no model')
+    if model.get('type') == 'BiRealResNet':
+        return model, None
+    backbone = model.get('backbone')
+    if not isinstance(backbone, dict) or backbone.get('type') != 'BiRealResNet':
+        raise InputError(f'{path}: model.backbone must be of type BiRealResNet to be benchmarked')
+    if model.get('type') in WHOLE:
+        return model, None
+    if 'num_classes' in model:
+        return dict(type='BiRealClassifier', backbone=backbone, num_classes=model['num_classes']), None
+    return backbone, 'backbone'
+
+
+def _networks(name: str, config: Mapping[str, Any]) -> Networks:
+    trunk = config.get('backbone', config)
+    twin = copy.deepcopy(dict(config))
+    twin.get('backbone', twin).update(REAL)
+    torch.manual_seed(0)
+    sides: dict[Side, nn.Module] = dict(
+        ours=fold(with_trained_statistics(MODELS.build(dict(config)))), twin=with_trained_statistics(MODELS.build(twin))
+    )
+    if config.get('type') not in WHOLE and _has_stock_size(trunk):
+        resnet = getattr(torchvision.models, f'resnet{trunk["depth"]}')(num_classes=config.get('num_classes', CLASSES))
+        sides['torchvision'] = _torchvision(resnet, config, trunk)
+    return Networks(name, trunk.get('in_channels', 3), sides)
+
+
+def _has_stock_size(trunk: Mapping[str, Any]) -> bool:
+    """Whether everything in a BiRealResNet's config that decides its size is as by default."""
+    defaults = {name: parameter.default for name, parameter in signature(BiRealResNet).parameters.items()}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in trunk.items()}
+    return all(name in FREE or value == defaults[name] for name, value in given.items())
+
+
+def _torchvision(resnet: nn.Module, config: Mapping[str, Any], trunk: Mapping[str, Any]) -> nn.Module:
+    if trunk.get('in_channels', 3) != 3:
+        resnet.conv1 = nn.Conv2d(trunk['in_channels'], 64, 7, 2, 3, bias=False)
+    if 'backbone' not in config:
+        resnet = TorchvisionTrunk(resnet, tuple(trunk.get('out_indices', (0, 1, 2, 3))))
+    return with_trained_statistics(resnet)
+
+
+def with_trained_statistics(model: nn.Module) -> nn.Module:
+    """``model`` in evaluation mode, every BatchNorm's statistics and affine map drawn as training might leave them."""
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None:
+            module.running_mean.normal_(0, 0.3)
+            module.running_var.uniform_(0.5, 2)
+            if module.affine:
+                nn.init.uniform_(module.weight, 0.3, 1)
+                nn.init.normal_(module.bias, 0, 0.3)
+    return model.eval()

@@ -1,0 +1,95 @@
+"""What mmengine writes into a checkpoint, made plain; and which checkpoint of a folder is the latest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer
+from mmengine.registry import HOOKS
+from torch import Tensor
+
+from bireal_plugin.checkpoints.file import Checkpoint
+from bireal_plugin.errors import InputError
+
+CURVE = ('values', 'counts')  # the two arrays of a HistoryBuffer
+
+
+def latest_checkpoint(folder: str | Path) -> Path | None:
+    """The ``epoch_*.pth`` or ``iter_*.pth`` with the highest number in ``folder``, else what ``last_checkpoint`` names.
+
+    mmengine goes by that file alone; it holds an absolute path, which is wrong once the folder has moved.
+    """
+    numbers = {path: re.fullmatch(r'(?:epoch|iter)_(\d+)\.pth', path.name) for path in Path(folder).glob('*.pth')}
+    found = {int(match[1]): path for path, match in numbers.items() if match}
+    if found:
+        return found[max(found)]
+    pointer = Path(folder, 'last_checkpoint')
+    return Path(pointer.read_text().strip()) if pointer.is_file() else None
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, strings, tensors and containers of them; numpy becomes Python or torch, anything else its ``str``."""
+    if isinstance(value, np.generic):  # first, since numpy.float64 is a float too
+        return value.item()
+    if isinstance(value, (bool, int, float, str, Tensor)) or value is None:
+        return value
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy()) if value.dtype.kind in 'biuf' else value.tolist()
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, (int, str)) else str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_plain(item) for item in value)
+    if isinstance(value, (list, set, frozenset)):
+        return [_plain(item) for item in value]
+    return str(value)
+
+
+@HOOKS.register_module()
+class PlainCheckpointHook(Hook):
+    """Makes mmengine's checkpoints loadable with ``weights_only=True``, in any Runner.
+
+    mmengine pickles its message hub (``HistoryBuffer`` objects), which torch >= 2.6 refuses to load on resume. On
+    saving, the log curves become tensors; on loading they become buffers again. Functions that some schedulers keep
+    in their state are left out; their constructors set them. A network with NaN or infinite weights is not saved at
+    all, so that the last good checkpoint stays the last.
+    """
+
+    priority = 'VERY_LOW'
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: Checkpoint) -> None:
+        broken = [name for name, value in checkpoint['state_dict'].items() if not _finite(value)]
+        if broken:
+            raise InputError(
+                f'training diverged: {broken[0]} (and {len(broken) - 1} more tensors) became NaN or infinite; nothing '
+                f'was overwritten in {runner.work_dir}; lower the learning rate and use --resume'
+            )
+        hub = checkpoint['message_hub']
+        curves = {
+            key: {name: torch.tensor(data, dtype=torch.float64) for name, data in zip(CURVE, buffer.data, strict=True)}
+            for key, buffer in hub['log_scalars'].items()
+        }
+        info = {key: _plain(value) for key, value in hub['runtime_info'].items() if key != 'cfg'}
+        resumed = {key: bool(keep) for key, keep in hub['resumed_keys'].items() if key in curves or key in info}
+        checkpoint['message_hub'] = dict(curves=curves, runtime_info=info, resumed_keys=resumed)
+        checkpoint['meta'] = _plain(checkpoint['meta'])
+        schedulers = checkpoint.get('param_schedulers', [])
+        for states in schedulers.values() if isinstance(schedulers, dict) else [schedulers]:
+            states[:] = [{key: value for key, value in state.items() if not callable(value)} for state in states]
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: Checkpoint) -> None:
+        hub = checkpoint.get('message_hub')
+        if hub is None or 'curves' not in hub:
+            return
+        hub['log_scalars'] = {
+            key: HistoryBuffer(*(curve[name].tolist() for name in CURVE)) for key, curve in hub.pop('curves').items()
+        }
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, Tensor) or not value.is_floating_point() or bool(torch.isfinite(value).all())

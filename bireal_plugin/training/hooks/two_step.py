@@ -1,0 +1,136 @@
+"""The two-step scheme within one run (Sec. 3.5), for any model that contains BinaryConv2d."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.dist import broadcast
+from mmengine.registry import HOOKS
+from torch import nn
+
+from bireal_plugin.binary import binary_convolutions, set_activation, set_weights
+from bireal_plugin.binary.activation import REAL_ACTIVATIONS
+from bireal_plugin.errors import InputError
+from bireal_plugin.folding.absorb import absorb_scales, conv_norm_pairs
+from bireal_plugin.training.hooks.plan import PlanHook, plan_of, unwrapped
+from bireal_plugin.training.optimizer import group_of
+
+
+@HOOKS.register_module()
+class TwoStepBinarizationHook(PlanHook):
+    """Binarizes every BinaryConv2d of any model step by step within one run (two-step scheme, Sec. 3.5).
+
+    ========== ==================================================================================================
+    phase      state of the binary convolutions
+    ========== ==================================================================================================
+    relu, ...  real weights behind that real activation (``activations``), before ``step1``
+    step1      sign before all of them; weights of the 1x1 convolutions binary
+    step2      weights of all of them binary
+    bn         weights exactly +-1, scales absorbed by BatchNorm (Eq. 20); learning rate 0 for every convolution
+    ========== ==================================================================================================
+
+    Args:
+        step1, step2, bn: epoch or iteration (from 0) at which a phase begins; None leaves it out.
+        activations: begins of real phases before ``step1``, such as ``dict(relu=0, leaky_clip=20, clip=30)``. If
+            ``step1`` > 0 and this is None, training starts with 'clip'.
+        by_epoch: the numbers count epochs; otherwise iterations.
+
+    Raises:
+        InputError: from before the first iteration: the model has no BinaryConv2d; latent weights would decay; the
+            optimizer cannot hold convolutions still; BatchNorm is frozen or in ``norm_eval``, which would make the
+            phase ``bn`` a no-op.
+    """
+
+    def __init__(
+        self,
+        step1: int = 0,
+        step2: int | None = None,
+        bn: int | None = None,
+        activations: Mapping[str, int] | None = None,
+        by_epoch: bool = True,
+    ) -> None:
+        if activations is None:
+            activations = {'clip': 0} if step1 > 0 else {}
+        unknown = set(activations) - set(REAL_ACTIVATIONS)
+        if unknown:
+            raise InputError(
+                f'TwoStepBinarizationHook: no activation {unknown}; there are {", ".join(REAL_ACTIVATIONS)}'
+            )
+        # By time, since mmengine sorts the keys of a config that it dumps by name.
+        activations = dict(sorted(activations.items(), key=lambda item: item[1]))
+        begins = {**activations, 'step1': step1, 'step2': step2, 'bn': bn}
+        super().__init__(plan_of(begins, owner='TwoStepBinarizationHook'), by_epoch=by_epoch)
+
+    def before_train(self, runner: Any) -> None:
+        model = unwrapped(runner.model)
+        if not any(True for _ in binary_convolutions(model)):
+            raise InputError('TwoStepBinarizationHook: the model has no BinaryConv2d; is its backbone a BiRealResNet?')
+        self._check_decay(runner, model)
+        if any(phase == 'bn' for _, phase in self.plan):
+            self._check_norms(model)
+            _convolution_groups(runner, model)
+        super().before_train(runner)
+
+    def enter(self, runner: Any, phase: str) -> None:
+        model = unwrapped(runner.model)
+        if phase in REAL_ACTIVATIONS:
+            set_activation(model, phase)
+            set_weights(model, 'real')
+            return
+        set_activation(model, 'sign')
+        set_weights(model, 'step1' if phase == 'step1' else 'binary')
+        if phase == 'bn':
+            absorb_scales(model)
+            # Running statistics differ between processes, so what was derived from them is made equal again.
+            for _, conv, norm in conv_norm_pairs(model):
+                for tensor in (*conv.state_dict().values(), *norm.state_dict().values()):
+                    broadcast(tensor, src=0)
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        super().before_train_iter(runner, batch_idx, data_batch)
+        if self.phase == 'bn':
+            # Every iteration, since a scheduler may have set it anew.
+            for group in _convolution_groups(runner, unwrapped(runner.model)):
+                group['lr'] = 0.0
+
+    def _check_decay(self, runner: Any, model: nn.Module) -> None:
+        latent = {conv.weight for _, conv in binary_convolutions(model)}
+        for group in runner.optim_wrapper.param_groups:
+            if group.get('weight_decay', 0) and not latent.isdisjoint(group['params']):
+                raise InputError(
+                    f'TwoStepBinarizationHook: latent weights would decay by {group["weight_decay"]}; use '
+                    "optim_wrapper=dict(constructor='BinaryOptimWrapperConstructor', ...), which keeps them apart"
+                )
+
+    def _check_norms(self, model: nn.Module) -> None:
+        model.train()  # applies frozen_stages and norm_eval, as the loop will
+        pairs = conv_norm_pairs(model)
+        frozen = [
+            name
+            for name, _, norm in pairs
+            if not norm.training or not any(parameter.requires_grad for parameter in norm.parameters())
+        ]
+        if frozen:
+            raise InputError(
+                f'TwoStepBinarizationHook: the phase bn retrains BatchNorm, but behind {len(frozen)} of {len(pairs)} '
+                f'binary convolutions ({frozen[0]}, ...) it is frozen; set norm_eval=False and frozen_stages=-1 in the '
+                'backbone, or leave bn out'
+            )
+
+
+def _convolution_groups(runner: Any, model: nn.Module) -> list[dict[str, Any]]:
+    """The optimizer's groups that hold convolution weights and nothing else."""
+    kind = {parameter: group_of(module) for module in model.modules() for parameter in module.parameters(recurse=False)}
+    groups = []
+    for group in runner.optim_wrapper.param_groups:
+        convolutional = {kind.get(parameter, 'other').endswith('_conv') for parameter in group['params']}
+        if convolutional == {True, False}:
+            raise InputError(
+                'TwoStepBinarizationHook: the phase bn holds convolutions still by a learning rate of 0, but they '
+                'share a parameter group with BatchNorm; set optim_wrapper.constructor to '
+                "'BinaryOptimWrapperConstructor'"
+            )
+        if convolutional == {True}:
+            groups.append(group)
+    return groups

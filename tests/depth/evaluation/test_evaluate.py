@@ -1,0 +1,252 @@
+"""The evaluation command, on real frames with block matching and on recordings whose errors are known."""
+
+import csv
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from bireal_plugin.depth.evaluation.metrics import METRIC_NAMES
+from bireal_plugin.depth.inference.predictor import Predictor
+from bireal_plugin.depth.kitti.raw import Frame, RawFolder
+from bireal_plugin.depth.maps import read_depth_png, write_depth_png
+from bireal_plugin.depth.street.pairs import StreetPairs
+from tests.depth.recordings import BASELINE, FOCAL, FRAME, HEIGHT, SHIFT, WIDTH, write_date, write_frame, write_scan
+from tests.depth.tiny_depth import tiny_depth
+
+NAME = '2011_09_26_drive_0001_sync_0000000007'
+SECOND = Frame('2011_09_26', '0002', 7)
+DEPTH = FOCAL * BASELINE / SHIFT  # m, of everything in the recordings
+
+
+@pytest.fixture
+def evaluate(run_tool):
+    return lambda *arguments: run_tool('../depth/evaluate.py', *arguments)
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """One frame, with laser points at its true depth all over the crop."""
+    root = tmp_path / 'raw'
+    write_date(root)
+    write_frame(root)
+    across, up = np.meshgrid(np.linspace(-4, 4, 40), np.linspace(-1.2, -0.1, 12))
+    write_scan(root, np.stack([np.full(480, DEPTH + 0.27), across.ravel(), up.ravel(), np.ones(480)], axis=1))
+    return root
+
+
+@pytest.fixture
+def predicted(tmp_path):
+    """A folder with the right disparity of the frame."""
+    folder = tmp_path / 'predicted'
+    folder.mkdir()
+    np.save(folder / f'{NAME}.npy', np.full((HEIGHT, WIDTH), SHIFT, np.float32))
+    return folder
+
+
+def row(ended, cap='80'):
+    """The table's figures for a cap, by name."""
+    assert ended.status == 0, ended.err
+    lines = ended.out.splitlines()
+    names = next(line for line in lines if 'abs_rel' in line).split()
+    figures = next(line for line in lines if line.split()[:2] == [cap, 'm']).split()[2:]
+    return dict(zip(names[1:], map(float, figures), strict=True))
+
+
+@pytest.mark.parametrize(
+    ('flags', 'abs_rel', 'rmse', 'delta1', 'named'),
+    [
+        ((), 0.0914, 5.153, 0.9205, ('raw lidar, camera z', '0.5327 m (calibration 2011_09_26)')),
+        (('--truth', 'velodyne'), 0.0965, 5.157, 0.9158, ('raw lidar, velodyne x', '0.5327 m')),
+        (('--baseline', 0.54), 0.1001, 5.209, 0.9217, ('raw lidar, camera z', '0.5400 m (--baseline)')),
+    ],
+)
+def test_block_matching_has_the_reference_figures(evaluate, shared_data, flags, abs_rel, rmse, delta1, named):
+    ended = evaluate('--disparities', 'sgbm', '--filled-only', '--raw', shared_data / 'kitti/raw', *flags)
+    figures = row(ended)
+    assert figures['abs_rel'] == pytest.approx(abs_rel, abs=1e-9)
+    assert figures['rmse'] == pytest.approx(rmse, abs=1e-9)
+    assert figures['delta1'] == pytest.approx(delta1, abs=1e-9)
+    for text in (
+        *named,
+        'crop          garg',
+        'predicted are 82.',
+        'images        3,',
+        'skipped: 6 without ground truth',
+    ):
+        assert text in ended.out
+
+
+def test_right_disparities_have_no_error(evaluate, raw, predicted):
+    figures = row(evaluate('--disparities', predicted, '--raw', raw))
+    assert figures == {**dict.fromkeys(METRIC_NAMES, 0.0), **{f'delta{k}': 1.0 for k in (1, 2, 3)}}
+
+
+@pytest.mark.parametrize('size', [(HEIGHT, WIDTH), (HEIGHT // 2, WIDTH // 4)])
+@pytest.mark.parametrize('alias', [f'{NAME}_disparity', f'{FRAME.folder}/{FRAME.file}', FRAME.file])
+@pytest.mark.parametrize('suffix', ['.npy', '.png'])
+def test_disparity_files_of_any_size_name_and_form(evaluate, raw, tmp_path, size, alias, suffix):
+    path = tmp_path / 'maps' / f'{alias}{suffix}'
+    path.parent.mkdir(parents=True)
+    disparity = 1.25 * SHIFT * size[1] / WIDTH  # too near by a fifth
+    if suffix == '.npy':
+        np.save(path, np.full((1, *size), disparity))
+    else:
+        cv2.imwrite(str(path), np.full(size, disparity * 256, np.uint16))
+    assert row(evaluate('--disparities', tmp_path / 'maps', '--raw', raw))['abs_rel'] == pytest.approx(0.2, abs=1e-4)
+
+
+@pytest.mark.parametrize('size', [(HEIGHT, WIDTH), (HEIGHT // 2, WIDTH // 2)])
+def test_depth_files_need_no_baseline(evaluate, raw, tmp_path, size):
+    write_depth_png(tmp_path / f'{NAME}_depth.png', np.full(size, 1.5 * DEPTH))
+    ended = evaluate('--depths', tmp_path, '--raw', raw)
+    assert row(ended)['abs_rel'] == pytest.approx(0.5, abs=1e-3)
+    assert 'baseline      not used' in ended.out
+    scaled = evaluate('--depths', tmp_path, '--raw', raw, '--median-scaling')
+    assert row(scaled)['abs_rel'] == pytest.approx(0, abs=1e-3)
+    assert "scaled to the ground truth's median" in scaled.out
+
+
+@pytest.mark.parametrize('size', [(HEIGHT, WIDTH), (HEIGHT // 2, WIDTH // 2)])
+def test_holes_count_as_far_unless_left_out(evaluate, raw, tmp_path, size):
+    disparity = np.full(size, SHIFT * size[1] / WIDTH, np.float32)
+    disparity[:, size[1] // 2 :] = 0
+    np.save(tmp_path / f'{NAME}.npy', disparity)
+    ended = evaluate('--disparities', tmp_path, '--raw', raw, '--filled-only')
+    assert row(ended)['abs_rel'] == 0
+    coverage = float(re.search(r'predicted are ([\d.]+)%', ended.out)[1]) / 100
+    assert 0.4 < coverage < 0.6
+    whole = row(evaluate('--disparities', tmp_path, '--raw', raw))
+    assert whole['abs_rel'] == pytest.approx((1 - coverage) * (80 - DEPTH) / DEPTH, rel=5e-3)
+
+
+def test_written_pictures_and_lines_hold_the_same_figures(evaluate, raw, tmp_path, predicted):
+    np.save(predicted / f'{NAME}.npy', np.linspace(5, 20, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH))
+    outputs = ('--csv', tmp_path / 'scores.csv', '--png', tmp_path / 'png')
+    figures = row(evaluate('--disparities', predicted, '--raw', raw, '--cap', 50, 80, *outputs))
+    with (tmp_path / 'scores.csv').open() as file:
+        lines = list(csv.DictReader(file))
+    assert [(line['image'], line['cap']) for line in lines] == [(NAME, '50'), (NAME, '80')]
+    assert {name: float(lines[1][name]) for name in METRIC_NAMES} == pytest.approx(figures, abs=5e-3)
+    stored = read_depth_png(tmp_path / f'png/{NAME}.png')
+    expected = FOCAL * BASELINE / np.load(predicted / f'{NAME}.npy')
+    np.testing.assert_allclose(stored, expected, atol=1 / 256)
+    again = row(evaluate('--depths', tmp_path / 'png', '--raw', raw))
+    assert again == pytest.approx(figures, rel=2e-3, abs=2e-2)
+
+
+def test_nothing_is_replaced_unasked(evaluate, raw, tmp_path, predicted):
+    (tmp_path / 'scores.csv').write_text('mine')
+    command = ('--disparities', predicted, '--raw', raw, '--csv', tmp_path / 'scores.csv')
+    ended = evaluate(*command)
+    assert ended.status == 1
+    assert re.fullmatch(r'error: .*scores.csv exists; .*--overwrite.*\n', ended.err)
+    assert (tmp_path / 'scores.csv').read_text() == 'mine'
+    assert evaluate(*command, '--overwrite').status == 0
+    assert (tmp_path / 'scores.csv').read_text().startswith('image,cap')
+
+
+def test_what_is_missing_or_broken_is_named_and_the_rest_is_scored(evaluate, raw, predicted):
+    for number, frame in (('0002', SECOND), ('0003', Frame('2011_09_26', '0003', 1))):
+        write_frame(raw, frame)
+        if number == '0002':
+            write_scan(raw, np.ones((3, 4)), frame)
+    ended = evaluate('--disparities', predicted, '--raw', raw)
+    assert ended.status == 1
+    assert ended.err.count('\n') == 1
+    assert 'has no disparity for 2011_09_26_drive_0002_sync_0000000007' in ended.err
+    assert 'images        1, the mean over images; skipped: 1 without ground truth; failed: 1' in ended.out
+
+
+def test_a_bare_index_is_nobodys_where_there_are_two_drives(evaluate, raw, tmp_path):
+    write_frame(raw, SECOND)
+    write_scan(raw, np.fromfile(RawFolder(raw).velodyne(FRAME), dtype=np.float32).reshape(-1, 4), SECOND)
+    np.save(tmp_path / f'{FRAME.file}.npy', np.full((HEIGHT, WIDTH), SHIFT, np.float32))
+    ended = evaluate('--disparities', tmp_path, '--raw', raw)
+    assert ended.status == 1
+    assert 'none of the 2 images could be scored' in ended.err
+
+
+def test_a_list_chooses_frames(evaluate, raw, tmp_path, predicted):
+    write_frame(raw, SECOND)
+    (tmp_path / 'split.txt').write_text(
+        f'{FRAME.date}/{FRAME.folder} 7 l\n{FRAME.date}/{SECOND.folder} 0000000007 l\n{FRAME.date}/{FRAME.folder} 8 l\n'
+    )
+    ended = evaluate('--disparities', predicted, '--raw', raw, '--split', tmp_path / 'split.txt')
+    assert row(ended)['delta1'] == 1
+    assert 'images        1, the mean over images; skipped: 1 without an image, 1 without ground truth' in ended.out
+
+
+def test_a_network_is_scored_on_rendered_streets(evaluate, tmp_path):
+    tiny = tiny_depth(tmp_path)
+    ended = evaluate(tiny.checkpoint, '--config', tiny.config, '--streets', 2, '--street-size', 64, 192)
+    predictor = Predictor(tiny.checkpoint, config=tiny.config)
+    expected = []
+    for item in (StreetPairs('test', 2, (64, 192))[index] for index in range(2)):
+        disparity = predictor(np.ascontiguousarray(item['left'].permute(1, 2, 0).numpy()))
+        truth = item['depth'].numpy()
+        scored = (truth > 1e-3) & (truth < 80)
+        depth = np.where(disparity > 0, item['focal'] * item['baseline'] / np.maximum(disparity, 1e-9), 80)
+        expected.append(np.mean(np.abs(np.clip(depth, 1e-3, 80) - truth)[scored] / truth[scored]))
+    assert row(ended)['abs_rel'] == pytest.approx(np.mean(expected), abs=1e-4)
+    for text in ('tiny.pth at 32 x 96', 'exact depth of rendered streets', 'crop          none', '(the renderer)'):
+        assert text in ended.out
+
+
+def test_exact_disparities_of_streets_have_no_error(evaluate, tmp_path):
+    streets = StreetPairs('test', 2)
+    for index in range(2):
+        np.save(tmp_path / f'street_{index:06d}.npy', streets.scene(index).disparity_left)
+    figures = row(evaluate('--disparities', tmp_path, '--streets', 2))
+    assert figures['abs_rel'] == 0
+    assert figures['delta1'] == 1
+
+
+@pytest.mark.parametrize(
+    ('content', 'sentence'),
+    [
+        (np.full((4, 4), np.nan), r'no numbers \(nan\)'),
+        (np.ones((2, 4, 4)), r'of shape \(2, 4, 4\), not one number per pixel'),
+        (None, r'no whole \.npy file'),
+    ],
+)
+def test_foreign_predictions(evaluate, raw, predicted, content, sentence):
+    if content is None:
+        (predicted / f'{NAME}.npy').write_bytes(b'\x93NUMPY')
+    else:
+        np.save(predicted / f'{NAME}.npy', content)
+    ended = evaluate('--disparities', predicted, '--raw', raw)
+    assert ended.status == 1
+    assert re.search(sentence, ended.err)
+    assert 'Traceback' not in ended.err
+
+
+def test_an_8_bit_picture_is_no_prediction(evaluate, raw, tmp_path):
+    cv2.imwrite(str(tmp_path / f'{NAME}.png'), np.ones((4, 4), np.uint8))
+    assert 'is no 16-bit picture' in evaluate('--disparities', tmp_path, '--raw', raw).err
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'sentence'),
+    [
+        (('--streets', 1), 'give one of a checkpoint, --disparities DIR or sgbm, and --depths DIR'),
+        (('--disparities', 'sgbm'), 'give either --raw ROOT'),
+        (('--disparities', 'sgbm', '--streets', 1, '--flip'), '--flip belongs to a checkpoint'),
+        (('--disparities', 'sgbm', '--streets', 1, '--truth', 'velodyne'), 'belong to --raw'),
+        (('--disparities', 'nowhere', '--streets', 1), 'there is no folder nowhere'),
+        (('--disparities', 'sgbm', '--raw', 'nowhere'), 'there is no folder nowhere'),
+    ],
+)
+def test_mistakes_are_told_in_one_sentence(evaluate, arguments, sentence):
+    ended = evaluate(*arguments)
+    assert ended.status == 1
+    assert ended.err.startswith('error: ')
+    assert ended.err.count('\n') == 1
+    assert sentence in ended.err
+
+
+def test_no_frame_with_annotated_depth(evaluate, raw, predicted):
+    ended = evaluate('--disparities', predicted, '--raw', raw, '--truth', 'annotated')
+    assert 'none of the 1 frames' in ended.err
+    assert 'proj_depth/groundtruth/image_02' in ended.err

@@ -1,0 +1,101 @@
+"""Depth errors, recomputed from their formulas."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bireal_plugin.depth.evaluation.metrics import (
+    METRIC_NAMES,
+    depth_errors,
+    image_errors,
+    resized_disparity,
+    scored_pixels,
+)
+from bireal_plugin.errors import InputError
+
+metres = st.floats(0.5, 79, width=32)
+pairs = st.lists(st.tuples(metres, metres), min_size=1, max_size=20)
+
+
+@given(pairs)
+@settings(deadline=None, max_examples=50, derandomize=True)
+def test_each_error_is_its_formula(pixels):
+    truth, prediction = np.array(pixels, dtype=np.float32).T
+    t, p, n = [float(x) for x in truth], [float(x) for x in prediction], len(pixels)
+    logs = [math.log(b / a) for a, b in zip(t, p, strict=True)]
+    expected = dict(
+        abs_rel=sum(abs(b - a) / a for a, b in zip(t, p, strict=True)) / n,
+        sq_rel=sum((b - a) ** 2 / a for a, b in zip(t, p, strict=True)) / n,
+        rmse=math.sqrt(sum((b - a) ** 2 for a, b in zip(t, p, strict=True)) / n),
+        rmse_log=math.sqrt(sum(x * x for x in logs) / n),
+        log10=sum(abs(x) for x in logs) / n / math.log(10),
+        silog=100 * math.sqrt(sum((x - sum(logs) / n) ** 2 for x in logs) / n),
+        **{f'delta{k}': sum(max(a / b, b / a) < 1.25**k for a, b in zip(t, p, strict=True)) / n for k in (1, 2, 3)},
+    )
+    errors = depth_errors(truth, prediction)
+    assert tuple(errors) == METRIC_NAMES
+    assert errors == pytest.approx(expected, rel=1e-9, abs=1e-6)
+
+
+def test_predictions_are_clamped_and_the_truth_is_not():
+    truth = np.array([10.0, 20.0, 40.0])
+    wild = depth_errors(truth, np.array([-3.0, np.inf, 60.0]), cap=50)
+    assert wild == depth_errors(truth, np.array([1e-3, 50.0, 50.0]))
+    assert depth_errors(np.array([90.0]), np.array([90.0]), cap=80)['rmse'] == pytest.approx(10)
+
+
+def test_silog_ignores_a_factor_and_rmse_log_is_it():
+    truth = np.linspace(2, 20, 7)
+    errors = depth_errors(truth, 1.1 * truth)
+    assert errors['silog'] == pytest.approx(0, abs=1e-6)
+    assert errors['rmse_log'] == pytest.approx(math.log(1.1))
+
+
+def test_delta_is_strict():
+    assert depth_errors(np.array([4.0]), np.array([5.0]))['delta1'] == 0
+    assert depth_errors(np.array([4.0]), np.array([4.9999]))['delta1'] == 1
+
+
+def test_a_prediction_that_is_no_number_shows():
+    errors = depth_errors(np.array([4.0, 4.0]), np.array([4.0, np.nan]))
+    assert math.isnan(errors['abs_rel'])
+    assert errors['delta3'] == 0.5
+
+
+def test_no_pixel():
+    with pytest.raises(InputError, match='at least one pixel'):
+        depth_errors(np.empty(0), np.empty(0))
+
+
+def test_pixels_lie_strictly_between_the_nearest_and_the_cap_and_in_the_crop():
+    truth = np.array([[0, 1e-3, 2e-3, 49.9, 50, 80]], dtype=np.float32)
+    assert scored_pixels(truth, cap=50, crop='none').tolist() == [[False, False, True, True, False, False]]
+    inside = scored_pixels(np.full((375, 1242), 7.0), crop='garg')
+    assert inside.sum() == (371 - 153) * (1197 - 44)
+
+
+def test_the_median_is_matched_before_the_clamp():
+    truth = np.array([[10.0, 20.0, 30.0, 0.0]])
+    prediction = np.array([[100.0, 200.0, 300.0, 5.0]])
+    pixels = truth > 0
+    assert image_errors(truth, prediction, pixels, median_scaling=True)['abs_rel'] == pytest.approx(0)
+    assert image_errors(truth, prediction, pixels)['abs_rel'] == pytest.approx((7 + 3 + 5 / 3) / 3)
+
+
+@pytest.mark.parametrize('value', [np.inf, 0.0, -1.0])
+def test_no_median_to_scale_by(value):
+    with pytest.raises(InputError, match='median scaling'):
+        image_errors(np.ones((1, 3)), np.full((1, 3), value), np.ones((1, 3), bool), median_scaling=True)
+
+
+def test_a_resized_disparity_is_in_pixels_of_the_new_width():
+    ramp = np.tile(np.arange(8.0), (4, 1))
+    wider = resized_disparity(ramp, (8, 16))
+    assert wider.dtype == np.float32
+    # Bilinear between pixel centres: column j of the wide image lies at (j + 0.5) / 2 - 0.5 of the narrow one.
+    centres = np.clip((np.arange(16) + 0.5) / 2 - 0.5, 0, 7)
+    np.testing.assert_allclose(wider, np.tile(2 * centres, (8, 1)), rtol=1e-6)
+    np.testing.assert_array_equal(resized_disparity(ramp, (4, 8)), ramp)

@@ -1,0 +1,223 @@
+"""The command that makes depth maps, on real and rendered images with a tiny network."""
+
+import re
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from bireal_plugin.depth.inference.predictor import Predictor
+from bireal_plugin.depth.inference.shipping import export_depth
+from bireal_plugin.depth.inference.video import VideoReader, VideoWriter
+from bireal_plugin.depth.maps import read_depth_png
+from bireal_plugin.depth.street.scene import render_street
+from tests.depth.tiny_depth import tiny_depth
+
+FORMS = 'png16,npy,colour,side,ply,confidence'
+OWN_CAMERA = ('--focal', 150, '--baseline', 0.54)
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory):
+    return tiny_depth(tmp_path_factory.mktemp('tiny'))
+
+
+@pytest.fixture(scope='module')
+def network(tiny):
+    """Flags that name the network."""
+    return '--checkpoint', tiny.checkpoint, '--config', tiny.config
+
+
+@pytest.fixture
+def infer(run_tool, network, tmp_path):
+    """Runs the command; files go to ``tmp_path / 'out'``."""
+    return lambda *arguments: run_tool('../depth/infer.py', *arguments, *network, '--out', tmp_path / 'out')
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A photo that no calibration belongs to."""
+    Image.fromarray(render_street(1, (90, 250)).left).save(tmp_path / 'photo.png')
+    return tmp_path / 'photo.png'
+
+
+@pytest.fixture
+def film(tmp_path):
+    with VideoWriter(tmp_path / 'film.mp4', 10) as writer:
+        for seed in range(3):
+            writer.write(render_street(seed, (64, 192)).left)
+    return tmp_path / 'film.mp4'
+
+
+def written(tmp_path):
+    return {path.name for path in (tmp_path / 'out').iterdir()}
+
+
+def test_kitti_gives_metres_in_every_form(infer, tiny, shared_data, tmp_path):
+    raw = shared_data / 'kitti/raw/2011_09_26/2011_09_26_drive_0048_sync/image_02/data'
+    ended = infer(raw / '0000000000.png', '--save', FORMS, '--flip', '--at', '600,200', '--box', '500,180,560,240')
+    assert ended.status == 0, ended.err
+    assert ended.out.count('metric depth: calibration') == 1
+    assert 'focal length 721.5 px at width 1242, baseline 0.5327 m' in ended.out
+    depth = np.load(tmp_path / 'out/0000000000_depth.npy')
+    image = cv2.imread(str(raw / '0000000000.png'))[:, :, ::-1]
+    predictor = Predictor(tiny.checkpoint, config=tiny.config)
+    disparity = (predictor(image) + predictor(image[:, ::-1].copy())[:, ::-1]) / 2
+    np.testing.assert_allclose(depth, np.where(disparity > 0, 721.5377 * 0.53272 / disparity, np.inf), rtol=1e-4)
+    stored = read_depth_png(tmp_path / 'out/0000000000_depth.png')
+    np.testing.assert_allclose(stored, np.clip(depth, 0, 65535 / 256), atol=1 / 512)
+    assert f'0000000000 at 600,200: {depth[200, 600]:.2f} m' in ended.out
+    assert f'0000000000 in 500,180,560,240: {np.median(depth[180:240, 500:560]):.2f} m (median)' in ended.out
+    colour = cv2.imread(str(tmp_path / 'out/0000000000_colour.png'))
+    side = cv2.imread(str(tmp_path / 'out/0000000000_side.png'))
+    np.testing.assert_array_equal(side[:, :1242, ::-1], image)
+    np.testing.assert_array_equal(side[:, 1242:], colour)
+    assert cv2.imread(str(tmp_path / 'out/0000000000_confidence.png')).shape == image.shape
+    assert (tmp_path / 'out/0000000000.ply').read_bytes().startswith(b'ply')
+    assert re.search(r'1 image\(s\) in .* images/s', ended.out)
+
+
+def test_all_pairs_of_the_sample_in_one_call(infer, shared_data, tmp_path):
+    ended = infer(f'{shared_data}/kitti/raw/**/image_02/data/*', '--save', 'npy')
+    assert ended.status == 0, ended.err
+    assert len(written(tmp_path)) == 9
+    assert ended.out.count('metric depth: ') == 2  # once for each date
+
+
+def test_own_camera(infer, photo, tmp_path):
+    ended = infer(photo, *OWN_CAMERA, '--save', 'npy')
+    assert 'metric depth: --focal and --baseline (focal length 150.0 px at width 250' in ended.out
+    relative = infer(photo, '--relative', '--save', 'npy')
+    assert relative.status == 0
+    metres, ratio = (np.load(tmp_path / 'out' / f'photo_{kind}.npy') for kind in ('depth', 'relative'))
+    np.testing.assert_allclose(metres, ratio * 150 * 0.54 / 250, rtol=1e-5)
+
+
+def test_without_a_camera_depth_is_relative_and_says_so(infer, photo, tmp_path):
+    ended = infer(photo, '--save', 'png16,colour', '--at', '9,9')
+    assert ended.status == 0, ended.err
+    assert 'relative depth: the camera is unknown' in ended.out
+    assert re.search(r'photo at 9,9: [\d.]+ rel\.', ended.out)
+    assert written(tmp_path) == {'photo_relative.png', 'photo_colour.png'}
+
+
+def test_a_point_cloud_without_camera_is_a_sentence(infer, photo, tmp_path):
+    ended = infer(photo, '--save', 'npy,ply')
+    assert ended.status == 1
+    assert 'photo.png: a point cloud needs the camera' in ended.err
+    assert written(tmp_path) == set()
+
+
+def test_nothing_is_replaced_without_asking(infer, photo, tmp_path):
+    other = shutil.copy(photo, tmp_path / 'other.png')
+    assert infer(photo).status == 0
+    (tmp_path / 'out/photo_colour.png').write_bytes(b'mine')
+    ended = infer(photo, other)
+    assert ended.status == 1
+    assert ended.err.count('error: ') == 1
+    assert 'photo_colour.png exists' in ended.err
+    assert (tmp_path / 'out/photo_colour.png').read_bytes() == b'mine'
+    assert (tmp_path / 'out/other_colour.png').exists()
+    assert infer(photo, '--overwrite').status == 0
+    assert cv2.imread(str(tmp_path / 'out/photo_colour.png')) is not None
+
+
+def test_bad_inputs_cost_themselves_alone(infer, photo, shared_data, tmp_path):
+    raw = tmp_path / 'raw/2011_09_26/2011_09_26_drive_0048_sync/image_02/data'
+    raw.mkdir(parents=True)
+    shutil.copy(photo, raw / 'lost.png')
+    rgb = np.asarray(Image.open(photo))
+    Image.fromarray(rgb[:, :, 0]).save(tmp_path / 'grey.png')
+    Image.fromarray(np.dstack([rgb, rgb[:, :, :1]])).save(tmp_path / 'rgba.png')
+    cv2.imwrite(str(tmp_path / 'deep.png'), rgb[:, :, ::-1].astype(np.uint16) * 257)
+    (tmp_path / 'broken.png').write_bytes(photo.read_bytes()[:2000])
+    (tmp_path / 'broken.mp4').write_bytes(b'no video')
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'notes.md').write_text('')
+    names = ['broken.png', 'broken.mp4', 'empty', 'notes.md', 'gone.png', 'grey.png', 'rgba.png', 'deep.png']
+    ended = infer(*[tmp_path / name for name in names], raw / 'lost.png', photo)
+    assert ended.status == 1
+    lines = ended.err.splitlines()
+    assert len(lines) == 6
+    for name in ('broken.png', 'broken.mp4', 'empty', 'notes.md', 'gone.png', 'lost.png'):
+        assert sum(name in line and line.startswith('error: ') for line in lines) == 1
+    pictures = {f'{stem}_colour.png' for stem in ('grey', 'rgba', 'deep', 'photo')}
+    assert written(tmp_path) == pictures
+    assert '6 problem(s)' in ended.out
+    same = [(tmp_path / 'out' / f'{stem}_colour.png').read_bytes() for stem in ('rgba', 'deep', 'photo')]
+    assert same[0] == same[1] == same[2]
+
+
+@pytest.mark.parametrize(
+    ('flags', 'sentence'),
+    [
+        (['--at', '250,5'], 'photo.png: --at 250,5 is outside the image of 250 x 90'),
+        (['--at', '5,-1'], 'photo.png: --at 5,-1 is outside'),
+        (['--box', '5,5,5,9'], 'photo.png: --box 5,5,5,9 is no box'),
+        (['--box', '5,5,9,91'], 'photo.png: --box 5,5,9,91 is no box'),
+        (['--calibration', 'gone.txt'], 'gone.txt is missing'),
+        (['--save', 'gif'], '--save gif: there are png16'),
+        (['--save', 'confidence'], 'add --flip'),
+        (['--range', '9', '4'], '--range takes two depths'),
+        (['--focal', '150'], '--focal needs --baseline'),
+        (['--size', '8', '8'], 'at least 32 x 32'),
+        (['--size', '320', '9000'], 'at most 8192 x 8192'),
+        (['--threads', '0'], 'at least one thread'),
+        (['--real-layers', 'bf16'], 'are for OpenVINO models'),
+    ],
+)
+def test_wrong_flags_are_one_sentence(infer, photo, flags, sentence, tmp_path):
+    ended = infer(photo, *flags)
+    assert ended.status == 1
+    assert ended.err.count('\n') == 1
+    assert sentence in ended.err
+    assert not list(tmp_path.glob('out/*'))
+
+
+def test_an_out_that_is_a_file_is_a_sentence(infer, photo, tmp_path):
+    (tmp_path / 'out').write_text('')
+    ended = infer(photo)
+    assert ended.status == 1
+    assert re.fullmatch(r'error: --out \S*out cannot be made a folder: File exists\n', ended.err)
+
+
+def test_a_fixed_range_gives_one_depth_one_colour(infer, photo, tmp_path):
+    infer(photo, *OWN_CAMERA, '--save', 'npy,colour', '--range', 2, 9)
+    depth = np.load(tmp_path / 'out/photo_depth.npy')
+    picture = cv2.imread(str(tmp_path / 'out/photo_colour.png'))[:, :250]
+    shade = np.clip((1 / depth - 1 / 9) / (1 / 2 - 1 / 9), 0, 1)
+    expected = cv2.applyColorMap(np.round(shade * 255).astype(np.uint8), cv2.COLORMAP_MAGMA)
+    assert abs(picture.astype(int) - expected).max() <= 4  # one step of the map, where float32 and float64 round apart
+
+
+def test_a_video_becomes_videos_with_the_first_frames_range(infer, film, tmp_path):
+    ended = infer(film, '--save', 'side,npy', *OWN_CAMERA)
+    assert ended.status == 0, ended.err
+    assert written(tmp_path) == {'film_side.mp4', *(f'film-{i:06d}_depth.npy' for i in range(3))}
+    reader = VideoReader(tmp_path / 'out/film_side.mp4')
+    frames, sources = list(reader), list(VideoReader(film))
+    assert (reader.rate, len(frames)) == (10, 3)
+    for frame, source in zip(frames, sources, strict=True):
+        assert abs(frame[:64, :192].astype(int) - source).mean() < 12
+    # The bar, with its labels, stays as it was in the first frame.
+    bars = [frame[:, 2 * 192 :].astype(int) for frame in frames]
+    assert max(abs(bar - bars[0]).mean() for bar in bars) < 6
+    assert '3 image(s)' in ended.out
+
+
+def test_an_exported_network_makes_the_same_map(infer, run_tool, tiny, photo, tmp_path):
+    path = export_depth(tiny.config, tiny.checkpoint, 'packed', tmp_path / 'net.safetensors')
+    flags = ('--checkpoint', path, '--threads', 1, '--save', 'npy')
+    ended = run_tool('../depth/infer.py', photo, *flags, '--out', tmp_path / 'exported')
+    assert ended.status == 0, ended.err
+    infer(photo, '--save', 'npy')
+    ours, theirs = (np.load(tmp_path / folder / 'photo_relative.npy') for folder in ('exported', 'out'))
+    assert np.median(abs(ours / theirs - 1)) < 1e-4
+
+
+def test_the_command_runs_as_a_script(start_tool, network, photo, tmp_path):
+    ended = start_tool('../depth/infer.py', photo, *network, '--out', tmp_path / 'out')
+    assert (ended.status, ended.err) == (0, '')
+    assert written(tmp_path) == {'photo_colour.png'}

@@ -1,0 +1,108 @@
+"""Colours of depth and the bar that explains them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bireal_plugin.depth.inference.pictures import (
+    MAPS,
+    bar_labels,
+    coloured,
+    depth_range,
+    shade_of,
+    side_by_side,
+    with_bar,
+)
+from bireal_plugin.errors import InputError
+
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize('colours', MAPS)
+def test_the_nearer_the_brighter(colours):
+    depth = np.linspace(5, 50, 40, dtype=np.float32)[None]
+    light = coloured(depth, 5, 50, colours=colours)[0] @ LUMINANCE
+    assert np.diff(light).max() < 0.5  # of 8-bit colours, rounded
+    assert light[0] - light[-1] > 150
+
+
+def test_near_is_warm_and_far_is_not():
+    (near, far), _ = coloured(np.array([[7.0, 50.0]] * 2), 5, 50)
+    assert int(near[0]) - near[2] > 100  # more red than blue
+    assert far[0] <= far[2]
+
+
+def test_beyond_the_range_the_colours_end():
+    row = coloured(np.array([[1.0, 5.0, 50.0, 500.0, np.inf]]), 5, 50)[0]
+    np.testing.assert_array_equal(row[0], row[1])
+    np.testing.assert_array_equal(row[2], row[3])
+    np.testing.assert_array_equal(row[2], row[4])
+
+
+def test_no_depth_is_grey():
+    row = coloured(np.array([[0.0, -1.0, np.nan]]), 5, 50)[0]
+    assert (row == 128).all()
+
+
+def test_the_range_leaves_out_extremes_and_what_has_no_depth():
+    depth = np.concatenate([np.arange(1.0, 102.0), [np.inf, np.nan, 0, -3]])
+    assert depth_range(depth) == (3.0, 96.0)
+
+
+def test_a_flat_map_has_a_range_around_it():
+    near, far = depth_range(np.full((3, 3), 10.0))
+    assert near < 10 < far
+
+
+def test_without_any_depth_there_is_no_range():
+    with pytest.raises(InputError, match='no pixel has a depth'):
+        depth_range(np.full((3, 3), np.inf))
+
+
+def bar_of(near, far, *, height=200):
+    """The colour strip alone, top to bottom, without its frame."""
+    bar = with_bar(np.zeros((height, 10, 3), np.uint8), near, far, unit='m')[:, 10:]
+    strip = bar[:, 7]
+    coloured_rows = np.flatnonzero(np.ptp(strip.astype(int), axis=1) > 8)
+    return strip[coloured_rows[0] : coloured_rows[-1] + 1]
+
+
+def test_the_bar_runs_from_far_at_the_top_to_near_at_the_bottom():
+    light = bar_of(4, 80) @ LUMINANCE
+    assert light[-1] - light[0] > 150
+    assert np.diff(light).min() > -0.5
+
+
+def test_a_depth_has_the_colour_at_its_place_on_the_bar():
+    strip = bar_of(4, 80, height=400)
+    for depth in (5.0, 8.0, 12.0, 20.0):
+        colour = coloured(np.array([[depth]]), 4, 80)[0, 0].astype(int)
+        place = np.abs(strip.astype(int) - colour).sum(1).argmin() / (len(strip) - 1)
+        assert abs(place - (1 / depth - 1 / 80) / (1 / 4 - 1 / 80)) < 0.02
+
+
+def test_the_picture_is_left_as_it_is():
+    picture = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
+    np.testing.assert_array_equal(with_bar(picture, 4, 80, unit='m')[:, :70], picture)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (20, 30), (375, 1242)])
+def test_pictures_of_any_size_stand_side_by_side(size):
+    image = np.full((*size, 3), 77, np.uint8)
+    both = side_by_side(image, with_bar(image, 4, 80, unit='m'))
+    np.testing.assert_array_equal(both[: size[0], : 2 * size[1]], 77)
+
+
+positive = st.floats(0.05, 200)
+
+
+@given(near=positive, ratio=st.floats(1.05, 100), pixels=st.integers(60, 1000))
+@settings(deadline=None, max_examples=200, derandomize=True)
+def test_labels_lie_in_the_range_and_do_not_touch(near, ratio, pixels):
+    labels = np.array(bar_labels(near, near * ratio, pixels=pixels, spacing=20))
+    assert labels.min() >= near * 0.99
+    assert labels.max() <= near * ratio * 1.01
+    places = np.sort(shade_of(labels, near, near * ratio)) * pixels
+    assert len(places) >= 2
+    assert np.diff(places).min() >= 20 - 0.02 * pixels  # the ends are rounded to three digits

@@ -1,0 +1,174 @@
+"""Predictions from every kind of file, against the network called by hand."""
+
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import MODELS
+
+from bireal_plugin.depth.inference.predictor import Predictor
+from bireal_plugin.depth.inference.shipping import export_depth
+from bireal_plugin.depth.street.scene import render_street
+from bireal_plugin.errors import InputError
+from bireal_plugin.export.engines import export
+from bireal_plugin.training.config import load_config
+from tests.depth.tiny_depth import SIZE, tiny_depth
+
+IMAGE = render_street(0, (90, 250)).left  # no side divides, and neither is the network's
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory):
+    return tiny_depth(tmp_path_factory.mktemp('tiny'))
+
+
+@pytest.fixture(scope='module')
+def shipped(tiny, tmp_path_factory):
+    """The network as a file of each format."""
+    folder = tmp_path_factory.mktemp('shipped')
+    return {
+        'packed': export_depth(tiny.config, tiny.checkpoint, 'packed', folder / 'net.safetensors'),
+        'openvino': export_depth(tiny.config, tiny.checkpoint, 'openvino', folder / 'net.xml'),
+    }
+
+
+def by_hand(tiny, image, size=SIZE):
+    """Resize, normalise, run, resize back and scale."""
+    model = MODELS.build(load_config(str(tiny.config)).model).eval()
+    model.load_state_dict(torch.load(tiny.checkpoint, weights_only=True)['state_dict'])
+    pixels = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA).astype(np.float32)
+    pixels = (pixels - [123.675, 116.28, 103.53]) / [58.395, 57.12, 57.375]
+    with torch.no_grad():
+        disparity = model(torch.tensor(pixels, dtype=torch.float32).permute(2, 0, 1)[None])[0, 0].numpy()
+    return cv2.resize(disparity, image.shape[1::-1]) * image.shape[1] / size[1]
+
+
+def test_a_checkpoint_predicts_what_its_network_computes(tiny):
+    expected = by_hand(tiny, IMAGE)
+    assert expected.std() > 1  # the random network makes a map with something in it
+    np.testing.assert_allclose(Predictor(tiny.checkpoint, config=tiny.config)(IMAGE), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize('format', ['packed', 'openvino'])
+def test_an_exported_file_predicts_what_the_checkpoint_does(tiny, shipped, format):
+    disparity = Predictor(shipped[format], threads=1)(IMAGE)
+    # Where a sum is next to zero, its sign may differ.
+    assert np.median(abs(disparity / by_hand(tiny, IMAGE) - 1)) < 1e-4
+
+
+@pytest.mark.parametrize('format', ['packed', 'openvino'])
+def test_an_exported_file_knows_its_size(shipped, format):
+    assert Predictor(shipped[format]).size == SIZE
+
+
+def test_disparity_is_in_pixels_of_the_image_given(tiny):
+    predictor = Predictor(tiny.checkpoint, config=tiny.config)
+    image = render_street(0, SIZE).left
+    # Every pixel four times is the same image to the network.
+    larger = predictor(image.repeat(2, axis=0).repeat(2, axis=1))
+    np.testing.assert_allclose(larger.mean(), 2 * predictor(image).mean(), rtol=1e-3)
+    assert larger.shape == (64, 192)
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (3, 500), (375, 1242)])
+def test_any_size_of_image_is_taken(tiny, shape):
+    disparity = Predictor(tiny.checkpoint, config=tiny.config)(np.full((*shape, 3), 99, np.uint8))
+    assert disparity.shape == shape
+    assert np.isfinite(disparity).all()
+
+
+@pytest.mark.parametrize('format', [None, 'packed'])
+def test_another_size_of_input_can_be_chosen(tiny, shipped, format):
+    source = (
+        dict(checkpoint=tiny.checkpoint, config=tiny.config) if format is None else dict(checkpoint=shipped[format])
+    )
+    disparity = Predictor(**source, size=(64, 192))(IMAGE)
+    assert np.median(abs(disparity / by_hand(tiny, IMAGE, (64, 192)) - 1)) < 1e-4
+
+
+def test_an_openvino_model_has_one_size(shipped):
+    with pytest.raises(InputError, match='was exported for'):
+        Predictor(shipped['openvino'], size=(64, 192))
+
+
+@pytest.mark.parametrize(
+    'image', [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)]
+)
+def test_what_is_no_rgb_image_is_refused(tiny, image):
+    with pytest.raises(InputError, match='an image is uint8 of shape'):
+        Predictor(tiny.checkpoint, config=tiny.config)(image)
+
+
+def test_a_training_checkpoint_needs_its_config(tiny):
+    with pytest.raises(InputError, match='needs its config: --config FILE'):
+        Predictor(tiny.checkpoint)
+
+
+def test_an_exported_file_takes_no_config(tiny, shipped):
+    with pytest.raises(InputError, match='carries its own config'):
+        Predictor(shipped['packed'], config=tiny.config)
+
+
+def test_a_packed_file_that_does_not_say_its_size_asks_for_it(tiny, tmp_path):
+    config = load_config(str(tiny.config)).model
+    model = MODELS.build(config).eval()
+    path = export(model, 'packed', (1, 3, *SIZE), path=tmp_path / 'net.safetensors', config=config)
+    with pytest.raises(InputError, match='does not say the size of its images'):
+        Predictor(path)
+    assert Predictor(path, size=SIZE).size == SIZE
+
+
+def test_an_openvino_model_that_says_nothing_of_images_is_refused(tmp_path):
+    path = export(torch.nn.Conv2d(3, 1, 1), 'openvino', (1, 3, *SIZE), path=tmp_path / 'net.xml')
+    with pytest.raises(InputError, match=r'export it with depth/export\.py'):
+        Predictor(path)
+
+
+def test_a_network_for_something_else_is_refused(tmp_path):
+    config = tmp_path / 'classifier.py'
+    config.write_text(
+        "model = dict(type='BiRealClassifier', num_classes=5, data_preprocessor=dict(type='ImagePreprocessor'),"
+        "backbone=dict(type='BiRealResNet', depth=18, base_channels=8))"
+    )
+    model = MODELS.build(load_config(str(config)).model)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'classifier.pth')
+    with pytest.raises(InputError, match=r'is no depth network: it makes \(1, 5\)'):
+        Predictor(tmp_path / 'classifier.pth', config=config)(IMAGE)
+
+
+class Opaque:
+    """Something that only code can load."""
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'', 'truncated or not a PyTorch file'),
+        (pickle.dumps(dict(state_dict=Opaque())), 'not loaded|not a PyTorch file'),
+        (None, 'does not exist'),
+    ],
+)
+def test_foreign_checkpoints_are_a_sentence(tiny, tmp_path, content, message):
+    path = tmp_path / 'x.pth'
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        Predictor(path, config=tiny.config)
+
+
+def test_weights_must_all_fit(tiny, tmp_path):
+    state = torch.load(tiny.checkpoint, weights_only=True)['state_dict']
+    state.pop('head.factors')
+    torch.save(dict(state_dict=state), tmp_path / 'x.pth')
+    with pytest.raises(InputError, match=r'head\.factors'):
+        Predictor(tmp_path / 'x.pth', config=tiny.config)
+
+
+def test_predictions_that_are_not_finite_are_refused(tiny, tmp_path):
+    state = torch.load(tiny.checkpoint, weights_only=True)['state_dict']
+    state['head.factors'][0] = float('nan')
+    torch.save(dict(state_dict=state), tmp_path / 'x.pth')
+    with pytest.raises(InputError, match='not finite'):
+        Predictor(tmp_path / 'x.pth', config=tiny.config)(IMAGE)

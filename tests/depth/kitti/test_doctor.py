@@ -1,0 +1,255 @@
+"""The check of a download."""
+
+import contextlib
+import io
+import runpy
+import shutil
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bireal_plugin.depth.image_file import read_rgb
+from bireal_plugin.depth.kitti.doctor.pair_order import right_order
+from bireal_plugin.depth.kitti.raw import Frame, RawFolder
+from bireal_plugin.depth.kitti.splits import GARG_DRIVES
+from tests.depth.recordings import FRAME, texture, write_date, write_frame, write_scan
+
+DOCTOR = Path(__file__).parents[3] / 'depth' / 'doctor.py'
+
+
+def doctor(*arguments):
+    """Run the command in this process: (status, output, errors)."""
+    out, err = io.StringIO(), io.StringIO()
+    argv = [str(DOCTOR), *map(str, arguments)]
+    with (
+        patch.object(sys, 'argv', argv),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        runpy.run_path(argv[0], run_name='__main__')
+    return int(ended.value.code or 0), out.getvalue(), err.getvalue()
+
+
+@pytest.fixture
+def root(tmp_path):
+    """One usable pair."""
+    folder = tmp_path / 'raw'
+    write_date(folder)
+    write_frame(folder)
+    return folder
+
+
+def file_of(root, side, suffix='.png'):
+    return root / FRAME.date / FRAME.folder / side / 'data' / f'{FRAME.file}{suffix}'
+
+
+def test_a_usable_folder_passes(root):
+    status, out, _ = doctor(root)
+    assert status == 0
+    megabytes = sum(file_of(root, side).stat().st_size for side in ('image_02', 'image_03')) / 1e6
+    row = f'2011_09_26_drive_0001_sync 1 1 1 0 0 {megabytes:.1f} 320 x 96, f 185.00 px, b 0.5327 m'
+    assert out.splitlines()[1].split() == row.split()
+    assert "Garg's train drives: 1 of 33, 1 pairs" in out
+    assert "Garg's test drives: 0 of 28, 0 pairs" in out
+    assert out.endswith('usable\n')
+
+
+@pytest.mark.parametrize('flags', [(), ('--deep',)])
+def test_the_real_sample_passes(shared_data, flags):
+    status, out, _ = doctor(shared_data / 'kitti' / 'raw', *flags)
+    assert status == 0
+    assert '1242 x 375, f 721.54 px, b 0.5327 m' in out
+    assert '1241 x 376, f 718.86 px, b 0.5323 m' in out
+
+
+@pytest.mark.parametrize('drive', [('2011_09_26', '0048'), ('2011_10_03', '0034')])
+def test_real_pairs_vote_for_their_order_and_swapped_ones_against_it(shared_data, drive):
+    raw = RawFolder(shared_data / 'kitti' / 'raw')
+    for frame in raw.frames(drive):
+        left, right = read_rgb(raw.image(frame, 'left')), read_rgb(raw.image(frame, 'right'))
+        assert right_order(left, right) > 0.95
+        assert right_order(right, left) < 0.05
+
+
+def test_a_swapped_copy_of_the_real_sample_is_noticed(shared_data, tmp_path):
+    name = '2011_09_26_drive_0048_sync'
+    shutil.copytree(
+        shared_data / 'kitti' / 'raw' / '2011_09_26', tmp_path / '2011_09_26', copy_function=shutil.copyfile
+    )
+    drive = tmp_path / '2011_09_26' / name
+    for folder in (tmp_path, *tmp_path.rglob('*/')):
+        folder.chmod(0o755)
+    for old, new in (('image_02', 'swapped'), ('image_03', 'image_02'), ('swapped', 'image_03')):
+        (drive / old).rename(drive / new)
+    status, out, _ = doctor(tmp_path)
+    assert status == 1
+    assert f'PROBLEM: 2011_09_26/{name}: left and right are swapped' in out
+    assert f'(cd {drive} && mv image_02 swapped && mv image_03 image_02 && mv swapped image_03)' in out
+
+
+def test_no_order_is_told_of_what_has_no_depth():
+    left = texture(0)
+    assert right_order(left, left) is None
+    assert right_order(np.full_like(left, 90), np.full_like(left, 90)) is None
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.jpg'])
+def test_a_truncated_image_is_found_without_decoding(root, suffix):
+    file_of(root, 'image_02').unlink()
+    file_of(root, 'image_03').unlink()
+    write_frame(root, suffix=suffix)
+    path = file_of(root, 'image_03', suffix)
+    path.write_bytes(path.read_bytes()[:-200])
+    status, out, _ = doctor(root)
+    assert status == 1
+    assert str(path) in out
+    assert f'unzip -o {root}/2011_09_26_drive_0001_sync.zip -d {root}' in out
+
+
+def test_damage_inside_a_file_needs_the_deep_check(root):
+    path = file_of(root, 'image_02')
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 400] = bytes(400)
+    path.write_bytes(content)
+    assert doctor(root)[0] == 0
+    status, out, _ = doctor(root, '--deep')
+    assert status == 1
+    assert str(path) in out
+
+
+def test_a_truncated_scan_is_found(root):
+    path = write_scan(root, np.ones(5))
+    status, out, _ = doctor(root)
+    assert status == 1
+    assert f'{path} has 20 bytes' in out
+
+
+def test_images_of_different_sizes_are_found(root):
+    Image.fromarray(texture(0)[:, :-4]).save(file_of(root, 'image_03'))
+    status, out, _ = doctor(root)
+    assert status == 1
+    assert '1 pairs differ in size' in out
+
+
+@pytest.mark.parametrize(
+    ('changed', 'named'),
+    [
+        (dict(P_rect_03='185 0 160 120 0 185 45 0 0 0 1 0'), 'would be left of camera 2'),
+        (dict(P_rect_03='185 0 160 -300 0 185 45 0 0 0 1 0'), 'a baseline of 1.682 m'),
+        (dict(P_rect_02='721 0 160 43 0 721 45 0 0 0 1 0', P_rect_03='721 0 160 -341 0 721 45 0 0 0 1 0'), '721.0 px'),
+        (dict(P_rect_03=None), 'P_rect_03'),
+        (dict(S_rect_02='320 200'), 'cropped'),
+    ],
+)
+def test_an_implausible_calibration_is_a_problem(root, changed, named):
+    write_date(root, **changed)
+    status, out, _ = doctor(root)
+    assert status == 1
+    assert any(line.startswith('PROBLEM') and named in line for line in out.splitlines())
+
+
+def test_resized_images_are_noted_only(root):
+    write_date(
+        root,
+        S_rect_02='640 192',
+        P_rect_02='370 0 320 22 0 370 90 0 0 0 1 0',
+        P_rect_03='370 0 320 -175 0 370 90 0 0 0 1 0',
+    )
+    status, out, _ = doctor(root)
+    assert status == 0
+    assert 'note: 2011_09_26: 2 images are 320 x 96 px instead of 640 x 192' in out
+
+
+def test_a_missing_calibration_comes_with_its_commands(root):
+    (root / '2011_09_26' / 'calib_cam_to_cam.txt').unlink()
+    status, out, _ = doctor(root)
+    assert status == 1
+    assert 'raw_data/2011_09_26_calib.zip\n' in out
+    assert f'unzip -o {root}/2011_09_26_calib.zip -d {root}' in out
+
+
+def test_the_scanner_calibration_is_needed_where_there_are_scans(root):
+    (root / '2011_09_26' / 'calib_velo_to_cam.txt').unlink()
+    assert doctor(root)[0] == 0
+    write_scan(root, [[1, 2, 3, 4]])
+    status, out, _ = doctor(root)
+    assert status == 1
+    assert 'calib_velo_to_cam.txt is missing' in out
+
+
+def test_images_without_a_partner_are_noted(root):
+    write_frame(root, Frame('2011_09_26', '0001', 8), sides=('image_03',))
+    status, out, _ = doctor(root)
+    assert status == 0
+    assert 'note: 2011_09_26/2011_09_26_drive_0001_sync: 1 images without a partner' in out
+
+
+def test_a_list_shows_what_is_missing(root, tmp_path):
+    path = tmp_path / 'test_files.txt'
+    path.write_text('2011_09_26/2011_09_26_drive_0001_sync 7 l\n2011_09_28/2011_09_28_drive_0002_sync 3 l\n')
+    status, out, _ = doctor(root, '--split', path)
+    assert status == 1
+    assert f'{path}: 1 of 2 pairs\n' in out
+    assert 'first 2011_09_28/2011_09_28_drive_0002_sync 3' in out
+    assert 'raw_data/2011_09_28_drive_0002/2011_09_28_drive_0002_sync.zip\n' in out
+
+
+def test_an_archive_that_is_there_is_not_downloaded_again(root, tmp_path):
+    (root / '2011_09_28_drive_0002_sync.zip').touch()
+    path = tmp_path / 'list.txt'
+    path.write_text('2011_09_28/2011_09_28_drive_0002_sync 3 l\n')
+    _, out, _ = doctor(root, '--split', path)
+    assert f'  unzip -n {root}/2011_09_28_drive_0002_sync.zip -d {root}\n' in out
+    assert 'wget' not in out
+
+
+@pytest.mark.parametrize('part', ['train', 'test'])
+def test_a_whole_part_of_the_split_can_be_demanded(root, part):
+    status, out, _ = doctor(root, '--need', part)
+    missing = len(GARG_DRIVES[part]) - (part == 'train')
+    assert status == 1
+    assert f'{missing} of the {len(GARG_DRIVES[part])} {part} drives' in out
+    assert out.count('wget') == missing
+
+
+@pytest.mark.parametrize('depth', ['lidar', 'annotated'])
+def test_ground_truth_can_be_demanded(root, depth):
+    status, out, _ = doctor(root, '--need', depth)
+    assert status == 1
+    assert f'1 drives have no {depth} depth' in out
+
+
+@pytest.mark.parametrize(
+    ('made', 'told'),
+    [
+        ('notes', 'holds nothing of KITTI'),
+        ('2011_09_26_drive_0001_sync', 'is the folder of one date'),
+        ('raw/2011_09_26/2011_09_26_drive_0001_sync', 'one folder deeper'),
+        ('2011_09_26/2011_09_26_drive_0001_extract', 'unsynchronised'),
+    ],
+)
+def test_a_root_without_drives_is_explained(tmp_path, made, told):
+    (tmp_path / made).mkdir(parents=True)
+    status, out, _ = doctor(tmp_path)
+    assert status == 1
+    assert told in out
+
+
+def test_packed_archives_are_to_be_unpacked(tmp_path):
+    (tmp_path / '2011_09_26_drive_0001_sync.zip').touch()
+    status, out, _ = doctor(tmp_path)
+    assert status == 1
+    assert f'unzip -n {tmp_path}/2011_09_26_drive_0001_sync.zip -d {tmp_path}' in out
+
+
+def test_a_missing_root_is_one_sentence(tmp_path):
+    status, _, err = doctor(tmp_path / 'nowhere')
+    assert status == 1
+    assert err.startswith('error: there is no folder')
+    assert err.count('\n') == 1

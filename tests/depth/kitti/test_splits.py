@@ -1,0 +1,132 @@
+"""Split lists in three forms, and Garg's drives."""
+
+import pytest
+
+from bireal_plugin.depth.kitti.raw import Frame, RawFolder
+from bireal_plugin.depth.kitti.splits import GARG_DRIVES, all_frames, find_split, garg_split, list_frames, read_split
+from bireal_plugin.errors import InputError
+from tests.depth.recordings import write_frame
+
+FIRST, SECOND = Frame('2011_09_26', '0001', 7), Frame('2011_09_28', '0002', 12)
+IN_DRIVE = '2011_09_26/2011_09_26_drive_0001_sync'
+IMAGES = f'{IN_DRIVE}/image_02/data/0000000007.jpg {IN_DRIVE}/image_03/data/0000000007.jpg'
+TRUTH = '2011_09_26_drive_0001_sync/proj_depth/groundtruth/image_02/0000000007.png'
+
+
+@pytest.fixture
+def raw(tmp_path):
+    root = tmp_path / 'raw'
+    for frame in (FIRST, SECOND):
+        write_frame(root, frame)
+    return RawFolder(root)
+
+
+@pytest.fixture
+def list_of(tmp_path):
+    def write(*lines):
+        path = tmp_path / 'list.txt'
+        path.write_text('\n'.join(lines))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        IMAGES,
+        IMAGES.replace('.jpg', '.png'),
+        f'/data/kitti/{IMAGES.replace(" ", " /data/kitti/")}',
+        f'{IN_DRIVE} 0000000007 l',
+        f'{IN_DRIVE} 7 l',
+        f'{IN_DRIVE} 7 r',
+        f'{IN_DRIVE}/image_02/data/0000000007.png {TRUTH} 721.5377',
+        f'{IN_DRIVE}/image_02/data/0000000007.png None 721.5377',
+        f'{IN_DRIVE}/image_02/data/0000000007.jpg',
+        f'{IN_DRIVE} 7 l\r',
+    ],
+)
+def test_each_form_of_line_names_its_frame(raw, list_of, line):
+    assert list(read_split(list_of(line, ''), raw)) == [FIRST]
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        'nonsense',
+        f'{IN_DRIVE} seven l',
+        f'{IN_DRIVE} 7 m',
+        f'{IN_DRIVE} 7',
+        IMAGES.replace('image_03', 'image_02'),
+        ' '.join(reversed(IMAGES.split())),
+        IMAGES.replace('07.jpg', '08.jpg', 1),
+        f'{IN_DRIVE}/image_02/data/0000000007.png None focal',
+        f'{IN_DRIVE}/image_00/data/0000000007.png {IN_DRIVE}/image_01/data/0000000007.png',
+    ],
+)
+def test_another_line_is_named_by_its_number(list_of, line):
+    with pytest.raises(InputError, match=r'list\.txt line 2'):
+        list_frames(list_of(IMAGES, line))
+
+
+def test_the_order_of_the_list_is_kept_and_both_views_are_one_frame(raw, list_of):
+    path = list_of(*(f'{frame.date}/{frame.folder} {frame.index} {view}' for frame in (SECOND, FIRST) for view in 'lr'))
+    split = read_split(path, raw)
+    assert split.frames == (SECOND, FIRST)
+    assert split.repeated == 2
+
+
+def test_frames_without_a_partner_are_skipped_and_counted(raw, list_of):
+    alone, absent = Frame('2011_09_26', '0001', 8), Frame('2011_09_26', '0005', 0)
+    write_frame(raw.root, alone, sides=('image_02',))
+    path = list_of(*(f'{frame.date}/{frame.folder} {frame.index} l' for frame in (alone, FIRST, absent)))
+    split = read_split(path, raw)
+    assert split.frames == (FIRST,)
+    assert split.incomplete == (alone, absent)
+    assert '2 skipped' in str(split)
+    assert read_split(path, raw, need='left').frames == (alone, FIRST)
+
+
+def test_a_list_of_absent_frames_says_what_was_looked_for_and_where(raw, list_of):
+    with pytest.raises(InputError, match=r'2011_09_26_drive_0005_sync/image_02/data/0000000003') as error:
+        read_split(list_of('2011_09_26/2011_09_26_drive_0005_sync 3 l'), raw)
+    assert str(raw.root) in str(error.value)
+
+
+@pytest.mark.parametrize('content', [b'', b'\n \n', b'\xff\xfe\x00'])
+def test_an_empty_or_foreign_list_is_told(tmp_path, content):
+    path = tmp_path / 'list.txt'
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r'list\.txt'):
+        list_frames(path)
+
+
+def test_a_missing_list_is_told(raw):
+    with pytest.raises(InputError, match='validation'):
+        find_split('validation', raw)
+
+
+def test_garg_has_33_training_and_28_test_drives_that_share_none():
+    train, test = (set(GARG_DRIVES[part]) for part in ('train', 'test'))
+    assert (len(train), len(test), len(train & test)) == (33, 28, 0)
+    assert (len(GARG_DRIVES['train']), len(GARG_DRIVES['test'])) == (33, 28)
+
+
+def test_garg_split_takes_its_drives_only(raw):
+    write_frame(raw.root, Frame('2011_09_26', '0003', 0))  # in neither part
+    assert garg_split('train', raw).frames == (FIRST,)
+    assert find_split('test', raw).frames == (SECOND,)
+    assert len(all_frames(raw)) == len(find_split('all', raw)) == 3
+
+
+@pytest.mark.parametrize('name', ['train', 'test', 'all'])
+def test_an_empty_root_says_what_was_looked_for(tmp_path, name):
+    with pytest.raises(InputError, match=r'looked for .*image_02/data') as error:
+        find_split(name, RawFolder(tmp_path))
+    assert str(tmp_path) in str(error.value)
+
+
+def test_the_real_sample_is_a_test_and_a_training_drive(shared_data):
+    raw = RawFolder(shared_data / 'kitti' / 'raw')
+    assert [(frame.drive, frame.index) for frame in garg_split('test', raw)] == [('0048', index) for index in range(3)]
+    assert [(frame.drive, frame.index) for frame in garg_split('train', raw)] == [('0034', index) for index in range(6)]

@@ -1,0 +1,292 @@
+import itertools
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from bireal_plugin.binary import BinaryConv2d
+from bireal_plugin.errors import InputError
+from bireal_plugin.folding.fold import fold
+from bireal_plugin.models import BiRealClassifier, BiRealResNet
+from tests.folding.test_fold import trained
+
+pytest.importorskip('openvino')
+from bireal_plugin.export.openvino import file as openvino_file
+from bireal_plugin.export.openvino.engine import OpenVINOSession, convert, export_openvino
+
+
+def layer(in_channels, out_channels, kernel, **geometry):
+    """A folded layer whose affine map is the identity, so that its outputs are integers."""
+    torch.manual_seed(0)
+    conv = BinaryConv2d(in_channels, out_channels, kernel, bias=False, weight='Sign', **geometry)
+    return fold(nn.Sequential(conv))
+
+
+def inputs(*shape):
+    """Normal numbers with exact zeros of both signs, and the smallest numbers there are."""
+    x = torch.randn(shape)
+    x[x.abs() < 0.3] = 0.0
+    x.view(-1)[::7] = -0.0
+    x.view(-1)[1::11] = -torch.finfo(torch.float32).tiny
+    x.view(-1)[2::11] = torch.finfo(torch.float32).tiny
+    return x
+
+
+def operators(session, shape):
+    graph = session.compile(shape).get_runtime_model()
+    infos = [node.get_rt_info() for node in graph.get_ops()]
+    return [info['layerType'].astype(str) for info in infos if 'onvolution' in info['layerType'].astype(str)]
+
+
+class SideBySide(nn.Module):
+    """Layers that all see the same input, so that one conversion serves a grid of them."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x):
+        return [layer(x) for layer in self.layers]
+
+
+GEOMETRY = list(itertools.product([17, 64], [1, 3], [1, 2], [1, 2]))
+
+
+@pytest.mark.parametrize('size', [(13, 10), (8, 15)])
+@pytest.mark.parametrize('in_channels', [32, 64, 96, 256])
+def test_popcount_layers_are_exact(in_channels, size):
+    """Every combination of output channels, kernel, stride and dilation; odd sizes; zeros of both signs."""
+    net = SideBySide(
+        layer(in_channels, out, kernel, stride=stride, dilation=dilation, padding=dilation * (kernel // 2))
+        for out, kernel, stride, dilation in GEOMETRY
+    )
+    x = inputs(2, in_channels, *size)
+    session = OpenVINOSession(convert(net, x.shape), threads=1)
+    assert operators(session, tuple(x.shape)) == ['BinaryConvolution'] * len(GEOMETRY)
+    for geometry, got, want in zip(GEOMETRY, session(x), net(x), strict=True):
+        assert np.array_equal(got, want.numpy()), geometry
+
+
+@pytest.mark.parametrize('in_channels', [2, 16, 20, 40, 90])
+def test_even_channels_are_filled_up_to_run_by_popcount_and_are_exact(in_channels):
+    net = layer(in_channels, 24, 3, stride=2, padding=1)
+    x = inputs(2, in_channels, 13, 10)
+    session = OpenVINOSession(convert(net, x.shape), threads=1)
+    assert operators(session, tuple(x.shape)) == ['BinaryConvolution']
+    assert np.array_equal(session(x)[0], net(x).numpy())
+
+
+@pytest.mark.parametrize(('in_channels', 'out_channels', 'groups'), [(3, 17, 1), (64, 64, 2), (33, 8, 1), (12, 12, 12)])
+def test_layers_that_popcount_gets_wrong_take_the_real_form_and_are_exact(in_channels, out_channels, groups):
+    net = layer(in_channels, out_channels, 3, padding=1, groups=groups)
+    x = inputs(2, in_channels, 13, 10)
+    session = OpenVINOSession(convert(net, x.shape), threads=1)
+    assert 'BinaryConvolution' not in operators(session, tuple(x.shape))
+    assert np.array_equal(session(x)[0], net(x).numpy())
+
+
+GEOMETRIES = st.fixed_dictionaries(
+    dict(
+        out_channels=st.integers(1, 40),
+        kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+        stride=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+        padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+        dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    )
+)
+
+
+# A failing layer is small enough as it is: shrinking it would convert thousands of them.
+@settings(deadline=None, max_examples=8, derandomize=True, phases=[Phase.generate])
+@given(
+    in_channels=st.sampled_from([2, 20, 32, 33, 64, 70]),
+    geometries=st.lists(GEOMETRIES, min_size=8, max_size=8),
+    size=st.tuples(st.integers(9, 17), st.integers(9, 40)),
+    batch=st.integers(1, 3),
+)
+def test_any_layer_is_exact(in_channels, geometries, size, batch):
+    net = SideBySide(layer(in_channels, **geometry) for geometry in geometries)
+    x = inputs(batch, in_channels, *size)
+    for geometry, got, want in zip(
+        geometries, OpenVINOSession(convert(net, x.shape), threads=1)(x), net(x), strict=True
+    ):
+        assert np.array_equal(got, want.numpy()), geometry
+
+
+@pytest.mark.parametrize(('kernel', 'padding'), [(7, 3), (3, 0), ((1, 3), (0, 1))])
+def test_other_kernels_are_exact(kernel, padding):
+    net = layer(64, 32, kernel, padding=padding)
+    x = inputs(1, 64, 15, 9)
+    assert np.array_equal(OpenVINOSession(convert(net, x.shape), threads=1)(x)[0], net(x).numpy())
+
+
+class Residual(nn.Module):
+    """Two layers with an addition before the second sign, whose sum nothing else reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = layer(32, 32, 3, padding=1), layer(32, 32, 1)
+
+    def forward(self, x):
+        return self.second(self.first(x) + x)
+
+
+def test_a_sign_behind_an_addition_is_exact():
+    x = inputs(1, 32, 9, 9)
+    assert np.array_equal(OpenVINOSession(convert(Residual(), x.shape), threads=1)(x)[0], Residual()(x).numpy())
+
+
+class Affine(nn.Module):
+    """A sign of multiples of 1/8 after a shift of RSign, or of ABC-Net's bases: many sums are exactly 0."""
+
+    def __init__(self, bases):
+        super().__init__()
+        self.bases, self.layer = bases, layer(32, 16, 1)
+        self.shift = nn.Parameter(torch.randint(-3, 4, (32, 1, 1)) / 4, requires_grad=False)
+
+    def forward(self, x):
+        x = x + self.shift
+        return self.layer(2 * x - 1 if self.bases else x)
+
+
+@pytest.mark.parametrize('bases', [False, True])
+def test_ties_behind_a_shift_are_exact(bases):
+    net, x = Affine(bases), torch.randint(-6, 7, (1, 32, 9, 9)) / 8
+    assert np.array_equal(OpenVINOSession(convert(net, x.shape), threads=1)(x)[0], net(x).numpy())
+
+
+@pytest.mark.parametrize(
+    ('scale', 'bias'), [(1, 0), (-0.5, 0), (0.1, 0.2), (0.1, -0.4), (3e38, 0), (0, -0.0), (1e-3, -4e-3)]
+)
+def test_ties_behind_a_layers_affine_map_are_exact(scale, bias):
+    net = nn.Sequential(layer(32, 32, 3, padding=1), layer(32, 16, 1))
+    net[0][0].scale.fill_(scale)
+    net[0][0].bias.fill_(bias)
+    x = inputs(1, 32, 9, 9)
+    assert np.array_equal(OpenVINOSession(convert(net, x.shape), threads=1)(x)[0], net(x).numpy())
+
+
+@pytest.mark.parametrize('structure', ['bireal', 'resnet', 'plain'])
+def test_every_stage_of_a_bottleneck_network_agrees(structure):
+    net = fold(trained(BiRealResNet(50, base_channels=32, structure=structure)))
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        wanted = net(x)
+    for got, want in zip(OpenVINOSession(convert(net, x.shape), threads=1)(x), wanted, strict=True):
+        # Rounding may flip a few signs; a wrong layer moves a fifth of the norm.
+        assert np.linalg.norm(got - want.numpy()) < 0.02 * np.linalg.norm(want.numpy())
+
+
+@pytest.fixture(scope='module')
+def exported(tmp_path_factory):
+    net = fold(trained(BiRealClassifier(BiRealResNet(18, base_channels=32, out_indices=(3,)), 10)))
+    path = export_openvino(net, tmp_path_factory.mktemp('openvino') / 'net.xml', (1, 3, 64, 64))
+    return net, path
+
+
+def test_a_saved_network_runs_at_other_shapes_than_it_was_exported_with(exported):
+    net, path = exported
+    session = OpenVINOSession(path, threads=1)
+    for shape in ((1, 3, 64, 64), (2, 3, 64, 64), (1, 3, 97, 66)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(torch.from_numpy(session(x)[0]), net(x), rtol=1e-3, atol=1e-3)
+    assert len(session.compiled) == 3
+
+
+def test_all_sixteen_binary_layers_run_by_popcount(exported):
+    session = OpenVINOSession(exported[1], threads=1)
+    session(torch.randn(1, 3, 64, 64))
+    assert operators(session, (1, 3, 64, 64)).count('BinaryConvolution') == 16
+
+
+def test_a_backbone_has_all_its_outputs(tmp_path):
+    net = fold(trained(BiRealResNet(50, base_channels=32)))
+    path = export_openvino(net, tmp_path / 'net.xml', (1, 3, 64, 64))
+    x = torch.randn(1, 3, 64, 64)
+    outputs = OpenVINOSession(path, threads=1)(x)
+    assert [o.shape for o in outputs] == [tuple(o.shape) for o in net(x)]
+    # One flipped sign would cascade through the depth; the first stage is near the input.
+    torch.testing.assert_close(torch.from_numpy(outputs[0]), net(x)[0], rtol=1e-3, atol=1e-3)
+
+
+def test_the_file_is_about_the_packed_size(exported):
+    net, path = exported
+    binary = sum(b.numel() for name, b in net.named_buffers() if name.endswith('packed_weight'))
+    real = 4 * sum(p.numel() for p in net.parameters())
+    assert path.with_suffix('.bin').stat().st_size < 1.05 * (binary + real) + 20_000
+
+
+@pytest.mark.parametrize(
+    ('call', 'sentence'),
+    [
+        (lambda path: OpenVINOSession(path / 'none.xml'), 'does not exist'),
+        (lambda path: export_openvino(nn.Identity(), path / 'net.onnx', (1, 3, 8, 8)), 'written to a file .xml'),
+    ],
+)
+def test_mistakes_are_told(call, sentence, tmp_path):
+    with pytest.raises(InputError, match=sentence):
+        call(tmp_path)
+
+
+def test_foreign_files_are_told(tmp_path):
+    (tmp_path / 'net.xml').write_text('<net>')
+    (tmp_path / 'net.bin').write_bytes(b'')
+    with pytest.raises(InputError, match='no OpenVINO model that this package exported'):
+        OpenVINOSession(tmp_path / 'net.xml')
+
+
+def test_missing_weights_are_told(exported, tmp_path):
+    shutil.copy(exported[1], tmp_path / 'net.xml')
+    with pytest.raises(InputError, match=r'net\.bin does not exist'):
+        OpenVINOSession(tmp_path / 'net.xml')
+
+
+def test_another_version_is_told(exported, tmp_path):
+    text = exported[1].read_text().replace('<format_version value="1" />', '<format_version value="2" />')
+    (tmp_path / 'net.xml').write_text(text)
+    shutil.copy(exported[1].with_suffix('.bin'), tmp_path / 'net.bin')
+    with pytest.raises(InputError, match="format version '2'; this release reads 1"):
+        OpenVINOSession(tmp_path / 'net.xml')
+
+
+@pytest.mark.parametrize('suffix', ['.xml', '.bin'])
+def test_hundreds_of_mutations_are_refused_before_the_engine_sees_them(exported, suffix, tmp_path):
+    for kind in ('.xml', '.bin'):
+        shutil.copy(exported[1].with_suffix(kind), tmp_path / f'net{kind}')
+    target = tmp_path / f'net{suffix}'
+    original = target.read_bytes()
+    random = np.random.default_rng(0)
+    for i in range(400):
+        data = bytearray(original)
+        place = int(random.integers(len(data)))
+        if i % 2:
+            data[place] ^= 1 << int(random.integers(8))
+        else:
+            del data[place : place + 1 + int(random.integers(50))]
+        target.write_bytes(data)
+        with pytest.raises(InputError, match=r'does not match|truncated|format version'):
+            openvino_file.check(tmp_path / 'net.xml')
+
+
+def test_what_the_file_was_given_comes_back(tmp_path):
+    path = export_openvino(layer(32, 8, 1), tmp_path / 'net.xml', (1, 32, 4, 4), metadata=dict(config='{"a": "<é>"}'))
+    assert OpenVINOSession(path).metadata['config'] == '{"a": "<é>"}'
+
+
+def test_a_failed_export_leaves_the_old_file(exported, tmp_path):
+    path = tmp_path / 'net.xml'
+    export_openvino(layer(32, 8, 1), path, (1, 32, 4, 4))
+    before = path.read_bytes()
+    with pytest.raises(InputError, match='there are none'):
+        export_openvino(layer(32, 8, 1), path, (1, 32, 4, 4), calibration=[])
+    assert path.read_bytes() == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == ['net.bin', 'net.xml']
+
+
+def test_a_wrong_shape_is_told(exported):
+    with pytest.raises(InputError, match=r'does not take inputs of shape \(1, 4, 64, 64\)'):
+        OpenVINOSession(exported[1])(torch.randn(1, 4, 64, 64))

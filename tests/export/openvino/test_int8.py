@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import torch
+
+from bireal_plugin.errors import InputError
+from bireal_plugin.folding.fold import fold
+from bireal_plugin.models import BiRealClassifier, BiRealResNet
+from tests.folding.test_fold import trained
+
+pytest.importorskip('nncf')
+from bireal_plugin.export.openvino.engine import OpenVINOSession, convert, export_openvino
+from bireal_plugin.export.openvino.int8 import quantize_real_layers
+
+SHAPE = (4, 3, 64, 64)
+
+
+@pytest.fixture(scope='module')
+def net():
+    return fold(trained(BiRealClassifier(BiRealResNet(18, base_channels=32, out_indices=(3,)), 10)))
+
+
+@pytest.fixture(scope='module')
+def calibration():
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(SHAPE, generator=generator).numpy() for _ in range(4)]
+
+
+def layers(session):
+    """``{layer type: {precisions}}`` of what really runs."""
+    found = {}
+    for node in session.compile(SHAPE).get_runtime_model().get_ops():
+        info = node.get_rt_info()
+        found.setdefault(info['layerType'].astype(str), set()).add(info['runtimePrecision'].astype(str))
+    return found
+
+
+def test_convolutions_and_the_classifier_run_in_int8_and_nothing_else_does(net, calibration):
+    ran = layers(OpenVINOSession(quantize_real_layers(convert(net, SHAPE), calibration), threads=1))
+    assert ran['Convolution'] <= {'i8', 'u8'}
+    assert ran['FullyConnected'] <= {'i8', 'u8'}
+    assert ran['BinaryConvolution'] == {'u1'}
+    assert ran['Pooling'] == {'f32'}
+    assert 'Eltwise' not in ran
+
+
+def test_the_stem_is_its_int8_rounding(calibration):
+    """Against a quantization written out: 8 bits per tensor for the input, per channel for the weight."""
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(3, 16, 7, 2, 3).eval()
+    model = quantize_real_layers(convert(conv, SHAPE), calibration)
+    got = OpenVINOSession(model, threads=1)(calibration[0])[0]
+    x, weight = torch.from_numpy(calibration[0]), conv.weight.detach()
+    scale = weight.abs().amax((1, 2, 3), keepdim=True) / 127
+    step = max(np.abs(batch).max() for batch in calibration) / 127
+    with torch.no_grad():
+        want = torch.nn.functional.conv2d((x / step).round() * step, (weight / scale).round() * scale, conv.bias, 2, 3)
+        exact = conv(x)
+    error = np.abs(got - want.numpy()).max()
+    assert 0 < np.abs(got - exact.numpy()).max() < 0.1
+    assert error < 0.05
+
+
+def test_the_file_holds_int8_weights(net, calibration, tmp_path):
+    real = export_openvino(net, tmp_path / 'real.xml', SHAPE).with_suffix('.bin').stat().st_size
+    small = (
+        export_openvino(net, tmp_path / 'int8.xml', SHAPE, calibration=calibration).with_suffix('.bin').stat().st_size
+    )
+    weights = sum(p.numel() for p in net.parameters() if p.dim() > 1)
+    assert real - small == pytest.approx(3 * weights, rel=0.1)
+
+
+def test_predictions_stay_near(net, calibration):
+    x = torch.randn(SHAPE, generator=torch.Generator().manual_seed(9))
+    got = OpenVINOSession(quantize_real_layers(convert(net, SHAPE), calibration), threads=1)(x)[0]
+    with torch.no_grad():
+        want = net(x).numpy()
+    assert np.corrcoef(got.ravel(), want.ravel())[0, 1] > 0.95
+
+
+@pytest.mark.parametrize(
+    ('batches', 'sentence'),
+    [([], 'there are none'), ([np.zeros((1, 3, 64, 64))], r'has the shape \(1, 3, 64, 64\); the network was exported')],
+)
+def test_mistakes_are_told(net, batches, sentence):
+    with pytest.raises(InputError, match=sentence):
+        quantize_real_layers(convert(net, SHAPE), batches)

@@ -1,0 +1,105 @@
+"""One call writes, one call runs, whatever the engine; mistakes are told by name."""
+
+import numpy as np
+import pytest
+import torch
+
+from bireal_plugin.errors import InputError
+from bireal_plugin.export import Session, export, fold
+from bireal_plugin.export.engines import ENGINES
+from bireal_plugin.models import BiRealClassifier, BiRealResNet
+from tests.folding.test_fold import trained
+
+BACKBONE = dict(base_channels=4, in_channels=1, stem='cifar', out_indices=(3,))
+CONFIG = dict(type='BiRealClassifier', backbone=dict(type='BiRealResNet', depth=18, **BACKBONE), num_classes=10)
+SHAPE = (2, 1, 16, 16)
+OPTIONS = dict(packed=dict(config=CONFIG))
+PACKAGES = dict(openvino='openvino', onnx='onnxruntime', qonnx='qonnx', tflite='tflite')
+
+
+@pytest.fixture(scope='module')
+def net():
+    return trained(BiRealClassifier(BiRealResNet(18, **BACKBONE), 10))
+
+
+@pytest.mark.parametrize(
+    ('format', 'folded_before'),
+    [('packed', False), ('packed', True), ('openvino', False), ('onnx', True), ('qonnx', False)],
+)
+def test_what_is_exported_predicts_as_the_network(net, format, folded_before, tmp_path):
+    if format in PACKAGES:
+        pytest.importorskip(PACKAGES[format])
+    model = fold(net, SHAPE) if folded_before else net
+    path = export(model, format, SHAPE, path=tmp_path / f'net{ENGINES[format].suffix}', **OPTIONS.get(format, {}))
+    x = torch.randn(SHAPE)
+    with torch.no_grad():
+        want = net(x).numpy()
+    (got,) = Session(path, threads=1)(x)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_the_model_is_unchanged(net, tmp_path):
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    export(net, 'packed', SHAPE, path=tmp_path / 'net.safetensors', config=CONFIG)
+    assert before.keys() == net.state_dict().keys()
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in before.items())
+
+
+def test_without_a_path_the_file_has_the_name_of_the_class(net, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert export(net, 'packed', SHAPE, config=CONFIG).name == 'birealclassifier.safetensors'
+    assert [path.name for path in tmp_path.iterdir()] == ['birealclassifier.safetensors']
+
+
+@pytest.mark.parametrize('threads', [1, 2])
+def test_a_packed_session_leaves_torch_its_threads(net, tmp_path, threads):
+    path = export(net, 'packed', SHAPE, path=tmp_path / 'net.safetensors', config=CONFIG)
+    session, during = Session(path, threads=threads), []
+    session.model.register_forward_hook(lambda *_: during.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    session(torch.randn(SHAPE))
+    assert (during, torch.get_num_threads()) == ([threads], before)
+
+
+@pytest.mark.parametrize(
+    ('call', 'sentence'),
+    [
+        (lambda net, folder: export(net, 'coreml', SHAPE), "format is packed, openvino, .*, not 'coreml'"),
+        (
+            lambda net, folder: Session(folder / 'net.tar'),
+            r'no engine runs .*net.tar; there are .safetensors \(packed\)',
+        ),
+        (lambda net, folder: Session(folder / 'net.safetensors'), 'does not exist'),
+        (lambda net, folder: export(net, 'packed', SHAPE, path=folder / 'net.xml', config=CONFIG), 'file .safetensors'),
+        (
+            lambda net, folder: export(net, 'packed', SHAPE, path=folder / 'a' / 'net.safetensors', config=CONFIG),
+            'make',
+        ),
+        (lambda net, folder: export(net, 'packed', SHAPE), 'export to packed needs the option config'),
+        (
+            lambda net, folder: export(net, 'packed', SHAPE, config=CONFIG, calibration=[]),
+            "export to packed has no option 'calibration'; it takes config, real_layers",
+        ),
+        (
+            lambda net, folder: Session(folder / 'net.safetensors', real_layers='bf16'),
+            "a session of .* has no option 'real_layers'; it takes threads",
+        ),
+        (
+            lambda net, folder: Session(export(net, 'packed', SHAPE, path=folder / 'n.safetensors', config=CONFIG))(
+                torch.zeros(1, 3, 16, 16)
+            ),
+            r'takes inputs \(N, 1, H, W\), not \(1, 3, 16, 16\)',
+        ),
+        (
+            lambda net, folder: export(
+                BiRealResNet(18, base_channels=8, weights='real'), 'packed', SHAPE, config=CONFIG
+            ),
+            'is not binary yet',
+        ),
+    ],
+)
+def test_mistakes_are_told_by_name(net, call, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=sentence):
+        call(net, tmp_path)

@@ -1,0 +1,468 @@
+"""The inference benchmark: what it puts side by side, how it takes times, and what it makes of them."""
+
+import os
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bireal_plugin.errors import InputError
+from bireal_plugin.folding.fold import FoldedBinaryConv2d, fold
+from bireal_plugin.models import BiRealClassifier, BiRealResNet
+from bireal_plugin.studies.speed.engine_profile import BINARY, KINDS, OTHER, REAL_1X1, SIGN, STEM, profile
+from bireal_plugin.studies.speed.engines import ENGINES, OPENVINO, choose_engines, combinations
+from bireal_plugin.studies.speed.inference import Plan, Result, Timing, benchmark, check_shape, measure, speed_up
+from bireal_plugin.studies.speed.machine import check_memory, machine, pin_threads
+from bireal_plugin.studies.speed.networks import choose_sides, load_networks
+from bireal_plugin.studies.speed.prepared import Forms, arrays, prepare
+from bireal_plugin.studies.speed.report import Report, from_json, section
+from bireal_plugin.training.check import stage_model
+from bireal_plugin.training.config import load_config
+
+SHAPE = (1, 3, 64, 64)
+NARROW = """
+model = dict(
+    type='BiRealClassifier',
+    backbone=dict(type='BiRealResNet', depth=18, base_channels=32, out_indices=(3,)),
+    num_classes=10,
+)
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """The threads of other tests are theirs; variables that ``pin_threads`` sets are taken back."""
+    for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS'):
+        monkeypatch.setenv(name, os.environ.get(name, '1'))
+    before = torch.get_num_threads()
+    pin_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope='module')
+def networks(tmp_path_factory):
+    path = tmp_path_factory.mktemp('config') / 'narrow.py'
+    path.write_text(NARROW)
+    return load_networks(str(path))
+
+
+@pytest.fixture(scope='module')
+def forms(networks, tmp_path_factory):
+    torch.manual_seed(0)
+    images = torch.randn(SHAPE)
+    return {
+        side: Forms(network, images, folder=tmp_path_factory.mktemp(side), threads=1)
+        for side, network in networks.sides.items()
+    }
+
+
+@pytest.fixture(scope='module')
+def result(networks):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as pin_threads does, but for the environment of whatever runs later
+    try:
+        return benchmark(
+            networks,
+            SHAPE,
+            sides=['ours', 'twin', 'torchvision'],
+            engines=['openvino-f32', 'torch'],
+            threads=1,
+            plan=Plan(rounds=3, repeats=2, warm_up=1),
+        )
+    finally:
+        torch.set_num_threads(threads)
+
+
+# The sides
+
+
+def test_a_depth_has_the_three_networks():
+    sides = load_networks('18').sides
+    assert list(sides) == ['ours', 'twin', 'torchvision']
+    assert sum(isinstance(m, FoldedBinaryConv2d) for m in sides['ours'].modules()) == 16
+    # The published number of parameters of ResNet-18.
+    assert sum(p.numel() for p in sides['torchvision'].parameters()) == 11_689_512
+    weights = [m.weight.numel() for m in sides['twin'].modules() if isinstance(m, nn.Conv2d)]
+    theirs = [m.weight.numel() for m in sides['torchvision'].modules() if isinstance(m, nn.Conv2d)]
+    assert sorted(weights) == sorted(theirs)
+
+
+def test_no_side_is_in_training_mode(networks):
+    assert not any(module.training for network in networks.sides.values() for module in network.modules())
+
+
+@pytest.mark.parametrize(
+    ('options', 'present'),
+    [
+        ("norm_cfg=dict(type='SyncBN'), num_stages=4, strides=[1, 2, 2, 2], style='pytorch'", True),
+        ('rsign=True', True),
+        ('base_channels=32', False),
+        ("stem='cifar'", False),
+        ('strides=[1, 2, 2, 1]', False),
+        ('deep_stem=True', False),
+    ],
+)
+def test_torchvision_is_there_where_it_has_the_same_size(tmp_path, options, present):
+    (tmp_path / 'net.py').write_text(f"model = dict(type='BiRealResNet', depth=18, {options})")
+    assert ('torchvision' in load_networks(str(tmp_path / 'net.py')).sides) == present
+
+
+def test_of_a_detector_the_backbone_is_taken(tmp_path):
+    path = tmp_path / 'detector.py'
+    path.write_text("model = dict(type='RetinaNet', backbone=dict(type='BiRealResNet', depth=18), neck=dict())")
+    sides = load_networks(str(path)).sides
+    with torch.no_grad():
+        shapes = {side: [tuple(y.shape) for y in network(torch.zeros(1, 3, 64, 96))] for side, network in sides.items()}
+    assert shapes['ours'] == [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6), (1, 512, 2, 3)]
+    assert shapes['twin'] == shapes['torchvision'] == shapes['ours']
+
+
+def test_of_a_recipe_the_stage_of_the_checkpoint_s_folder_is_taken(tiny_config, tmp_path):
+    torch.manual_seed(3)
+    model = stage_model(load_config(str(tiny_config)), 'binary')
+    path = tmp_path / 'binary' / 'epoch_1.pth'
+    path.parent.mkdir()
+    torch.save(dict(state_dict=model.state_dict()), path)
+    networks = load_networks(str(tiny_config), str(path))
+    x = torch.randn(2, 1, 32, 32)
+    assert networks.in_channels == 1
+    assert torch.equal(networks.sides['ours'](x), fold(model)(x))
+
+
+def test_of_a_recipe_the_last_stage_or_the_one_named_is_taken(tiny_config):
+    assert load_networks(str(tiny_config)).sides.keys() == {'ours', 'twin'}  # the first stages could not be folded
+    with pytest.raises(InputError, match='is not binary yet'):
+        load_networks(str(tiny_config), stage='float')
+
+
+@pytest.mark.parametrize(
+    ('text', 'sentence'),
+    [
+        ('work_dir = 1', 'has no model'),
+        ("model = dict(type='BiRealClassifier', backbone=dict(type='ResNet', depth=18))", 'of type BiRealResNet'),
+        (NARROW + "model['backbone']['weights'] = 'real'", 'is not binary yet'),
+        (NARROW + "model['backbone']['depth'] = 20", 'depth'),
+    ],
+)
+def test_a_config_without_a_bireal_network_is_told(tmp_path, text, sentence):
+    (tmp_path / 'wrong.py').write_text(text)
+    with pytest.raises(InputError, match=sentence):
+        load_networks(str(tmp_path / 'wrong.py'))
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'sentence'),
+    [
+        (('19',), 'no Bi-Real-19; the depths are 18, 34, 50, 101, 152'),
+        (('absent.py',), 'absent.py does not exist'),
+        (('18', 'net.pth'), 'need the config'),
+    ],
+)
+def test_a_wrong_model_is_told(arguments, sentence):
+    with pytest.raises(InputError, match=sentence):
+        load_networks(*arguments)
+
+
+# The engines
+
+
+@pytest.mark.parametrize('engine', ['openvino-f32', 'onnxruntime', 'torch-channels-last'])
+def test_the_float_twin_is_the_same_function_on_every_engine(forms, engine):
+    want = forms['twin'].network(forms['twin'].images).detach().numpy()
+    (got,) = arrays(prepare(engine, forms['twin']).run())
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('side', 'engine', 'least'),
+    [
+        ('twin', 'openvino-bf16', 0.99),
+        ('twin', 'openvino-int8', 0.98),
+        ('ours', 'torch', 0.99999),
+        # A sign in front of a rounding may flip, and cascades.
+        ('ours', 'openvino-f32', 0.99),
+        ('ours', 'onnxruntime', 0.99),
+        ('ours', 'tflite', 0.99),
+        ('ours', 'openvino-bf16', 0.9),
+        ('ours', 'openvino-int8', 0.9),
+    ],
+)
+def test_what_is_timed_computes_the_network(forms, side, engine, least):
+    want = forms[side].network(forms[side].images).detach().numpy().ravel()
+    (got,) = (output.ravel() for output in arrays(prepare(engine, forms[side]).run()))
+    assert got @ want / np.sqrt((got @ got) * (want @ want)) > least
+
+
+@pytest.mark.slow
+def test_torch_compile_gives_the_same(tmp_path):
+    torch.manual_seed(0)
+    small = Forms(nn.Conv2d(3, 4, 3), torch.randn(1, 3, 8, 8), folder=tmp_path, threads=1)
+    want = small.network(small.images).detach().numpy()
+    np.testing.assert_allclose(arrays(prepare('torch-compile', small).run())[0], want, rtol=1e-4, atol=1e-5)
+
+
+def test_every_output_of_a_backbone_arrives(tmp_path):
+    backbone = Forms(fold(BiRealResNet(18, base_channels=32).eval()), torch.randn(SHAPE), folder=tmp_path, threads=1)
+    want = [tuple(y.shape) for y in backbone.network(backbone.images)]
+    for engine in ('openvino-f32', 'onnxruntime', 'torch'):
+        assert [y.shape for y in arrays(prepare(engine, backbone).run())] == want
+
+
+@pytest.mark.parametrize('engine', OPENVINO)
+def test_ours_runs_by_popcount_and_the_twin_does_not(forms, engine):
+    counts = {
+        side: [op.get_type_name() for op in form.openvino_session(engine).model.get_ops()].count('BinaryConvolution')
+        for side, form in forms.items()
+    }
+    assert counts == dict(ours=16, twin=0)
+
+
+def test_our_files_are_small_and_the_twin_s_are_as_large_as_its_weights(forms):
+    sizes = {side: prepare('openvino-f32', form).file_bytes for side, form in forms.items()}
+    weights = 4 * sum(p.numel() for p in forms['twin'].network.parameters())
+    assert weights < sizes['twin'] < 1.1 * weights
+    assert sizes['ours'] < sizes['twin'] / 5
+
+
+@pytest.mark.parametrize('threads', sorted({1, min(2, len(os.sched_getaffinity(0)))}))
+@pytest.mark.parametrize('engine', ['openvino-f32', 'openvino-bf16', 'onnxruntime', 'torch'])
+def test_the_engines_say_that_they_use_the_threads_given(forms, engine, threads):
+    pin_threads(threads)
+    given = Forms(nn.Conv2d(3, 4, 3).eval(), forms['twin'].images, folder=forms['twin'].folder, threads=threads)
+    assert prepare(engine, given).threads == threads
+    assert {os.environ[name] for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')} == {str(threads)}
+
+
+def test_default_engines_are_all_but_tflite():
+    assert set(ENGINES) - set(choose_engines(None)) <= {'tflite', 'openvino-bf16'}
+    assert 'torch-compile' not in choose_engines(None, without=['torch-compile'])
+
+
+def test_engines_keep_their_order_whatever_order_they_are_asked_in():
+    assert choose_engines(['torch', 'openvino-f32']) == ['openvino-f32', 'torch']
+
+
+def test_sides_meet_only_engines_that_run_them():
+    pairs = combinations(['ours', 'twin'], ['openvino-f32', 'torch-compile', 'tflite'])
+    assert pairs == [
+        ('ours', 'openvino-f32'),
+        ('ours', 'tflite'),
+        ('twin', 'openvino-f32'),
+        ('twin', 'torch-compile'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ('package', 'engine'), [('nncf', 'openvino-int8'), ('onnxruntime', 'onnxruntime'), ('openvino', 'openvino-f32')]
+)
+def test_a_missing_package_is_told(monkeypatch, package, engine):
+    monkeypatch.setitem(sys.modules, package, None)  # how Python itself marks what cannot be imported
+    with pytest.raises(InputError, match=rf'needs the package {package}: pip install'):
+        choose_engines([engine])
+
+
+def test_a_missing_compiler_is_told(monkeypatch, tmp_path):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    monkeypatch.delenv('CXX', raising=False)
+    with pytest.raises(InputError, match='install g\\+\\+, or give --no-compile'):
+        choose_engines(['torch-compile'])
+
+
+@pytest.mark.parametrize(
+    ('call', 'sentence'),
+    [
+        (lambda: choose_engines(['openvino']), "no engine 'openvino'; there are openvino-f32"),
+        (lambda: choose_engines(['torch-compile'], without=['torch-compile']), 'no engine is left'),
+        (lambda: choose_sides(['theirs']), "no side 'theirs'; there are ours"),
+        (lambda: combinations(['ours'], ['torch-compile']), 'none of the engines torch-compile runs'),
+        (lambda: pin_threads(0), '--threads 0'),
+        (lambda: pin_threads(1 + len(os.sched_getaffinity(0))), 'this process has'),
+        (lambda: check_memory((1, 3, 100_000, 100_000), 3), '3 networks at this size take about'),
+        (lambda: Plan(rounds=0), '--rounds, --repeats and --warm-up'),
+    ],
+)
+def test_mistakes_are_told(call, sentence):
+    with pytest.raises(InputError, match=sentence):
+        call()
+
+
+@pytest.mark.parametrize(
+    ('shape', 'sentence'),
+    [
+        ((1, 3, 0, 64), 'four numbers of 1 or more'),
+        ((3, 64, 64), 'four numbers of 1 or more'),
+        ((1, 4, 64, 64), 'takes images of 3 channels'),
+        ((1, 3, 64, 31), 'at least 32 pixels'),
+    ],
+)
+def test_a_wrong_shape_is_told(networks, shape, sentence):
+    with pytest.raises(InputError, match=sentence):
+        check_shape(shape, networks)
+
+
+def test_wide_images_of_detectors_and_streets_are_taken(networks):
+    assert check_shape((1, 3, 160, 608), networks) == (1, 3, 160, 608)
+    assert check_shape((1, 3, 800, 1344), networks) == (1, 3, 800, 1344)
+    check_memory((1, 3, 160, 608), 19)
+
+
+# The times
+
+
+def test_sides_take_turns_and_the_first_run_of_a_turn_is_not_timed():
+    now, calls = [0.0], []
+
+    def run(name, seconds):
+        def function():
+            # The first run after another side is ten times as slow.
+            now[0] += seconds * (10 if calls[-1:] != [name] else 1)
+            calls.append(name)
+
+        return function
+
+    runs = dict(ours=run('ours', 0.002), twin=run('twin', 0.015))
+    times = measure(runs, Plan(rounds=2, repeats=3), clock=lambda: now[0])
+    assert calls == (['ours'] * 4 + ['twin'] * 4) * 2
+    assert {name: pytest.approx([ms] * 6) for name, ms in (('ours', 2), ('twin', 15))} == times
+
+
+def test_a_long_run_is_a_turn_of_its_own():
+    calls = []
+    runs = dict(short=lambda: calls.append('short'), long=lambda: calls.append('long'))
+    times = measure(runs, Plan(rounds=2, repeats=1), long={'long'})
+    assert calls == ['short', 'short', 'long'] * 2
+    assert {name: len(taken) for name, taken in times.items()} == dict(short=2, long=2)
+
+
+def test_every_pair_has_all_its_times(result):
+    assert [(t.side, t.engine) for t in result.timings] == [
+        ('ours', 'openvino-f32'),
+        ('ours', 'torch'),
+        ('twin', 'openvino-f32'),
+        ('twin', 'torch'),
+    ]
+    assert all(len(t.times_ms) == 6 and min(t.times_ms) > 0 and t.threads == 1 for t in result.timings)
+
+
+# The profile
+
+
+def test_the_profile_has_every_layer_of_the_network(result):
+    (found,) = result.profiles
+    kinds = found.kinds()
+    assert [kinds[kind][0] for kind in (BINARY, SIGN, STEM, REAL_1X1)] == [16, 16, 1, 3]
+    assert OTHER not in kinds
+    assert kinds.keys() <= set(KINDS)
+
+
+def test_kinds_of_layers_sum_to_the_profile_and_it_to_the_whole_call(networks, tmp_path):
+    ours = Forms(networks.sides['ours'], torch.randn(1, 3, 128, 128), folder=tmp_path, threads=1)
+    found = profile('openvino-f32', ours, runs=30, warm_up=3)
+    assert sum(count for count, _ in found.kinds().values()) == len(found.layers)
+    assert sum(ms for _, ms in found.kinds().values()) == pytest.approx(found.layers_ms)
+    assert found.layers_ms < 1.05 * found.whole_ms
+    # The fastest of many calls is one that nothing interrupted, and layers are most of it.
+    run = prepare('openvino-f32', ours).run
+    fastest = min(measure(dict(ours=run), Plan(rounds=50, repeats=1))['ours'])
+    assert found.layers_ms > 0.7 * fastest
+
+
+@pytest.mark.parametrize('engine', ['openvino-bf16', 'openvino-int8'])
+def test_every_layer_has_a_kind_in_lower_precision_too(forms, engine):
+    kinds = profile(engine, forms['ours'], runs=1, warm_up=1).kinds()
+    assert (kinds[BINARY][0], kinds[SIGN][0], kinds[STEM][0]) == (16, 16, 1)
+    assert OTHER not in kinds
+
+
+def test_real_bottleneck_layers_are_told_apart(tmp_path):
+    """Bi-Real-50 has 1-bit 3x3 and 1x1 convolutions, and real 1x1 ones where a stage begins."""
+    net = BiRealClassifier(BiRealResNet(50, base_channels=32, out_indices=(3,)).eval(), 10)
+    real = sum(isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) for m in fold(net).modules())
+    binary = sum(isinstance(m, FoldedBinaryConv2d) for m in fold(net).modules())
+    deep = Forms(fold(net), torch.randn(SHAPE), folder=tmp_path, threads=1)
+    kinds = profile('openvino-f32', deep, runs=1, warm_up=1).kinds()
+    assert (kinds[BINARY][0], kinds[REAL_1X1][0], kinds[STEM][0]) == (binary, real, 1)
+
+
+# The report
+
+
+def cells(lines):
+    return [[cell.strip() for cell in line.strip('|').split('|')] for line in lines if line.startswith('|')]
+
+
+def test_the_table_is_that_of_the_raw_times():
+    generator = np.random.default_rng(0)
+    raw = {
+        pair: generator.uniform(low, 2 * low, 21)
+        for pair, low in {
+            ('ours', 'openvino-f32'): 2,
+            ('ours', 'openvino-int8'): 1,
+            ('torchvision', 'openvino-f32'): 15,
+            ('torchvision', 'torch'): 25,
+        }.items()
+    }
+    timings = tuple(Timing(*pair, 1, 4_299_491, tuple(times)) for pair, times in raw.items())
+    head, _, *rows = cells(section(Result('Bi-Real-18', (1, 3, 224, 224), timings, ())))
+    assert head[5:] == ['x torchvision openvino-f32', 'x torchvision torch', 'MB']
+    openvino, torch_eager = (np.median(raw['torchvision', engine]) for engine in ('openvino-f32', 'torch'))
+    for row, (pair, times) in zip(rows, raw.items(), strict=True):
+        first, middle, third = np.percentile(times, [25, 50, 75])
+        assert row == [
+            *pair,
+            f'{middle:.2f}',
+            f'{first:.2f} to {third:.2f}',
+            f'{min(times):.2f}',
+            f'{openvino / middle:.1f}x',
+            f'{torch_eager / middle:.1f}x',
+            '4.30',
+        ]
+
+
+def test_without_torchvision_the_twin_is_the_reference(result):
+    assert [(t.side, t.engine) for t in result.references] == [('twin', 'openvino-f32'), ('twin', 'torch')]
+    assert [speed_up(t, t) for t in result.references] == [1, 1]
+
+
+def test_the_json_file_holds_all_that_the_tables_show(result):
+    report = Report(machine(), 1, Plan(3, 2, 1), (result, replace(result, model='again', profiles=())))
+    read = from_json(report.to_json())
+    assert read == report
+    assert read.markdown() == report.markdown()
+
+
+def test_the_kinds_in_the_table_sum_to_all_layers(result):
+    rows = [row for row in cells(section(result)) if len(row) == 2][2:]
+    times = {kind: float(cell.split()[0]) for kind, cell in rows}
+    whole, total = times.pop('the profiled call'), times.pop('all layers')
+    assert sum(times.values()) == pytest.approx(total, abs=0.0006 * len(times))
+    assert whole == pytest.approx(result.profiles[0].whole_ms, abs=0.001)
+
+
+def test_the_report_says_on_what_and_not_when(result):
+    text = Report(machine(), 1, Plan(), (result,)).to_json()
+    assert torch.__version__.split('+')[0] in text
+    assert not any(word in text for word in (os.uname().nodename, os.getcwd(), '"date', '"time"'))
+
+
+def test_bars_are_as_long_as_the_medians(tmp_path):
+    """Counted in the picture: pixels of either colour, of two bars that are four to one."""
+    pytest.importorskip('matplotlib')
+    from PIL import Image
+
+    from bireal_plugin.studies.speed.chart import COLOURS, draw_result
+
+    timings = (Timing('ours', 'torch', 1, 1, (10.0,) * 3), Timing('torchvision', 'torch', 1, 1, (40.0,) * 3))
+    png, svg = draw_result(tmp_path, Result('Bi-Real-18', SHAPE, timings, ()))
+    assert (png.name, svg.name) == ('bi-real-18_1x3x64x64.png', 'bi-real-18_1x3x64x64.svg')
+    pixels = np.asarray(Image.open(png).convert('RGB'))
+    # In the row through the middle of a bar; the legend is below both.
+    lengths = {
+        side: max((pixels == [int(colour[i : i + 2], 16) for i in (1, 3, 5)]).all(-1).sum(1))
+        for side, colour in COLOURS.items()
+    }
+    assert lengths['torchvision'] / lengths['ours'] == pytest.approx(4, rel=0.03)
