@@ -10,8 +10,7 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.export.packed.file import load_packed as load
 from bireal_plugin.export.packed.inspection import inspect_packed as inspect
 from bireal_plugin.models import BiRealClassifier, BiRealConfig, BiRealResNet, binarize
-
-__version__ = '0.1.0'
+from bireal_plugin.version import __version__
 
 __all__ = [
     'BiRealClassifier',

@@ -1,29 +1,41 @@
-"""The stage table a training run ends with."""
+"""Tables of what was measured, for a terminal and for Markdown pages."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from tabulate import tabulate
 
-def stage_table(results: Sequence[dict[str, Any]]) -> str:
-    """One row per stage, one column per key any row has; numbers aligned right.
+Rows = Sequence[Mapping[str, Any]]
 
-    Numbers below 1, such as losses, show four decimals, others two.
+
+def text_table(rows: Rows, *, left: Collection[str] | None = None) -> str:
+    """Plain-text table with a rule below the head: a column for each key of ``rows``, in the order they first appear.
+
+    Floats below 1, such as losses, show four decimals, others two; a missing cell or None is blank.
+
+    Args:
+        left: columns aligned left; the others are aligned right. By default those without an int or a float.
     """
-    columns = list(dict.fromkeys(key for row in results for key in row))
-    cells = [columns, *[[_cell(row.get(column)) for column in columns] for row in results]]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    numeric = [any(isinstance(row.get(column), (int, float)) for row in results) for column in columns]
-
-    def line(row: Sequence[str]) -> str:
-        parts = [cell.rjust(w) if right else cell.ljust(w) for cell, w, right in zip(row, widths, numeric, strict=True)]
-        return '  '.join(parts).rstrip()
-
-    return '\n'.join([line(cells[0]), '  '.join('-' * width for width in widths), *map(line, cells[1:])])
+    return _table(rows, left, 'simple')
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f'{value:.4f}' if abs(value) < 1 else f'{value:.2f}'
-    return '' if value is None else str(value)
+def markdown_table(rows: Rows, *, left: Collection[str] | None = None) -> str:
+    """As ``text_table``, in Markdown."""
+    return _table(rows, left, 'pipe')
+
+
+def _table(rows: Rows, left: Collection[str] | None, form: str) -> str:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    if left is None:
+        left = [key for key in columns if not any(isinstance(row.get(key), (int, float)) for row in rows)]
+    cells = [[_text(row.get(key)) for key in columns] for row in rows]
+    sides = ['left' if key in left else 'right' for key in columns]
+    return tabulate(cells, columns, form, colalign=sides if rows else None, disable_numparse=True)
+
+
+def _text(cell: Any) -> str:
+    if isinstance(cell, float):
+        return f'{cell:.4f}' if abs(cell) < 1 else f'{cell:.2f}'
+    return '' if cell is None else str(cell)

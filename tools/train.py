@@ -16,7 +16,7 @@ from mmengine.dist import is_main_process
 import bireal_plugin  # noqa: F401  registers models, datasets and hooks
 from bireal_plugin.command_line import run_command
 from bireal_plugin.errors import InputError
-from bireal_plugin.text_table import stage_table
+from bireal_plugin.text_table import text_table
 from bireal_plugin.training.config import build_runner, load_config, use_amp, use_auto_scale_lr, work_dir_of
 from bireal_plugin.training.hooks.plain_checkpoint import latest_checkpoint
 from bireal_plugin.training.launch import prepare_launch
@@ -63,7 +63,7 @@ def main() -> None:
             raise InputError('--resume takes no file in a recipe of stages: it continues from the work directory')
         results = run_stages(config, work_dir, only=arguments.stage, resume=arguments.resume is not None)
         if is_main_process():
-            print(f'\n{stage_table(results)}\n\nwritten to {work_dir}/results.json')
+            print(f'\n{text_table(results)}\n\nwritten to {work_dir}/results.json')
         return
 
     if arguments.stage:

@@ -1,7 +1,6 @@
 """Training with mmengine: chained stages, optimizer groups, safe checkpoints, metrics and hooks."""
 
 from bireal_plugin.checkpoints.file import read_checkpoint, state_dict_of
-from bireal_plugin.text_table import stage_table
 from bireal_plugin.training.check import check_stages, stage_config
 from bireal_plugin.training.hooks.magnitude import MagnitudeAwareHook
 from bireal_plugin.training.hooks.plain_checkpoint import PlainCheckpointHook
@@ -27,6 +26,5 @@ __all__ = [
     'read_checkpoint',
     'run_stages',
     'stage_config',
-    'stage_table',
     'state_dict_of',
 ]

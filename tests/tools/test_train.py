@@ -7,7 +7,7 @@ import shutil
 import pytest
 from mmengine.config import Config
 
-from bireal_plugin.training import stage_table
+from bireal_plugin.text_table import text_table
 
 STAGES = ['float', 'leaky_clip', 'clip', 'binary', 'bn']
 
@@ -40,9 +40,9 @@ def test_checkpoints_in_the_results_are_relative_paths_of_the_last_epoch(finishe
 
 
 def test_table_at_the_end_has_one_row_per_stage(finished_run):
-    end = f'\n\n{stage_table(finished_run.results)}\n\nwritten to {finished_run.folder}/results.json\n'
+    end = f'\n\n{text_table(finished_run.results)}\n\nwritten to {finished_run.folder}/results.json\n'
     assert finished_run.ended.out.endswith(end[1:])
-    assert [line.split()[0] for line in stage_table(finished_run.results).splitlines()[2:]] == STAGES
+    assert [line.split()[0] for line in text_table(finished_run.results).splitlines()[2:]] == STAGES
 
 
 def test_tensorboard_curves_are_written_where_it_is_installed(finished_run):
