@@ -1,6 +1,7 @@
 # make demo   train a Bi-Real network through every stage of the recipe on the embedded digits, export it, time it
 # make demo-depth   train a depth network on rendered stereo streets, score it, export it, draw what it sees
-# make test   style, types and tests
+# make test   style, types, documentation and tests
+# make docs   the documentation as a site, in site/
 # All create .venv and install what they need once; the stamps in .venv say what is there.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 CONSTRAINTS := -c constraints.txt
 
-.PHONY: demo demo-depth test lint clean
+.PHONY: demo demo-depth test lint docs clean
 
 demo: $(VENV)/.engines
 	rm -rf work_dirs/demo
@@ -34,13 +35,16 @@ demo-depth: $(VENV)/.engines
 # in one process end in a segmentation fault of the interpreter, in tests that only start a subprocess.
 TESTS = $(wildcard tests/test_*.py) $(filter-out tests/tools/ tests/__pycache__/,$(wildcard tests/*/)) \
 	$(wildcard tests/tools/test_*.py)
-test: $(VENV)/.dev lint
+test: $(VENV)/.dev lint docs
 	status=0; for part in $(TESTS); do OMP_NUM_THREADS=1 $(BIN)/python -m pytest $$part || status=1; done; exit $$status
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 $(VENV)/.core: setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -60,7 +64,7 @@ $(VENV)/.engines: $(VENV)/.core $(VENV)/.larq
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.det $(VENV)/.engines
-	$(PIP) install --quiet $(CONSTRAINTS) --editable ".[dev,torchao]"
+	$(PIP) install --quiet $(CONSTRAINTS) --editable ".[dev,docs,torchao]"
 	touch $@
 
 # Larq's interpreter, which runs the exported .tflite files, needs numpy 1 and so an environment of its own.
@@ -71,4 +75,4 @@ $(VENV)/.larq: $(VENV)/.core
 	touch $@
 
 clean:
-	rm -rf $(VENV) work_dirs build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) work_dirs build site *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -53,10 +53,12 @@ class BiRealResNet(BaseModule):
         in_channels: channels of the image.
         stem_channels: channels after the stem; ``base_channels`` by default.
         base_channels: width of the first stage's narrow side (64 in the paper).
-        num_stages, strides, dilations, out_indices, style, deep_stem, frozen_stages, norm_cfg, norm_eval, with_cp,
-            init_cfg: as in mmdet, but ``norm_eval`` is False by default: statistics must follow the binarization.
-            ``avg_down`` is accepted: the shortcut always averages. ``zero_init_residual`` zeroes the last scale of each
-            block. ResNetV1c and ResNetV1d are ``deep_stem=True``.
+        num_stages, strides, dilations, out_indices, style, deep_stem, frozen_stages: as in mmdet. ResNetV1c and
+            ResNetV1d are ``deep_stem=True``.
+        norm_cfg, norm_eval, with_cp, init_cfg: as in mmdet, but ``norm_eval`` is False by default: statistics must
+            follow the binarization.
+        avg_down: accepted and without effect: the shortcut always averages.
+        zero_init_residual: zero the last scale of each block.
         multi_grid, contract_dilation: as in mmseg: dilations of the last stage's blocks, counted as ResNet counts them;
             half the dilation in the first block of a dilated stage.
         expansion: of mmpretrain; the depth's own (1 or 4) or None.
