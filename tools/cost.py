@@ -1,54 +1,6 @@
-"""Memory and bit-operations of a model, layer by layer (Table 5): a config's, or one of timm's.
+"""Runs ``bireal cost`` from a checkout."""
 
-python tools/cost.py configs/bireal_r18_imagenet.py
-python tools/cost.py timm:resnet50 --shape 160 160
-"""
-
-from __future__ import annotations
-
-import argparse
-
-import timm
-from mmengine.registry import MODELS
-from torch import nn
-
-import bireal_plugin  # noqa: F401  registers models
-from bireal_plugin.command_line import run_command
-from bireal_plugin.cost import model_cost
-from bireal_plugin.dry_run import input_shape
-from bireal_plugin.errors import InputError
-from bireal_plugin.training.config import config_mistakes, load_config
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('model', metavar='CONFIG|timm:NAME', help='config file, or a name of timm')
-    parser.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'), help="image size; by default the model's own")
-    return parser.parse_args()
-
-
-def build(source: str) -> nn.Module:
-    """The model of a config file, or of ``timm:NAME``, without weights."""
-    if source.startswith('timm:'):
-        name = source.removeprefix('timm:')
-        if not timm.is_model(name):
-            raise InputError(f'{source}: timm has no model {name!r}; timm.list_models() lists them')
-        return timm.create_model(name)
-    config = load_config(source)
-    if 'model' not in config:
-        raise InputError(f'{source} has no model')
-    with config_mistakes(source):
-        return MODELS.build(config.model)
-
-
-def main() -> None:
-    arguments = parse_arguments()
-    model = build(arguments.model)
-    shape = input_shape(model)
-    if arguments.shape:
-        shape = (shape[0], *arguments.shape)
-    print(model_cost(model, shape).table())
-
+from bireal import run
 
 if __name__ == '__main__':
-    run_command(main)
+    run('cost')

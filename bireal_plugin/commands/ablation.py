@@ -1,0 +1,72 @@
+"""Train the grid of Table 1 (structure x initialisation x weight rule x surrogate) and set it beside the paper's.
+
+bireal ablation configs/studies/ablation_fashion_mnist.py --seeds 3 --jobs 2 --cfg-options data_root=DATA
+bireal ablation configs/bireal_r18_cifar10.py --cells 'bireal-*' '*-clip-MagnitudeAware-ApproxSign'
+
+Started again, it goes on where it stopped. The work directory gets ablation.md, .csv, .png, .svg and order.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+import bireal_plugin  # noqa: F401  registers models, datasets and hooks
+from bireal_plugin.errors import InputError
+from bireal_plugin.studies.ablation.grid import choose_cells, plan_units, stage_roles
+from bireal_plugin.studies.ablation.report import csv_text, order_text, table_text
+from bireal_plugin.studies.ablation.rows import collect_real_rows, collect_rows
+from bireal_plugin.studies.ablation.schedule import run_grid
+from bireal_plugin.studies.ablation.settings import keep_settings
+from bireal_plugin.training.check import check_stages
+from bireal_plugin.training.config import load_config, work_dir_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.add_argument('config', help='config with stages, whose backbone is a BiRealResNet')
+    parser.add_argument('--work-dir', help='work_dirs/<config name> by default')
+    parser.add_argument('--seeds', type=int, default=3, metavar='N', help='seeds 0 to N-1 (default: 3)')
+    parser.add_argument(
+        '--cells',
+        nargs='+',
+        metavar='PATTERN',
+        help="only the cells structure-initialisation-weight-sign that match, such as 'bireal-*-STE' (default: all 24)",
+    )
+    parser.add_argument('--with-bn', action='store_true', help='end every cell with the stage that absorbs scales')
+    parser.add_argument('--jobs', type=int, default=1, metavar='N', help='stages trained at once (default: 1)')
+    parser.add_argument('--resume', action='store_true', help='as in tools/train.py; here it is always on')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override config entries, dotted keys'
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    from bireal_plugin.studies.ablation.figure import draw_ablation  # here, so that lack of matplotlib is a sentence
+
+    if arguments.seeds < 1 or arguments.jobs < 1:
+        raise InputError('--seeds and --jobs must be 1 or more')
+    config = load_config(arguments.config, arguments.cfg_options)
+    work_dir = Path(work_dir_of(config, arguments.work_dir))
+    roles = stage_roles(config)
+    check_stages(config)
+    keep_settings(config, work_dir)
+    seeds = range(arguments.seeds)
+    units = plan_units(roles, choose_cells(arguments.cells), seeds, with_norm=arguments.with_bn)
+    title = Path(arguments.config).name
+
+    def write_report(*_: object) -> None:
+        rows = collect_rows(work_dir, units)
+        real_rows = collect_real_rows(work_dir, units, roles.start)
+        (work_dir / 'ablation.md').write_text(table_text(rows, real_rows, title=title))
+        (work_dir / 'ablation.csv').write_text(csv_text(rows))
+        (work_dir / 'order.md').write_text(order_text(rows, title=title))
+
+    run_grid(config, roles, units, work_dir, jobs=arguments.jobs, ended=write_report)
+    write_report()
+    draw_ablation(collect_rows(work_dir, units), work_dir / 'ablation', title=title)
+    pages = [(work_dir / name).read_text() for name in ('ablation.md', 'order.md')]
+    print('\n', *pages, f'written to {work_dir}: ablation.{{md,csv,png,svg}}, order.md', sep='\n')

@@ -1,0 +1,49 @@
+"""Draw what the paper draws (Fig. 7, 8, 9) and training curves, from a checkpoint or a work directory; PNG and SVG.
+
+bireal analyze --out pictures                                     the surrogates of sign
+bireal analyze work_dirs/bireal_r18_digits --out pictures         all pictures
+bireal analyze work_dirs/bireal_r18_digits/binary/epoch_12.pth --out pictures
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+import bireal_plugin  # noqa: F401  registers models, datasets and hooks
+from bireal_plugin.errors import InputError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.add_argument('source', nargs='?', help='checkpoint or work directory; without it the surrogates alone')
+    parser.add_argument('--out', required=True, metavar='DIR', help='folder for the pictures')
+    parser.add_argument(
+        '--config', help='config of the source; by default the one its run wrote beside its checkpoints'
+    )
+    parser.add_argument('--images', type=int, default=128, help='test images for activations (default: 128)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override config entries, dotted keys'
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    from bireal_plugin.studies.figures import pictures  # here, so that lack of matplotlib is a sentence
+
+    if arguments.images < 1:
+        raise InputError('--images must be 1 or more')
+    out = Path(arguments.out)
+    options = dict(config=arguments.config, overrides=arguments.cfg_options)
+    if arguments.source is None:
+        written = pictures.of_surrogates(out)
+    elif Path(arguments.source).is_dir():
+        written = pictures.of_work_dir(Path(arguments.source), out, images=arguments.images, **options)
+    elif Path(arguments.source).is_file():
+        written = pictures.of_checkpoint(Path(arguments.source), out, **options)
+    else:
+        raise InputError(f'{arguments.source} does not exist; give a checkpoint or a work directory')
+    for path in written:
+        print(path)

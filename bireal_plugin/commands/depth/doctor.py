@@ -1,0 +1,98 @@
+"""Checks a download of KITTI's raw recordings: ``bireal depth doctor ROOT``.
+
+Prints what is there, what is missing or broken, and the commands that make it usable. Ends with status 1 if something
+needed is missing or cannot be used. Headers and file ends are read by default, every file with ``--deep``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from bireal_plugin.depth.kitti.calibration import stereo_camera
+from bireal_plugin.depth.kitti.doctor.diagnosis import (
+    Finding,
+    date_findings,
+    drive_findings,
+    garg_line,
+    layout_findings,
+    need_findings,
+    split_findings,
+)
+from bireal_plugin.depth.kitti.doctor.survey import DriveSurvey, survey_drive
+from bireal_plugin.depth.kitti.raw import RawFolder
+from bireal_plugin.depth.kitti.splits import GARG_DRIVES
+from bireal_plugin.errors import InputError
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    raw = RawFolder(arguments.root, annotated=arguments.annotated)
+    drives = [survey_drive(raw, *drive, deep=arguments.deep) for drive in raw.drives()]
+    findings: list[Finding] = [] if drives else layout_findings(raw.root)
+    print_drives(raw, drives)
+    for found in drives:
+        findings += drive_findings(raw, found)
+    for date in sorted({found.date for found in drives}):
+        findings += date_findings(raw, date, [found for found in drives if found.date == date])
+    for part in GARG_DRIVES:
+        print(garg_line(part, drives))
+    for path in arguments.split:
+        line, missing = split_findings(raw, path)
+        print(line)
+        findings += missing
+    for need in arguments.need:
+        findings += need_findings(raw, need, drives)
+    return print_findings(findings)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.add_argument('root', type=Path, help='the folder that holds dates like 2011_09_26')
+    parser.add_argument('--split', type=Path, nargs='+', default=[], metavar='FILE', help='lists that must be there')
+    parser.add_argument(
+        '--need',
+        nargs='+',
+        default=[],
+        choices=('train', 'test', 'lidar', 'annotated'),
+        help="all of Garg's train or test drives, laser scans, annotated depth",
+    )
+    parser.add_argument('--annotated', type=Path, help='folder of annotated depth maps apart from ROOT')
+    parser.add_argument('--deep', action='store_true', help='decode every file instead of reading headers')
+
+
+def print_drives(raw: RawFolder, drives: Iterable[DriveSurvey]) -> None:
+    """A table with one line per drive and the sum."""
+    drives = list(drives)
+    columns = ('left', 'right', 'pairs', 'lidar', 'annotated')
+    print(f'{"drive":<28}{"".join(f"{name:>10}" for name in columns)}{"MB":>10}  size, calibration')
+    for found in drives:
+        numbers = ''.join(f'{getattr(found, name):>10}' for name in columns)
+        sizes = ' '.join(f'{width} x {height}' for height, width in sorted(found.sizes)) or 'no image'
+        print(f'{found.folder:<28}{numbers}{found.bytes / 1e6:>10.1f}  {sizes}, {calibration_text(raw, found.date)}')
+    totals = ''.join(f'{sum(getattr(found, name) for found in drives):>10}' for name in columns)
+    print(f'{f"{len(drives)} drives":<28}{totals}{sum(found.bytes for found in drives) / 1e6:>10.1f}')
+
+
+def calibration_text(raw: RawFolder, date: str) -> str:
+    """Focal length and baseline of a date, or that they are not to be had."""
+    try:
+        camera = stereo_camera(raw.calibration(date), source=date)
+    except InputError:
+        return 'no calibration'  # the findings say why
+    return f'f {camera.focal:.2f} px, b {camera.baseline:.4f} m'
+
+
+def print_findings(findings: Iterable[Finding]) -> int:
+    """Problems, notes and commands; 1 if there is a problem."""
+    findings = list(findings)
+    for finding in findings:
+        print(f'{"PROBLEM" if finding.needed else "note"}: {finding.text}')
+    commands = list(dict.fromkeys(command for finding in findings for command in finding.commands))
+    if commands:
+        print('\nTo make it usable:')
+        print('\n'.join(f'  {command}' for command in commands))
+    problems = sum(finding.needed for finding in findings)
+    print(f'\n{problems} problems' if problems else '\nusable')
+    return int(problems > 0)

@@ -1,0 +1,169 @@
+"""Depth errors as the literature counts them, on KITTI or on rendered streets, in one table that says how.
+
+bireal depth evaluate epoch_10.pth --config configs/depth/bireal_r18_street.py --streets 100
+bireal depth evaluate net.safetensors --raw kitti --split eigen_test_files.txt --csv scores.csv
+bireal depth evaluate --disparities predicted --raw kitti --truth annotated --cap 50 80 --png benchmark
+bireal depth evaluate --disparities sgbm --filled-only --raw kitti
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bireal_plugin.depth.evaluation.cases import RENDERED, Case, kitti_cases, street_cases
+from bireal_plugin.depth.evaluation.metrics import CROPS
+from bireal_plugin.depth.evaluation.predictions import Predictions, by_function, by_sgbm, from_files
+from bireal_plugin.depth.evaluation.scoring import Scoring, evaluate
+from bireal_plugin.depth.evaluation.table import evaluation_table, write_scores
+from bireal_plugin.depth.inference.predictor import Predictor, flip_averaged
+from bireal_plugin.depth.kitti.ground_truth import TRUTHS
+from bireal_plugin.depth.kitti.raw import RawFolder
+from bireal_plugin.depth.kitti.splits import find_split
+from bireal_plugin.errors import InputError
+
+SGBM = 'sgbm'
+
+
+def metres(text: str) -> float:
+    """A positive length."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < float('inf'):
+        raise argparse.ArgumentTypeError(f'must be a positive number of metres, not {text}')
+    return value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    what = parser.add_argument_group('predictions, one of')
+    what.add_argument('checkpoint', nargs='?', type=Path, help='training checkpoint, packed file or OpenVINO .xml')
+    what.add_argument(
+        '--disparities', metavar='DIR', help=f'.npy in px or 16-bit .png of px x 256; {SGBM} matches the pairs'
+    )
+    what.add_argument('--depths', type=Path, metavar='DIR', help='.npy in m or 16-bit .png of m x 256')
+    network = parser.add_argument_group('network')
+    network.add_argument('--config', help='of a training checkpoint')
+    network.add_argument('--stage', help="of a config with stages; by default the one of the checkpoint's folder")
+    network.add_argument('--size', nargs=2, type=int, metavar=('H', 'W'), help="the network's input, as trained")
+    network.add_argument('--flip', action='store_true', help='average with the mirror image')
+    network.add_argument('--threads', type=int, metavar='N', help='of the inference')
+    data = parser.add_argument_group('images')
+    data.add_argument('--raw', type=Path, metavar='ROOT', help='folder of KITTI raw recordings')
+    data.add_argument(
+        '--split', default='all', help="list of frames, or Garg's 'test' or 'train' drives; by default all"
+    )
+    data.add_argument('--truth', choices=[*TRUTHS], default='lidar', help='velodyne: x of the scanner, as Eigen et al.')
+    data.add_argument('--annotated', type=Path, metavar='DIR', help='annotated depth maps apart from the recordings')
+    data.add_argument('--streets', type=int, metavar='N', help='N rendered streets with exact depth instead')
+    data.add_argument('--seed', type=int, default=0, help='of the streets')
+    data.add_argument('--street-size', nargs=2, type=int, default=[96, 320], metavar=('H', 'W'), help='of the streets')
+    scoring = parser.add_argument_group('scoring')
+    scoring.add_argument('--cap', nargs='+', type=metres, default=[80.0], metavar='M', help='farthest depth (80)')
+    scoring.add_argument('--crop', choices=[*CROPS], help='by default garg, and none for streets')
+    scoring.add_argument('--baseline', type=metres, metavar='M', help="instead of the calibration's, such as 0.54")
+    scoring.add_argument('--median-scaling', action='store_true', help='for networks trained without a scale')
+    scoring.add_argument('--filled-only', action='store_true', help='leave out pixels without a prediction')
+    output = parser.add_argument_group('output')
+    output.add_argument('--csv', type=Path, metavar='FILE', help='the errors of each image')
+    output.add_argument('--png', type=Path, metavar='DIR', help='predictions as 16-bit pictures of m x 256')
+    output.add_argument('--overwrite', action='store_true', help='replace files that exist')
+
+
+def chosen_predictions(arguments: argparse.Namespace) -> Predictions:
+    """What the user wants evaluated."""
+    given = [arguments.checkpoint, arguments.disparities, arguments.depths]
+    if sum(source is not None for source in given) != 1:
+        raise InputError('give one of a checkpoint, --disparities DIR or sgbm, and --depths DIR')
+    if arguments.checkpoint is None:
+        for flag in ('config', 'stage', 'size', 'threads', 'flip'):
+            if getattr(arguments, flag):
+                raise InputError(f'--{flag} belongs to a checkpoint; leave it out')
+    if arguments.depths is not None:
+        return from_files(arguments.depths, 'depth')
+    if arguments.disparities is not None:
+        return by_sgbm() if arguments.disparities == SGBM else from_files(Path(arguments.disparities), 'disparity')
+    predictor = Predictor(
+        arguments.checkpoint,
+        config=arguments.config,
+        stage=arguments.stage,
+        size=arguments.size,
+        threads=arguments.threads,
+    )
+    disparity_of: Callable[[np.ndarray], np.ndarray] = predictor
+    name = f'{arguments.checkpoint} at {predictor.size[0]} x {predictor.size[1]}'
+    if arguments.flip:
+        disparity_of, name = (
+            (lambda image: flip_averaged(predictor, image)[0]),
+            f'{name}, averaged with the mirror image',
+        )
+    return by_function(name, disparity_of)
+
+
+def chosen_cases(arguments: argparse.Namespace) -> tuple[Sequence[Case], str, Counter[str]]:
+    """The images, the name of their ground truth, and how many frames there were without it, or without an image."""
+    if (arguments.raw is None) == (arguments.streets is None):
+        raise InputError('give either --raw ROOT, a folder of KITTI raw recordings, or --streets N')
+    if arguments.raw is None:
+        if arguments.split != 'all' or arguments.truth != 'lidar' or arguments.annotated is not None:
+            raise InputError('--split, --truth and --annotated belong to --raw; leave them out with --streets')
+        height, width = arguments.street_size
+        cases = street_cases(arguments.streets, (height, width), seed=arguments.seed, baseline=arguments.baseline)
+        return cases, RENDERED, Counter()
+    raw = RawFolder(arguments.raw, annotated=arguments.annotated)
+    split = find_split(arguments.split, raw, need='pair' if arguments.disparities == SGBM else 'left')
+    frames = kitti_cases(raw, split.frames, arguments.truth, baseline=arguments.baseline)
+    skipped = Counter(
+        {'without an image': len(split.incomplete), 'without ground truth': len(split.frames) - len(frames)}
+    )
+    return frames, TRUTHS[arguments.truth], skipped
+
+
+def refuse_existing(arguments: argparse.Namespace, cases: Sequence[Case]) -> None:
+    """Say so before the work, if a file would be replaced."""
+    written = [arguments.csv] if arguments.csv else []
+    written += [arguments.png / f'{case.name}.png' for case in cases] if arguments.png else []
+    there = [path for path in written if path.exists()]
+    if there and not arguments.overwrite:
+        raise InputError(f'{there[0]} exists; give another name, or --overwrite to replace it')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    cases, ground_truth, skipped = chosen_cases(arguments)
+    predictions = chosen_predictions(arguments)
+    refuse_existing(arguments, cases)
+    if arguments.png is not None:
+        arguments.png.mkdir(parents=True, exist_ok=True)
+    crop = arguments.crop or ('garg' if arguments.streets is None else 'none')
+    caps = tuple(dict.fromkeys(arguments.cap))
+    outcome = evaluate(
+        cases,
+        predictions,
+        Scoring(caps, crop, arguments.median_scaling, arguments.filled_only),
+        png=arguments.png,
+        complain=lambda sentence: print(f'error: {sentence}', file=sys.stderr, flush=True),
+        advance=progress(len(cases)),
+    )
+    outcome.skipped.update(skipped)
+    print(evaluation_table(outcome, predictions=predictions.name, ground_truth=ground_truth))
+    if arguments.csv is not None:
+        write_scores(arguments.csv, outcome)
+    return 1 if outcome.failures else 0
+
+
+def progress(total: int) -> Callable[[int], None]:
+    """Counts up on a terminal, and is quiet elsewhere."""
+
+    def advance(done: int) -> None:
+        if sys.stderr.isatty():
+            print(f'\r{done} of {total}', end='\n' if done == total else '', file=sys.stderr, flush=True)
+
+    return advance

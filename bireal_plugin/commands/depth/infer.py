@@ -1,0 +1,119 @@
+"""Depth of your own images and videos, by a network with 1-bit convolutions.
+
+bireal depth infer photo.jpg --checkpoint net.xml --focal 1380 --baseline 0.5327
+bireal depth infer kitti/2011_09_26/2011_09_26_drive_0048_sync/image_02/data --checkpoint net.safetensors
+bireal depth infer drive.mp4 --checkpoint epoch_10.pth --config configs/depth/bireal_r18_street.py --save side
+bireal depth infer image.png --checkpoint net.xml --save png16,npy,ply --at 600,200 --box 500,180,560,240
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from bireal_plugin.depth.inference.batch import Wanted, infer
+from bireal_plugin.depth.inference.inputs import KNOWN, find_inputs
+from bireal_plugin.depth.inference.outputs import SUFFIXES, Style, check_forms
+from bireal_plugin.depth.inference.pictures import MAPS
+from bireal_plugin.depth.inference.point_cloud import MAX_DEPTH
+from bireal_plugin.depth.inference.predictor import Predictor
+from bireal_plugin.depth.inference.scale import CameraChoice
+from bireal_plugin.errors import InputError
+
+
+def whole_numbers(count: int, text: str) -> tuple[int, ...]:
+    """``count`` whole numbers with commas between them."""
+    parts = text.split(',')
+    if len(parts) != count or not all(part.strip().lstrip('-').isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f'must be {count} whole numbers with commas between them, not {text}')
+    return tuple(int(part) for part in parts)
+
+
+def point(text: str) -> tuple[int, ...]:
+    """X,Y."""
+    return whole_numbers(2, text)
+
+
+def box(text: str) -> tuple[int, ...]:
+    """X0,Y0,X1,Y1."""
+    return whole_numbers(4, text)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.add_argument('inputs', nargs='+', metavar='INPUT', help=KNOWN)
+    network = parser.add_argument_group('network')
+    network.add_argument(
+        '--checkpoint', type=Path, required=True, help='training checkpoint, packed file or OpenVINO .xml'
+    )
+    network.add_argument('--config', help='of a training checkpoint')
+    network.add_argument('--stage', help="of a config with stages; by default the one of the checkpoint's folder")
+    network.add_argument('--size', nargs=2, type=int, metavar=('H', 'W'), help="the network's input, as trained")
+    network.add_argument('--flip', action='store_true', help='average with the mirror image: better, half as fast')
+    network.add_argument('--real-layers', choices=['f32', 'bf16'], default='f32', help='of an OpenVINO model')
+    network.add_argument('--threads', type=int, metavar='N', help='of the inference')
+    camera = parser.add_argument_group('camera', "by default KITTI's calibration where an image lies beside one")
+    camera.add_argument('--calibration', type=Path, metavar='FILE', help='a calib_cam_to_cam.txt for all inputs')
+    camera.add_argument('--focal', type=float, metavar='PX', help="focal length in px of the image's own width")
+    camera.add_argument('--baseline', type=float, metavar='METRES', help='of the stereo pairs in training')
+    camera.add_argument('--relative', action='store_true', help='no metres, whatever calibration there is')
+    output = parser.add_argument_group('output')
+    output.add_argument('--out', type=Path, default=Path('depth_maps'), help='folder for the files (depth_maps)')
+    output.add_argument('--save', default='colour', metavar='FORMS', help=f'some of {",".join(SUFFIXES)} (colour)')
+    output.add_argument('--overwrite', action='store_true', help='replace files that exist')
+    output.add_argument('--at', type=point, action='append', default=[], metavar='X,Y', help='print depth at a pixel')
+    output.add_argument(
+        '--box', type=box, action='append', default=[], metavar='X0,Y0,X1,Y1', help='print the median depth of a box'
+    )
+    output.add_argument(
+        '--range',
+        type=float,
+        nargs=2,
+        metavar=('MIN', 'MAX'),
+        help="depths of the first and last colour; by default each picture's own, over a video the first frame's",
+    )
+    output.add_argument('--colours', choices=[*MAPS], default='magma')
+    output.add_argument('--max-depth', type=float, default=MAX_DEPTH, metavar='METRES', help='of points in a .ply (80)')
+
+
+def style_of(arguments: argparse.Namespace) -> Style:
+    """How pictures look, checked."""
+    if arguments.range is not None and not 0 < arguments.range[0] < arguments.range[1] < float('inf'):
+        raise InputError(f'--range takes two depths, 0 < MIN < MAX, not {arguments.range[0]:g} {arguments.range[1]:g}')
+    if not arguments.max_depth > 0:
+        raise InputError(f'--max-depth must be positive, not {arguments.max_depth:g}')
+    return Style(arguments.colours, tuple(arguments.range) if arguments.range else None, arguments.max_depth)
+
+
+def make_folder(folder: Path) -> None:
+    """Make sure that files can be written to ``folder``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f'--out {folder} cannot be made a folder: {error.strerror}') from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f'--out {folder} may not be written to; give another folder')
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    forms = list(dict.fromkeys(arguments.save.split(',')))
+    check_forms(forms, flip=arguments.flip)
+    wanted = Wanted(
+        arguments.out, forms, style_of(arguments), arguments.at, arguments.box, arguments.flip, arguments.overwrite
+    )
+    cameras = CameraChoice(arguments.calibration, arguments.focal, arguments.baseline, arguments.relative)
+    inputs, problems = find_inputs(arguments.inputs)
+    predictor = Predictor(
+        arguments.checkpoint,
+        config=arguments.config,
+        stage=arguments.stage,
+        size=arguments.size,
+        real_layers=arguments.real_layers,
+        threads=arguments.threads,
+    )
+    make_folder(arguments.out)
+    outcome = infer(inputs, predictor, cameras, wanted, problems=problems)
+    print(outcome)
+    return 1 if outcome.problems else 0
