@@ -8,12 +8,13 @@ import torch
 from mmengine.logging import MessageHub
 
 from bireal_plugin import InputError
-from bireal_plugin.training import DivergenceHook, EpochSeedHook, StageRecordHook, ThroughputHook, hooks
+from bireal_plugin.training import DivergenceHook, EpochSeedHook, StageRecordHook, ThroughputHook
+from bireal_plugin.training.hooks import stage
 
 
 def drawn(monkeypatch, *, seed, epoch, rank):
     """What torch draws in an epoch."""
-    monkeypatch.setattr(hooks, 'get_rank', lambda: rank)
+    monkeypatch.setattr(stage, 'get_rank', lambda: rank)
     EpochSeedHook().before_train_epoch(SimpleNamespace(seed=seed, epoch=epoch))
     return tuple(torch.rand(4).tolist())
 
@@ -37,8 +38,8 @@ def test_largest_seed_is_accepted(monkeypatch):
 
 def test_throughput_counts_the_images_of_all_processes(monkeypatch):
     times = iter([10.0, 10.5, 12.5])
-    monkeypatch.setattr(hooks.time, 'perf_counter', lambda: next(times))
-    monkeypatch.setattr(hooks, 'get_world_size', lambda: 4)
+    monkeypatch.setattr(stage.time, 'perf_counter', lambda: next(times))
+    monkeypatch.setattr(stage, 'get_world_size', lambda: 4)
     runner = SimpleNamespace(message_hub=MessageHub.get_instance('throughput'))
     hook = ThroughputHook()
     hook.before_train_epoch(runner)
@@ -63,7 +64,7 @@ def test_loss_is_looked_at_every_interval_only(batch_idx):
 
 def test_seconds_go_on_where_the_checkpoint_stopped(monkeypatch):
     times = iter([100.0, 103.5, 200.0, 204.0])
-    monkeypatch.setattr(hooks.time, 'perf_counter', lambda: next(times))
+    monkeypatch.setattr(stage.time, 'perf_counter', lambda: next(times))
     hub = MessageHub.get_instance('seconds')
     runner = SimpleNamespace(message_hub=hub, iter=0)
     checkpoint = dict(message_hub=dict(runtime_info={}))
