@@ -1,7 +1,6 @@
 """ImageNet, or anything else laid out as one folder of images per class."""
 
 import os
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,10 @@ from mmengine.registry import DATASETS
 from PIL import Image
 
 from bireal_plugin.data.classification import ClassificationDataset, Split, checked_split
+from bireal_plugin.data.image_file import IMAGE_SUFFIXES, is_image_name, read_rgb
 from bireal_plugin.data.transforms import Transform
 from bireal_plugin.errors import InputError
 
-EXTENSIONS = ('.jpeg', '.jpg', '.png', '.bmp', '.ppm', '.webp', '.tif', '.tiff')
 FOLDERS = {'train': 'train', 'test': 'val'}
 SYNSET_FILE = 'LOC_synset_mapping.txt'
 
@@ -83,26 +82,12 @@ class ImageNetFolder(ClassificationDataset):
         return super().metainfo | names
 
     def image(self, index: int) -> Image.Image:
-        """Decode image number ``index`` to RGB.
+        """Decode image number ``index`` to RGB; an EXIF orientation is ignored, as everywhere in ImageNet training.
 
         Raises:
-            InputError: the file is corrupt, truncated, or gone.
+            InputError: the file is corrupt, truncated, or gone; see ``read_rgb``.
         """
-        return read_rgb(self.folder / os.fsdecode(self.samples[index]))
-
-
-def read_rgb(file: Path) -> Image.Image:
-    """Decode an image of any mode to RGB. An EXIF rotation is ignored, as everywhere in ImageNet training.
-
-    Raises:
-        InputError: the file is corrupt, truncated, or gone.
-    """
-    try:
-        with Image.open(file) as image:
-            return image.convert('RGB')
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        # Pillow's decoders raise all of these for bytes they cannot make sense of.
-        raise InputError(f'{file} cannot be decoded ({error}): copy this image again from the archive.') from error
+        return read_rgb(self.folder / os.fsdecode(self.samples[index]), exif=False)
 
 
 def class_folders(root: Path, folder: Path) -> list[str]:
@@ -122,7 +107,7 @@ def class_folders(root: Path, folder: Path) -> list[str]:
     names = sorted(entry.name for entry in visible if entry.is_dir())
     if names:
         return names
-    if any(_is_image(entry.name) for entry in visible):
+    if any(is_image_name(entry.name) for entry in visible):
         raise InputError(
             f'{folder} holds images without class folders, as the official archive unpacks: move each image into the '
             f"folder of its class's WordNet id, so that the layout is {layout}."
@@ -140,10 +125,10 @@ def image_files(folder: Path) -> list[str]:
         InputError: there is none.
     """
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if _is_image(entry.name))
+        names = sorted(entry.name for entry in entries if is_image_name(entry.name))
     if not names:
         raise InputError(
-            f'{folder} holds no image ({", ".join(EXTENSIONS)}): unpack this class again or remove the folder.'
+            f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)}): unpack this class again or remove the folder.'
         )
     return names
 
@@ -165,8 +150,3 @@ def read_class_names(file: Path, classes: list[str]) -> list[str] | None:
         if not names.get(wnid):
             raise InputError(f'{file} has no name for the class {wnid}: add a line "{wnid} NAME", or remove the file.')
     return [names[wnid] for wnid in classes]
-
-
-def _is_image(name: str) -> bool:
-    # macOS archives carry "._name.JPEG" twins that are no images.
-    return name.lower().endswith(EXTENSIONS) and not name.startswith('.')

@@ -7,7 +7,7 @@ Importing this package registers its networks, datasets and metric in mmengine's
 from bireal_plugin.depth.evaluation import metric
 from bireal_plugin.depth.kitti import stereo_pairs
 from bireal_plugin.depth.losses import garg, photometric
-from bireal_plugin.depth.networks import fcn_head, network, sized_network, unet_head
+from bireal_plugin.depth.networks import fcn_head, network, unet_head
 from bireal_plugin.depth.street import pairs
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     'network',
     'pairs',
     'photometric',
-    'sized_network',
     'stereo_pairs',
     'unet_head',
 ]

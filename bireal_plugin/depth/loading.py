@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 import bireal_plugin.depth  # noqa: F401  registers the networks that configs name
-from bireal_plugin.binary.switch import binary_convolutions
 from bireal_plugin.checkpoints.file import read_checkpoint, state_dict_of
 from bireal_plugin.checkpoints.loading import load_weights
 from bireal_plugin.errors import InputError
 from bireal_plugin.shipping.network import check_absorbed, checkpoint_stage
 from bireal_plugin.training.config import config_mistakes, load_config
-
-DEFAULT_SIZE = (160, 608)  # Garg et al.; (H, W)
 
 
 def load_trained(
@@ -47,17 +43,3 @@ def load_trained(
     if config.get('absorb_scales'):
         check_absorbed(model, source, config.get('stage'))
     return model.eval(), config
-
-
-def input_size(config: Config) -> tuple[int, int]:
-    """Height and width that a config's network sees: the ``size`` of its data sets, else 160 x 608."""
-    for name in ('test_dataloader', 'val_dataloader', 'train_dataloader'):
-        size: Any = ((config.get(name) or {}).get('dataset') or {}).get('size')
-        if size is not None:
-            return int(size[0]), int(size[1])
-    return DEFAULT_SIZE
-
-
-def is_real(model: nn.Module) -> bool:
-    """Whether no convolution is 1-bit in either operand."""
-    return not any(conv.binary_input or conv.binary_weight for _, conv in binary_convolutions(model))

@@ -1,4 +1,4 @@
-"""Depth maps in the form of the KITTI depth benchmark: 16-bit PNG, depth in m x 256, 0 where there is no value."""
+"""Depth and disparity maps: reading and writing the KITTI benchmark's 16-bit PNG, resizing, and measuring in them."""
 
 from __future__ import annotations
 
@@ -10,35 +10,37 @@ import numpy as np
 
 from bireal_plugin.errors import InputError
 
-UNITS_PER_METRE = 256
+UNITS = 256  # per m, or per px of disparity
 LARGEST = np.iinfo(np.uint16).max
+Point = tuple[int, int]
+Box = tuple[int, int, int, int]
 
 
 def read_depth_png(path: str | Path) -> np.ndarray:
-    """Read a depth map, ``(H, W)`` float32 in m, 0 where there is no value.
+    """Read a 16-bit depth map, ``(H, W)`` float32 in m, 0 where there is no value; a disparity map likewise, in px.
 
     Raises:
         InputError: a missing or unreadable file, or a picture that is not one 16-bit channel.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f'the depth map {path} is missing.')
+        raise InputError(f'the depth map {path} is missing')
     stored = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED) if path.stat().st_size else None
     if stored is None:
-        raise InputError(f'{path} cannot be read as a picture: it is truncated or foreign, so copy it again.')
+        raise InputError(f'{path} cannot be read as a picture; it is truncated or foreign, so copy it again')
     if stored.dtype != np.uint16 or stored.ndim != 2:
         raise InputError(
-            f'{path} is {stored.dtype} with shape {stored.shape}, not a 16-bit picture with one channel: '
-            'a depth map holds m x 256 as uint16.'
+            f'{path} is {stored.dtype} with shape {stored.shape}, not a 16-bit picture with one channel; '
+            'a depth map holds m x 256, a disparity map px x 256, as uint16'
         )
-    return stored.astype(np.float32) / UNITS_PER_METRE
+    return stored.astype(np.float32) / UNITS
 
 
 def write_depth_png(path: str | Path, depth: np.ndarray) -> Path:
     """Write a depth map ``(H, W)`` in m, rounded to 1/256 m.
 
-    Depths beyond 65535/256 m (inf included) are stored as that largest value, and depths above 0 that would round to 0
-    as the smallest one, since 0 means no value; NaN, 0 and negative depths become 0.
+    Depths that the format cannot hold are stored as 0, no value: infinite or NaN, 0 or negative, and beyond 65535/256 m
+    (255.996 m). Depths above 0 that would round to 0 are stored as the smallest one.
 
     Raises:
         InputError: a name that does not end in .png, or an array that is not ``(H, W)``.
@@ -46,12 +48,12 @@ def write_depth_png(path: str | Path, depth: np.ndarray) -> Path:
     """
     path = Path(path)
     if path.suffix.lower() != '.png':
-        raise InputError(f'a 16-bit depth map is a .png file, so {path} cannot be written: name it {path.stem}.png.')
+        raise InputError(f'a 16-bit depth map is a .png file, so {path} cannot be written; name it {path.stem}.png')
     if depth.ndim != 2 or not depth.size:
-        raise InputError(f'a depth map has the shape (H, W), not {depth.shape}: {path} was not written.')
-    known = depth > 0  # false for NaN
-    metres = np.where(known, depth, 0).astype(np.float64)
-    stored = np.where(known, np.clip(np.rint(metres * UNITS_PER_METRE), 1, LARGEST), 0).astype(np.uint16)
+        raise InputError(f'a depth map has the shape (H, W), not {depth.shape}; {path} was not written')
+    units = np.rint(depth.astype(np.float64) * UNITS)
+    held = (depth > 0) & (units <= LARGEST)  # false for NaN
+    stored = np.where(held, np.maximum(units, 1), 0).astype(np.uint16)
     partial = path.with_name(f'{path.name}.partial')
     try:
         partial.write_bytes(cv2.imencode('.png', stored)[1].tobytes())
@@ -61,8 +63,32 @@ def write_depth_png(path: str | Path, depth: np.ndarray) -> Path:
     return path
 
 
-Point = tuple[int, int]
-Box = tuple[int, int, int, int]
+def resized_disparity(disparity: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """``disparity`` (h, w) in px of its width w, bilinearly at ``size`` (H, W): float32 in px of the width W."""
+    disparity = disparity.astype(np.float32)
+    if disparity.shape == size:
+        return disparity
+    height, width = size
+    resized = cv2.resize(disparity, (width, height), interpolation=cv2.INTER_LINEAR)
+    return resized * np.float32(width / disparity.shape[1])
+
+
+def resized_depth(depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """``depth`` (h, w) at ``size`` (H, W), infinite where there is none.
+
+    Bilinear in 1 / depth: between something near and something far, or nothing, depths have no mean.
+    """
+    if depth.shape == size:
+        return np.where(depth > 0, depth, np.float32(np.inf))
+    inverse = np.divide(1, depth, out=np.zeros_like(depth), where=depth > 0)
+    resized = cv2.resize(inverse, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.divide(1, resized, out=np.full_like(resized, np.inf), where=resized > 0)
+
+
+def filled_at(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool: pixels of ``values`` (h, w) resized to ``size`` interpolated between positive ones alone."""
+    filled = (values > 0).astype(np.float32)
+    return filled > 0 if values.shape == size else cv2.resize(filled, size[::-1], interpolation=cv2.INTER_LINEAR) == 1
 
 
 def depth_at(depth: np.ndarray, point: Point) -> float:

@@ -15,7 +15,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from torch import Tensor
 
 from bireal_plugin.data.classification import build_transform
-from bireal_plugin.data.imagenet import EXTENSIONS, read_rgb
+from bireal_plugin.data.image_file import IMAGE_SUFFIXES, is_image_name, read_rgb
 from bireal_plugin.errors import InputError
 from bireal_plugin.shipping.network import Network
 from bireal_plugin.shipping.verify.trial import Batch
@@ -60,12 +60,12 @@ def folder_images(folder: Path, config: Config, network: Network, count: int) ->
     """
     if not folder.is_dir():
         raise InputError(f'the folder of images {folder} does not exist')
-    files = sorted(file for file in folder.rglob('*') if file.name.lower().endswith(EXTENSIONS))
+    files = sorted(file for file in folder.rglob('*') if is_image_name(file.name))
     if not files:
-        raise InputError(f'there is no image ({", ".join(EXTENSIONS)}) in {folder}')
+        raise InputError(f'there is no image ({", ".join(IMAGE_SUFFIXES)}) in {folder}')
     transform = build_transform((_dataset(config, 'test') or {}).get('transform'))
     for index in spread(len(files), count):
-        picture = read_rgb(files[index])
+        picture = read_rgb(files[index], exif=False)
         image = transform(picture.convert('L') if network.channels == 1 else picture, np.random.default_rng(0))
         yield image.flip(0) if network.bgr else image, None
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from bireal_plugin.depth.maps import read_depth_png, write_depth_png
+from bireal_plugin.depth.maps import read_depth_png, resized_disparity, write_depth_png
 from bireal_plugin.errors import InputError
 
 
@@ -27,10 +27,17 @@ def test_depth_is_right_to_half_a_unit(tmp_path_factory, metres):
     assert abs(read_depth_png(path)[0, 0] - metres) <= 0.5 / 256
 
 
-def test_far_near_and_unknown_depths(tmp_path):
-    depth = np.array([[np.inf, 300.0, np.nan, 0.0, -2.0, 1e-6]])
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+@pytest.mark.parametrize('none', [np.inf, -np.inf, np.nan, 0.0, -2.0, 256.0, 300.0, 1e30])
+def test_no_depth_and_depth_that_the_format_cannot_hold_are_stored_as_0(tmp_path, none, dtype):
+    path = write_depth_png(tmp_path / 'depth.png', np.array([[none, 5.0]], dtype))
+    assert read_depth_png(path).tolist() == [[0.0, 5.0]]
+
+
+def test_the_ends_of_the_range_are_held(tmp_path):
+    depth = np.array([[65535 / 256, 1e-6]])
     stored = cv2.imread(str(write_depth_png(tmp_path / 'depth.png', depth)), cv2.IMREAD_UNCHANGED)
-    assert stored.tolist() == [[65535, 65535, 0, 0, 0, 1]]
+    assert stored.tolist() == [[65535, 1]]  # 1, since 0 would be none
 
 
 def test_a_failed_write_leaves_the_older_file_and_nothing_else(tmp_path):
@@ -79,3 +86,13 @@ def test_official_annotated_depth(shared_data):
     assert depth.dtype == np.float32
     assert 0.1 < known.mean() < 0.4  # about 20 % of the pixels have a value
     assert 1 < depth[known].min() < depth.max() < 90
+
+
+def test_a_resized_disparity_is_in_pixels_of_the_new_width():
+    ramp = np.tile(np.arange(8.0), (4, 1))
+    wider = resized_disparity(ramp, (8, 16))
+    assert wider.dtype == np.float32
+    # Bilinear between pixel centres: column j of the wide image lies at (j + 0.5) / 2 - 0.5 of the narrow one.
+    centres = np.clip((np.arange(16) + 0.5) / 2 - 0.5, 0, 7)
+    np.testing.assert_allclose(wider, np.tile(2 * centres, (8, 1)), rtol=1e-6)
+    np.testing.assert_array_equal(resized_disparity(ramp, (4, 8)), ramp)

@@ -9,13 +9,11 @@ from typing import Protocol
 import numpy as np
 
 from bireal_plugin.depth.camera import Camera
-from bireal_plugin.depth.inference.inputs import read_image
 from bireal_plugin.depth.kitti.calibration import stereo_camera
-from bireal_plugin.depth.kitti.ground_truth import Truth, has_truth, true_depth
-from bireal_plugin.depth.kitti.raw import Frame, RawFolder
+from bireal_plugin.depth.kitti.ground_truth import Truth, frames_with_truth, true_depth
+from bireal_plugin.depth.kitti.raw import Frame, RawFolder, read_recorded
 from bireal_plugin.depth.street.pairs import StreetPairs
 from bireal_plugin.depth.street.scene import Scene
-from bireal_plugin.errors import InputError
 
 RENDERED = 'exact depth of rendered streets'
 
@@ -68,10 +66,10 @@ class KittiCase:
         return (*names, self.frame.file) if self.only_drive else tuple(names)
 
     def left(self) -> np.ndarray:
-        return read_image(self.raw.image(self.frame, 'left'))
+        return read_recorded(self.raw.image(self.frame, 'left'))
 
     def right(self) -> np.ndarray:
-        return read_image(self.raw.image(self.frame, 'right'))
+        return read_recorded(self.raw.image(self.frame, 'right'))
 
     def truth(self) -> np.ndarray:
         return true_depth(self.raw, self.frame, self.kind)
@@ -123,12 +121,8 @@ def kitti_cases(
     Raises:
         InputError: none has.
     """
-    known = [frame for frame in frames if has_truth(raw, frame, kind)]
-    if not known:
-        what = 'proj_depth/groundtruth/image_02/*.png' if kind == 'annotated' else 'velodyne_points/data/*.bin'
-        raise InputError(f'none of the {len(frames)} frames in {raw.root} has ground truth: looked for <drive>/{what}')
     only_drive = len({frame.folder for frame in frames}) == 1
-    return [KittiCase(raw, frame, kind, baseline, only_drive) for frame in known]
+    return [KittiCase(raw, frame, kind, baseline, only_drive) for frame in frames_with_truth(raw, frames, kind)]
 
 
 def street_cases(

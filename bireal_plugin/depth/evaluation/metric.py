@@ -16,9 +16,9 @@ from bireal_plugin.depth.evaluation.metrics import (
     METRIC_NAMES,
     crop_mask,
     image_errors,
-    resized_disparity,
     scored_pixels,
 )
+from bireal_plugin.depth.maps import resized_disparity
 from bireal_plugin.errors import InputError
 
 

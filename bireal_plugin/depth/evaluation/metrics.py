@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-import cv2
 import numpy as np
 
 from bireal_plugin.errors import InputError
@@ -104,13 +103,3 @@ def image_errors(
             raise InputError(f'median scaling needs predictions, and their median is {middle:g} m')
         found = found * (np.median(wanted) / middle)
     return depth_errors(wanted, found, cap=cap)
-
-
-def resized_disparity(disparity: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """``disparity`` (h, w) in px of its width w, bilinearly at ``size`` (H, W): float32 in px of the width W."""
-    disparity = disparity.astype(np.float32)
-    if disparity.shape == size:
-        return disparity
-    height, width = size
-    resized = cv2.resize(disparity, (width, height), interpolation=cv2.INTER_LINEAR)
-    return resized * np.float32(width / disparity.shape[1])

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from bireal_plugin.depth.evaluation.cases import Case
-from bireal_plugin.depth.evaluation.metrics import resized_disparity
+from bireal_plugin.depth.maps import filled_at, read_depth_png, resized_depth, resized_disparity
 from bireal_plugin.errors import InputError
 
 KITTI_WIDTH = 1242
@@ -51,7 +51,6 @@ def sgbm_disparity(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 Predict = Callable[[Case, tuple[int, int]], np.ndarray]
 Kind = Literal['disparity', 'depth']
-PNG_UNITS = 256  # per px or m, in 16-bit pictures
 
 
 @dataclass(frozen=True)
@@ -95,29 +94,14 @@ def from_files(folder: Path, kind: Kind) -> Predictions:
 
     def depth(case: Case, size: tuple[int, int]) -> np.ndarray:
         values = _read_map(_find(folder, case, kind))
-        depth = _depth(case, values, size) if kind == 'disparity' else _resized_depth(values, size)
-        return np.where(_filled(values, size), depth, np.float32(np.inf))
+        depth = _depth(case, values, size) if kind == 'disparity' else resized_depth(values, size)
+        return np.where(filled_at(values, size), depth, np.float32(np.inf))
 
     return Predictions(f'{kind} files in {folder}', depth, needs_camera=kind == 'disparity')
 
 
 def _depth(case: Case, disparity: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return case.camera().depth(resized_disparity(disparity, size), width=size[1])
-
-
-def _filled(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool: where a prediction is made of predictions alone, since the mean of one and none is nothing."""
-    filled = (values > 0).astype(np.float32)
-    return filled > 0 if values.shape == size else cv2.resize(filled, size[::-1], interpolation=cv2.INTER_LINEAR) == 1
-
-
-def _resized_depth(depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Depth at ``size``, by way of its inverse: where near meets far, depths have no mean, and disparities have."""
-    if depth.shape == size:
-        return np.where(depth > 0, depth, np.float32(np.inf))
-    inverse = np.divide(1, depth, out=np.zeros_like(depth), where=depth > 0)
-    resized = cv2.resize(inverse, size[::-1], interpolation=cv2.INTER_LINEAR)
-    return np.divide(1, resized, out=np.full_like(resized, np.inf), where=resized > 0)
 
 
 def _find(folder: Path, case: Case, kind: Kind) -> Path:
@@ -136,10 +120,7 @@ def _find(folder: Path, case: Case, kind: Kind) -> Path:
 def _read_map(path: Path) -> np.ndarray:
     """(h, w) float32."""
     if path.suffix == '.png':
-        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if stored is None or stored.ndim != 2 or stored.dtype != np.uint16:
-            raise InputError(f'{path} is no 16-bit picture with one channel, and predictions as .png hold values x 256')
-        return stored.astype(np.float32) / PNG_UNITS
+        return read_depth_png(path)
     try:
         values = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:

@@ -126,7 +126,7 @@ def _scores(case: Case, predictions: Predictions, scoring: Scoring, png: Path | 
     prediction = predictions.depth(case, truth.shape)
     filled = np.isfinite(prediction)
     if png is not None:
-        write_depth_png(png / f'{case.name}.png', np.where(filled, prediction, 0))
+        write_depth_png(png / f'{case.name}.png', prediction)
     for cap in scoring.caps:
         known = scored_pixels(truth, cap=cap, crop=scoring.crop)
         pixels = known & filled if scoring.filled_only else known

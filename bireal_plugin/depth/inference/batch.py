@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bireal_plugin.data.image_file import read_rgb
 from bireal_plugin.depth.camera import Camera
-from bireal_plugin.depth.inference.inputs import Input, read_image
+from bireal_plugin.depth.inference.inputs import Input
 from bireal_plugin.depth.inference.outputs import FILMED, Estimate, Style, output_path, picture, save
 from bireal_plugin.depth.inference.pictures import depth_range
 from bireal_plugin.depth.inference.predictor import flip_averaged
@@ -145,7 +146,7 @@ class _Batch:
         return paths
 
     def image(self, item: Input, place: str) -> None:
-        image = read_image(item.path)
+        image = np.asarray(read_rgb(item.path))
         camera = self.cameras.camera(item.path, image.shape[1])
         paths = self.paths(item.name, self.wanted.forms, metric=camera is not None)
         self.tell_scale(camera, image.shape[1])

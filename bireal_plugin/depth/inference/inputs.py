@@ -7,22 +7,16 @@ from __future__ import annotations
 
 import glob
 import os
-import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
-
+from bireal_plugin.data.image_file import IMAGE_SUFFIXES
 from bireal_plugin.errors import InputError
 
-IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.ppm', '.webp', '.tif', '.tiff')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv')
-KNOWN = f'images ({", ".join(IMAGES)}), videos ({", ".join(VIDEOS)}), folders, globs and lists of files (.txt)'
-# What Pillow's decoders raise for bytes they cannot make sense of.
-UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+KNOWN = f'images ({", ".join(IMAGE_SUFFIXES)}), videos ({", ".join(VIDEOS)}), folders, globs and lists of files (.txt)'
 
 
 @dataclass(frozen=True)
@@ -93,38 +87,6 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
             level[i] += 1
 
 
-def read_image(path: Path) -> np.ndarray:
-    """An image file as RGB uint8 ``(H, W, 3)``, turned as its EXIF data says.
-
-    Grey images get three equal channels, transparency is dropped, 16-bit values are scaled to 8 bits.
-
-    Raises:
-        InputError: the file is missing, corrupt or truncated, or its pixels are real numbers.
-    """
-    if not path.is_file():
-        raise InputError(f'{path} does not exist')
-    try:
-        with Image.open(path) as image:
-            turned = ImageOps.exif_transpose(image)
-            if turned.mode == 'F':
-                raise InputError(f'{path} has pixels that are real numbers; convert it to 8 or 16 bits')
-            if turned.mode.startswith('I'):
-                return _from_16_bits(np.asarray(turned), path)
-            # Through RGBA, since a palette may have transparency of its own.
-            return np.asarray(turned.convert('RGBA').convert('RGB') if turned.mode == 'P' else turned.convert('RGB'))
-    except InputError:
-        raise
-    except UNDECODABLE as error:
-        raise InputError(f'{path} cannot be decoded as an image: it is truncated, damaged or something else') from error
-
-
-def _from_16_bits(values: np.ndarray, path: Path) -> np.ndarray:
-    if values.min() < 0 or values.max() > 65535:
-        raise InputError(f'{path} has pixels outside 0..65535; convert it to 8 or 16 bits')
-    grey = np.round(values / 257).astype(np.uint8)
-    return np.repeat(grey[:, :, None], 3, axis=2)
-
-
 def _files_of(text: str) -> tuple[list[Path], list[str]]:
     """The files that one input stands for, and sentences on the lines of a list that stand for none."""
     path = Path(text)
@@ -144,7 +106,7 @@ def _files_of(text: str) -> tuple[list[Path], list[str]]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    suffixes = (*IMAGES, *VIDEOS)
+    suffixes = (*IMAGE_SUFFIXES, *VIDEOS)
     # macOS archives carry "._name.png" twins that are no images.
     files = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith('.')]
     if not files:
@@ -184,6 +146,6 @@ def _collected(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
 
 
 def _checked(path: Path) -> Path:
-    if path.suffix.lower() not in (*IMAGES, *VIDEOS):
+    if path.suffix.lower() not in (*IMAGE_SUFFIXES, *VIDEOS):
         raise InputError(f'{path} has the unknown suffix {path.suffix!r}; inputs are {KNOWN}')
     return path

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from bireal_plugin.depth.loading import input_size, load_trained
-from bireal_plugin.depth.networks.sized_network import SizedDepthNetwork, checked_size
+from bireal_plugin.depth.loading import load_trained
+from bireal_plugin.depth.maps import resized_disparity
+from bireal_plugin.depth.networks.network import checked_size, trained_size
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import Session
 from bireal_plugin.export.packed.engine import pinned
@@ -114,11 +115,7 @@ class Predictor:
     def __call__(self, image: np.ndarray) -> np.ndarray:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise InputError(f'an image is uint8 of shape (H, W, 3), not {image.dtype} of shape {image.shape}')
-        height, width = image.shape[:2]
-        disparity = self._network_disparity(self._normalised(image))
-        # Bilinear, and the values with the width: a pixel of the image is W / width of one of the network's input.
-        resized = cv2.resize(disparity, (width, height), interpolation=cv2.INTER_LINEAR)
-        return resized * np.float32(width / self.size[1])
+        return resized_disparity(self._network_disparity(self._normalised(image)), image.shape[:2])
 
     def _chosen_size(self, given: Sequence[int] | None) -> tuple[int, int]:
         own = self.engine.size
@@ -160,13 +157,13 @@ def _trained(checkpoint: str | Path, config: str | Path | Config, stage: str | N
             output = model(torch.from_numpy(batch), mode='tensor')
         return [tensor.numpy() for tensor in (output if isinstance(output, (list, tuple)) else [output])]
 
-    return Engine(run, input_size(loaded), mean, std)
+    return Engine(run, trained_size(loaded), mean, std)
 
 
 def _packed(path: str | Path, threads: int | None) -> Engine:
     session: Any = Session(path, threads=threads)
     mean, std = statistics(session.model, path)
-    return Engine(session, session.model.size if isinstance(session.model, SizedDepthNetwork) else None, mean, std)
+    return Engine(session, getattr(session.model, 'size', None), mean, std)
 
 
 def _openvino(path: str | Path, real_layers: RealLayers, threads: int | None) -> Engine:

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from mmengine.config import Config
 
+from bireal_plugin.binary.switch import binary_convolutions
 from bireal_plugin.depth.inference.predictor import statistics
-from bireal_plugin.depth.loading import input_size, is_real, load_trained
-from bireal_plugin.depth.networks.network import DepthNetwork
-from bireal_plugin.depth.networks.sized_network import checked_size
+from bireal_plugin.depth.loading import load_trained
+from bireal_plugin.depth.networks.network import DepthNetwork, checked_size, trained_size
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import ENGINES, export
 from bireal_plugin.export.packed.config import plain_config
@@ -37,9 +37,9 @@ def export_depth(
 ) -> Path:
     """Write a trained depth network to ``path`` and return it.
 
-    A packed file holds the config that ``MODELS`` builds, a ``SizedDepthNetwork``. An OpenVINO model has the entry
-    'config' in its metadata, JSON of ``size``, ``mean``, ``std`` and ``model``. A network without 1-bit layers has no
-    packed form; for OpenVINO it is written as it is, to be compared with.
+    A packed file holds the config that ``MODELS`` builds, a ``DepthNetwork`` with its ``size``. An OpenVINO model has
+    the entry 'config' in its metadata, JSON of ``size``, ``mean``, ``std`` and ``model``. A network without 1-bit
+    layers has no packed form; for OpenVINO it is written as it is, to be compared with.
 
     Args:
         format: 'packed' (.safetensors, as exact as the checkpoint) or 'openvino' (.xml and .bin, fast on x86).
@@ -55,16 +55,18 @@ def export_depth(
     model, loaded = load_trained(config, checkpoint, stage=stage)
     if not isinstance(model, DepthNetwork):
         raise InputError(f'{checkpoint} is a {type(model).__name__}, no DepthNetwork; tools/export.py takes it')
-    size = checked_size(size if size is not None else input_size(loaded))
+    size = trained_size(loaded) if size is None else checked_size(size)
+    if size is None:
+        raise InputError(f'{loaded.filename} does not say the size of its images; give it with --shape H W')
     model_config = _without_loading(plain_config(loaded.model))
     shape = (1, 3, *size)
     if format == 'packed':
-        packed = {**model_config, 'type': 'SizedDepthNetwork', 'size': list(size)}
+        packed = {**model_config, 'size': list(size)}
         return export(model, 'packed', shape, path=path, config=packed)
     mean, std = statistics(model, checkpoint)
     said = dict(size=size, mean=mean.tolist(), std=std.tolist(), model=model_config)
     metadata = dict(config=json.dumps(said))
-    if is_real(model):
+    if not any(conv.binary_input or conv.binary_weight for _, conv in binary_convolutions(model)):
         engine = ENGINES['openvino']  # without export(), which folds signs
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', FutureWarning)  # PyTorch's exporter, about its own code

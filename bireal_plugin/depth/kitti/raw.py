@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from bireal_plugin.data.image_file import read_rgb
 from bireal_plugin.depth.kitti.calibration import read_calibration
 from bireal_plugin.errors import InputError
 
@@ -148,3 +149,12 @@ class RawFolder:
         folder = self._images(frame, side)
         candidates = (folder / f'{frame.file}{suffix}' for suffix in SUFFIXES)
         return next((path for path in candidates if path.is_file()), None)
+
+
+def read_recorded(path: Path) -> np.ndarray:
+    """Pixels of a recorded image as stored, ``(H, W, 3)`` uint8 RGB: the calibration belongs to them.
+
+    Raises:
+        InputError: the image is missing, truncated, foreign, or has 16 bits as a depth map has.
+    """
+    return np.asarray(read_rgb(path, exif=False, wide=False))

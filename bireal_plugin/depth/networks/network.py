@@ -16,6 +16,7 @@ from bireal_plugin.folding.fold import fold_
 from bireal_plugin.models.classifier import ImagePreprocessor
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+LARGEST = 8192  # px; a packed file may not make its reader allocate more
 
 
 @MODELS.register_module()
@@ -45,11 +46,13 @@ class StereoPreprocessor(ImagePreprocessor):
         return data
 
 
-allow_in_packed_files('DepthNetwork', networks=('backbone', 'head', 'loss', 'data_preprocessor'))
+# The second name is that of packed files written before DepthNetwork had a size of its own; they must stay readable.
+NAMES = ('DepthNetwork', 'SizedDepthNetwork')
+allow_in_packed_files(*NAMES, networks=('backbone', 'head', 'loss', 'data_preprocessor'))
 allow_in_packed_files('FCNSkipHead', 'UNetHead', 'GargLoss', 'PhotometricLoss', 'StereoPreprocessor')
 
 
-@MODELS.register_module()
+@MODELS.register_module(name=list(NAMES))
 class DepthNetwork(BaseModel):
     """Disparity of the left image of a stereo pair, learned from pairs without depth.
 
@@ -60,6 +63,8 @@ class DepthNetwork(BaseModel):
         head: config or module; ``in_channels`` is taken from the backbone unless it is there.
         loss: config or module: ``GargLoss`` or ``PhotometricLoss``.
         data_preprocessor: config, see ``StereoPreprocessor``.
+        size: height and width in px of the images it was trained with, None where nobody says. Images of any size can
+            be predicted, but disparities are right for this one alone; exported files hold it.
     """
 
     deploy = False
@@ -71,6 +76,7 @@ class DepthNetwork(BaseModel):
         loss: Mapping[str, Any] | nn.Module,
         *,
         data_preprocessor: Mapping[str, Any] | nn.Module | None = None,
+        size: Sequence[int] | None = None,
         init_cfg: Any = None,
     ) -> None:
         super().__init__(data_preprocessor or dict(type='StereoPreprocessor'), init_cfg)
@@ -80,6 +86,7 @@ class DepthNetwork(BaseModel):
         else:
             self.head = head
         self.loss = MODELS.build(loss) if isinstance(loss, Mapping) else loss
+        self.size = None if size is None else checked_size(size)
 
     def switch_to_deploy(self) -> None:
         """Fold the whole network in place for inference; the second time nothing happens.
@@ -89,7 +96,6 @@ class DepthNetwork(BaseModel):
         Raises:
             InputError: the network is not binary yet; nothing is changed.
         """
-
         if not self.deploy:
             fold_(self)
             self.deploy = True
@@ -142,3 +148,27 @@ def _channels(backbone: nn.Module) -> list[int]:
     if not hasattr(backbone, 'feature_info'):
         raise InputError(f'{type(backbone).__name__} does not say its channels; give in_channels in the head')
     return [backbone.feature_info[index]['num_chs'] for index in backbone.out_indices]  # type: ignore
+
+
+def checked_size(size: Sequence[int]) -> tuple[int, int]:
+    """Height and width of a network's input.
+
+    Raises:
+        InputError: they are not two whole numbers from 32 to 8192.
+    """
+    if not isinstance(size, (list, tuple)) or len(size) != 2 or not all(isinstance(side, int) for side in size):
+        raise InputError(f"the size of a network's images is height and width, not {size!r}")
+    if min(size) < 32:
+        raise InputError(f'a network sees images of at least 32 x 32, not {size[0]} x {size[1]}')
+    if max(size) > LARGEST:
+        raise InputError(f'a network sees images of at most {LARGEST} x {LARGEST}, not {size[0]} x {size[1]}')
+    return size[0], size[1]
+
+
+def trained_size(config: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width of the images of a config's datasets, test before training; None where no dataset says it."""
+    for name in ('test_dataloader', 'val_dataloader', 'train_dataloader'):
+        size = ((config.get(name) or {}).get('dataset') or {}).get('size')
+        if size is not None:
+            return checked_size(size)
+    return None

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.registry import DATASETS
-from torch import Tensor
-from torch.utils.data import Dataset
 
+from bireal_plugin.depth.pair_dataset import PairDataset, planes
 from bireal_plugin.depth.street.scene import Scene, render_street
 from bireal_plugin.errors import InputError
 
@@ -19,7 +18,7 @@ LARGEST_SPLIT = 1_000_000
 
 
 @DATASETS.register_module()
-class StreetPairs(Dataset):
+class StreetPairs(PairDataset):
     """``length`` rendered streets of one split; each is rendered when first asked for, then kept in memory.
 
     At 96 x 320 a street takes about 40 ms to render and 0.6 MB to keep; every data worker keeps its own.
@@ -28,15 +27,17 @@ class StreetPairs(Dataset):
         split: 'train' or 'test'; they share no street.
         length: number of pairs, at most 1 000 000.
         size: (H, W) of the images.
-        seed: another seed, other streets.
-        flip: mirrors half of the pairs at random (torch's generator). A mirrored pair swaps left and right.
+        seed: another seed, other streets, and other pairs mirrored.
+        flip: see ``PairDataset``.
 
     An item is dict(left=uint8 tensor (3, H, W), right=the same, depth=float32 tensor (H, W) of the left image in m with
     0 = sky, focal=float px at width W, baseline=float m, name=str).
 
     Raises:
-        InputError: for an unknown split or a length outside 1 .. 1 000 000.
+        InputError: an unknown split, a negative seed, or a length outside 1 .. 1 000 000.
     """
+
+    name = 'rendered streets'
 
     def __init__(
         self,
@@ -47,15 +48,13 @@ class StreetPairs(Dataset):
         *,
         flip: bool = False,
     ) -> None:
+        super().__init__(flip=flip, seed=seed)
         if split not in SPLITS:
             raise InputError(f'StreetPairs has the splits {" and ".join(SPLITS)}, not split={split!r}')
         if not 1 <= length <= LARGEST_SPLIT:
             raise InputError(f'StreetPairs needs a length from 1 to {LARGEST_SPLIT}, not length={length}')
-        if seed < 0:
-            raise InputError(f'StreetPairs needs a seed from 0, not seed={seed}')
         self.split = split
         self.size = (int(size[0]), int(size[1]))
-        self.flip = flip
         self.first_street = (seed * len(SPLITS) + SPLITS.index(split)) * LARGEST_SPLIT
         self._scenes: list[Scene | None] = [None] * length
 
@@ -70,22 +69,16 @@ class StreetPairs(Dataset):
             self._scenes[index] = scene
         return scene
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def item(self, index: int, *, mirrored: bool) -> dict[str, Any]:
         scene = self.scene(index)
         left, right, depth = scene.left, scene.right, scene.depth_left
-        if self.flip and torch.rand(()) < 0.5:
-            # In a mirror the right camera stands on the left.
+        if mirrored:
             left, right, depth = scene.right[:, ::-1], scene.left[:, ::-1], scene.depth_right[:, ::-1]
         return dict(
-            left=_planes(left),
-            right=_planes(right),
+            left=planes(left),
+            right=planes(right),
             depth=torch.from_numpy(np.array(depth)),
             focal=float(scene.camera.focal),
             baseline=float(scene.camera.baseline),
-            name=f'{self.split}_{index % len(self):06d}',
+            name=f'{self.split}_{index:06d}',
         )
-
-
-def _planes(image: np.ndarray) -> Tensor:
-    """(H, W, 3) to a tensor (3, H, W) of its own memory, so that nobody writes into the cache."""
-    return torch.from_numpy(np.array(image.transpose(2, 0, 1), order='C'))

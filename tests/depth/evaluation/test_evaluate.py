@@ -224,7 +224,7 @@ def test_foreign_predictions(evaluate, raw, predicted, content, sentence):
 
 def test_an_8_bit_picture_is_no_prediction(evaluate, raw, tmp_path):
     cv2.imwrite(str(tmp_path / f'{NAME}.png'), np.ones((4, 4), np.uint8))
-    assert 'is no 16-bit picture' in evaluate('--disparities', tmp_path, '--raw', raw).err
+    assert 'not a 16-bit picture' in evaluate('--disparities', tmp_path, '--raw', raw).err
 
 
 @pytest.mark.parametrize(

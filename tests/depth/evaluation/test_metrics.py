@@ -11,7 +11,6 @@ from bireal_plugin.depth.evaluation.metrics import (
     METRIC_NAMES,
     depth_errors,
     image_errors,
-    resized_disparity,
     scored_pixels,
 )
 from bireal_plugin.errors import InputError
@@ -89,13 +88,3 @@ def test_the_median_is_matched_before_the_clamp():
 def test_no_median_to_scale_by(value):
     with pytest.raises(InputError, match='median scaling'):
         image_errors(np.ones((1, 3)), np.full((1, 3), value), np.ones((1, 3), bool), median_scaling=True)
-
-
-def test_a_resized_disparity_is_in_pixels_of_the_new_width():
-    ramp = np.tile(np.arange(8.0), (4, 1))
-    wider = resized_disparity(ramp, (8, 16))
-    assert wider.dtype == np.float32
-    # Bilinear between pixel centres: column j of the wide image lies at (j + 0.5) / 2 - 0.5 of the narrow one.
-    centres = np.clip((np.arange(16) + 0.5) / 2 - 0.5, 0, 7)
-    np.testing.assert_allclose(wider, np.tile(2 * centres, (8, 1)), rtol=1e-6)
-    np.testing.assert_array_equal(resized_disparity(ramp, (4, 8)), ramp)

@@ -1,15 +1,12 @@
-"""What inputs stand for, what they are called, and how images of every kind are read."""
+"""Files that inputs stand for, and the names of their outputs."""
 
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from bireal_plugin.depth.inference.inputs import find_inputs, read_image, unique_names
+from bireal_plugin.depth.inference.inputs import find_inputs, unique_names
 from bireal_plugin.errors import InputError
 
 
@@ -110,63 +107,3 @@ def test_names_that_folders_and_dashes_make_equal_are_refused():
     paths = [Path('x', name) for name in ('a/b.png', 'a-b.png', 'c/b.png', 'c/a-b.png')]
     with pytest.raises(InputError, match='would both be called a-b-png'):
         unique_names(paths)
-
-
-RGB = np.random.default_rng(0).integers(0, 256, (7, 5, 3), np.uint8)
-
-
-def test_rgb_is_read_as_it_is(tmp_path):
-    Image.fromarray(RGB).save(tmp_path / 'a.png')
-    np.testing.assert_array_equal(read_image(tmp_path / 'a.png'), RGB)
-
-
-def test_grey_becomes_three_equal_channels(tmp_path):
-    Image.fromarray(RGB[:, :, 0]).save(tmp_path / 'a.png')
-    np.testing.assert_array_equal(read_image(tmp_path / 'a.png'), RGB[:, :, [0, 0, 0]])
-
-
-def test_transparency_is_dropped(tmp_path):
-    Image.fromarray(np.dstack([RGB, RGB[:, :, 0]])).save(tmp_path / 'a.png')
-    np.testing.assert_array_equal(read_image(tmp_path / 'a.png'), RGB)
-
-
-def test_a_palette_is_looked_up(tmp_path):
-    few = RGB // 128 * 255
-    Image.fromarray(few).quantize(8).save(tmp_path / 'a.png')
-    np.testing.assert_array_equal(read_image(tmp_path / 'a.png'), few)
-
-
-@pytest.mark.parametrize('suffix', ['.png', '.tif'])
-def test_16_bit_grey_is_scaled_to_8(tmp_path, suffix):
-    values = np.array([[0, 257, 65535, 32768]], np.uint16)
-    cv2.imwrite(str(tmp_path / f'a{suffix}'), values)
-    assert read_image(tmp_path / f'a{suffix}')[0, :, 0].tolist() == [0, 1, 255, 128]
-
-
-def test_16_bit_colour_is_scaled_to_8(tmp_path):
-    cv2.imwrite(str(tmp_path / 'a.png'), RGB[:, :, ::-1].astype(np.uint16) * 257)
-    np.testing.assert_array_equal(read_image(tmp_path / 'a.png'), RGB)
-
-
-def test_a_photo_is_turned_as_its_exif_says(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held turned to the left: the top of the scene is the image's right side
-    Image.fromarray(RGB).save(tmp_path / 'a.png', exif=exif)
-    np.testing.assert_array_equal(read_image(tmp_path / 'a.png'), np.rot90(RGB, -1))
-
-
-@pytest.mark.parametrize('suffix', ['.png', '.jpg'])
-@pytest.mark.parametrize('share', [0.0, 0.3, 0.9])
-def test_a_truncated_image_is_named(tmp_path, suffix, share):
-    path = tmp_path / f'a{suffix}'
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(path)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(InputError, match=f'{path} cannot be decoded'):
-        read_image(path)
-
-
-def test_real_numbers_are_refused(tmp_path):
-    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / 'a.tif')
-    with pytest.raises(InputError, match='real numbers'):
-        read_image(tmp_path / 'a.tif')

@@ -111,6 +111,13 @@ def test_an_exported_file_takes_no_config(tiny, shipped):
         Predictor(shipped['packed'], config=tiny.config)
 
 
+def test_a_config_that_does_not_say_its_size_asks_for_it(tiny, tmp_path):
+    config = tmp_path / 'sizeless.py'
+    config.write_text(tiny.config.read_text().split('test_dataloader')[0])
+    with pytest.raises(InputError, match='does not say the size of its images; give it with --size H W'):
+        Predictor(tiny.checkpoint, config=config)
+
+
 def test_a_packed_file_that_does_not_say_its_size_asks_for_it(tiny, tmp_path):
     config = load_config(str(tiny.config)).model
     model = MODELS.build(config).eval()
@@ -135,7 +142,7 @@ def test_a_network_for_something_else_is_refused(tmp_path):
     model = MODELS.build(load_config(str(config)).model)
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'classifier.pth')
     with pytest.raises(InputError, match=r'is no depth network: it makes \(1, 5\)'):
-        Predictor(tmp_path / 'classifier.pth', config=config)(IMAGE)
+        Predictor(tmp_path / 'classifier.pth', config=config, size=SIZE)(IMAGE)
 
 
 class Opaque:

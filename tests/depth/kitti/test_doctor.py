@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bireal_plugin.depth.image_file import read_rgb
 from bireal_plugin.depth.kitti.doctor.pair_order import right_order
-from bireal_plugin.depth.kitti.raw import Frame, RawFolder
+from bireal_plugin.depth.kitti.raw import Frame, RawFolder, read_recorded
 from bireal_plugin.depth.kitti.splits import GARG_DRIVES
 from tests.depth.recordings import FRAME, texture, write_date, write_frame, write_scan
 
@@ -71,7 +70,7 @@ def test_the_real_sample_passes(shared_data, flags):
 def test_real_pairs_vote_for_their_order_and_swapped_ones_against_it(shared_data, drive):
     raw = RawFolder(shared_data / 'kitti' / 'raw')
     for frame in raw.frames(drive):
-        left, right = read_rgb(raw.image(frame, 'left')), read_rgb(raw.image(frame, 'right'))
+        left, right = read_recorded(raw.image(frame, 'left')), read_recorded(raw.image(frame, 'right'))
         assert right_order(left, right) > 0.95
         assert right_order(right, left) < 0.05
 

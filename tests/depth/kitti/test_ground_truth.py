@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bireal_plugin.depth.kitti.ground_truth import has_truth, true_depth
+from bireal_plugin.depth.kitti.ground_truth import frames_with_truth, true_depth
 from bireal_plugin.depth.kitti.raw import Frame, RawFolder
 from bireal_plugin.depth.maps import write_depth_png
 from bireal_plugin.errors import InputError
@@ -43,7 +43,8 @@ def test_velodyne_is_the_scanners_distance_more_on_real_frames(shared_data):
 
 def test_annotated_depth(root):
     raw = RawFolder(root)
-    assert not has_truth(raw, FRAME, 'annotated')
+    with pytest.raises(InputError, match=r'none of the 1 frames .* annotated ground truth'):
+        frames_with_truth(raw, [FRAME], 'annotated')
     with pytest.raises(InputError, match='no annotated depth map of 2011_09_26/2011_09_26_drive_0001_sync 7'):
         true_depth(raw, FRAME, 'annotated')
     folder = root / FRAME.date / FRAME.folder / 'proj_depth/groundtruth/image_02'
@@ -51,7 +52,7 @@ def test_annotated_depth(root):
     depth = np.zeros((96, 320), np.float32)
     depth[40, 50] = 12.5
     write_depth_png(folder / f'{FRAME.file}.png', depth)
-    assert has_truth(raw, FRAME, 'annotated')
+    assert frames_with_truth(raw, [FRAME, Frame('2011_09_26', '0001', 8)], 'annotated') == (FRAME,)
     np.testing.assert_array_equal(true_depth(raw, FRAME, 'annotated'), depth)
 
 
@@ -66,7 +67,6 @@ def test_resized_images_do_not_fit_the_scan(root):
 def test_missing_scan_and_unknown_kind(root):
     raw = RawFolder(root)
     raw.velodyne(FRAME).unlink()
-    assert not has_truth(raw, FRAME, 'lidar')
     with pytest.raises(InputError, match='missing'):
         true_depth(raw, FRAME)
     with pytest.raises(InputError, match=r'unknown ground truth .sonar.'):

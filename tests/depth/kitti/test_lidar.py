@@ -5,10 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bireal_plugin.depth.image_file import read_rgb
 from bireal_plugin.depth.kitti.calibration import read_calibration, stereo_camera, velodyne_to_image
 from bireal_plugin.depth.kitti.lidar import project, read_velodyne
-from bireal_plugin.depth.kitti.raw import Frame, RawFolder
+from bireal_plugin.depth.kitti.raw import Frame, RawFolder, read_recorded
 from bireal_plugin.errors import InputError
 
 # A camera at the scanner, looking forward: u = 10 - 5 left / forward, v = 8 - 5 up / forward.
@@ -97,7 +96,7 @@ def test_a_missing_scan_is_named(tmp_path):
 def test_a_real_scan_agrees_with_the_disparity_of_its_pair(shared_data):
     """The depth of textured pixels moves the right image onto the left one; another depth does not."""
     raw, frame = RawFolder(shared_data / 'kitti' / 'raw'), Frame('2011_09_26', '0048', 0)
-    left, right = (read_rgb(raw.image(frame, side)).astype(np.float32) for side in ('left', 'right'))
+    left, right = (read_recorded(raw.image(frame, side)).astype(np.float32) for side in ('left', 'right'))
     calibration = raw.calibration(frame.date)
     projection = velodyne_to_image(calibration, raw.velodyne_calibration(frame.date))
     depth = project(read_velodyne(raw.velodyne(frame)), projection, left.shape[:2])

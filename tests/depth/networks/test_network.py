@@ -152,6 +152,12 @@ def test_a_packed_file_holds_it(head, tmp_path):
     assert loaded.data_preprocessor.mean.flatten().tolist() == pytest.approx(list(IMAGENET_MEAN))
 
 
+def test_packed_files_of_the_former_class_name_are_read(tmp_path):
+    net = network('fcn')
+    save_packed(net, {**config('fcn'), 'type': 'SizedDepthNetwork', 'size': [64, 96]}, tmp_path / 'net.safetensors')
+    assert bireal_plugin.load(tmp_path / 'net.safetensors').size == (64, 96)
+
+
 @pytest.mark.parametrize('head', HEADS)
 def test_the_exported_program_has_one_output_and_computes_the_same(head):
     folded = fold(network(head))

@@ -7,7 +7,9 @@ import pytest
 import torch
 from mmengine.dataset import default_collate
 from mmengine.registry import DATASETS
+from torch.utils.data import DataLoader
 
+from bireal_plugin.data import EpochSampler
 from bireal_plugin.depth.street.pairs import StreetPairs
 from bireal_plugin.depth.street.scene import render_street
 from bireal_plugin.errors import InputError
@@ -73,6 +75,21 @@ def test_a_mirrored_pair_swaps_left_and_right() -> None:
             assert torch.equal(item['right'], plain[0]['left'].flip(-1))
             np.testing.assert_array_equal(item['depth'].numpy(), scene.depth_right[:, ::-1])
     assert set(seen) == {'plain', 'mirrored'}
+
+
+def test_the_sampler_decides_mirroring_and_workers_agree() -> None:
+    pairs = StreetPairs('train', 4, SMALL, flip=True)
+    sampler = EpochSampler(pairs, seed=3)
+    epochs = []
+    for workers in (0, 2):
+        loader = DataLoader(pairs, batch_size=2, sampler=sampler, num_workers=workers, collate_fn=default_collate)
+        epochs.append([])
+        for epoch in range(4):
+            sampler.set_epoch(epoch)
+            epochs[-1] += [batch['left'] for batch in loader]
+    assert all(torch.equal(one, other) for one, other in zip(*epochs, strict=True))
+    items = [pairs[epoch, 0]['left'] for epoch in range(20)]
+    assert 3 < sum(torch.equal(item, items[0]) for item in items) < 17
 
 
 def test_disparity_stays_positive_in_a_mirrored_pair() -> None:

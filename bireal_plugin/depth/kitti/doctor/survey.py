@@ -10,10 +10,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from bireal_plugin.depth.image_file import image_size, read_rgb
+from bireal_plugin.data.image_file import image_size
 from bireal_plugin.depth.kitti.doctor.pair_order import right_order
 from bireal_plugin.depth.kitti.lidar import BYTES_PER_POINT, read_velodyne
-from bireal_plugin.depth.kitti.raw import CAMERAS, Frame, RawFolder
+from bireal_plugin.depth.kitti.raw import CAMERAS, Frame, RawFolder, read_recorded
 from bireal_plugin.depth.maps import read_depth_png
 from bireal_plugin.errors import InputError
 
@@ -80,7 +80,7 @@ def _images(raw: RawFolder, frame: Frame) -> Iterator[Path]:
 def _image(path: Path, found: DriveSurvey, *, deep: bool) -> tuple[int, int] | None:
     """The (H, W) of a whole image; None, and noted, if it is not whole."""
     size = _whole(path, found, image_size)
-    if size is not None and deep and _whole(path, found, read_rgb, count=False) is None:
+    if size is not None and deep and _whole(path, found, read_recorded, count=False) is None:
         return None
     return size
 
@@ -110,7 +110,7 @@ def _order(raw: RawFolder, frames: list[Frame]) -> float | None:
     shares = []
     for index in chosen:
         try:
-            pair = [read_rgb(raw.image(frames[index], side)) for side in CAMERAS]
+            pair = [read_recorded(raw.image(frames[index], side)) for side in CAMERAS]
         except InputError:
             continue  # headers were whole, the content is not: told by --deep
         if (share := right_order(*pair)) is not None:
