@@ -1,0 +1,1 @@
+"""Command lines, one file per command of ``bireal``: parsing, calling, printing."""
