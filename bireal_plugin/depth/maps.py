@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.whole_file import whole
 
 UNITS = 256  # per m, or per px of disparity
 LARGEST = np.iinfo(np.uint16).max
@@ -54,12 +54,8 @@ def write_depth_png(path: str | Path, depth: np.ndarray) -> Path:
     units = np.rint(depth.astype(np.float64) * UNITS)
     held = (depth > 0) & (units <= LARGEST)  # false for NaN
     stored = np.where(held, np.maximum(units, 1), 0).astype(np.uint16)
-    partial = path.with_name(f'{path.name}.partial')
-    try:
+    with whole(path) as partial:
         partial.write_bytes(cv2.imencode('.png', stored)[1].tobytes())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -150,20 +150,9 @@ def run(arguments: argparse.Namespace) -> int:
         Scoring(caps, crop, arguments.median_scaling, arguments.filled_only),
         png=arguments.png,
         complain=lambda sentence: print(f'error: {sentence}', file=sys.stderr, flush=True),
-        advance=progress(len(cases)),
     )
     outcome.skipped.update(skipped)
     print(evaluation_table(outcome, predictions=predictions.name, ground_truth=ground_truth))
     if arguments.csv is not None:
         write_scores(arguments.csv, outcome)
     return 1 if outcome.failures else 0
-
-
-def progress(total: int) -> Callable[[int], None]:
-    """Counts up on a terminal, and is quiet elsewhere."""
-
-    def advance(done: int) -> None:
-        if sys.stderr.isatty():
-            print(f'\r{done} of {total}', end='\n' if done == total else '', file=sys.stderr, flush=True)
-
-    return advance

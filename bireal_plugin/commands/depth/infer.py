@@ -9,7 +9,6 @@ bireal depth infer image.png --checkpoint net.xml --save png16,npy,ply --at 600,
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from bireal_plugin.depth.inference.batch import Wanted, infer
@@ -19,7 +18,6 @@ from bireal_plugin.depth.inference.pictures import MAPS
 from bireal_plugin.depth.inference.point_cloud import MAX_DEPTH
 from bireal_plugin.depth.inference.predictor import Predictor
 from bireal_plugin.depth.inference.scale import CameraChoice
-from bireal_plugin.errors import InputError
 
 
 def whole_numbers(count: int, text: str) -> tuple[int, ...]:
@@ -77,32 +75,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument('--max-depth', type=float, default=MAX_DEPTH, metavar='METRES', help='of points in a .ply (80)')
 
 
-def style_of(arguments: argparse.Namespace) -> Style:
-    """How pictures look, checked."""
-    if arguments.range is not None and not 0 < arguments.range[0] < arguments.range[1] < float('inf'):
-        raise InputError(f'--range takes two depths, 0 < MIN < MAX, not {arguments.range[0]:g} {arguments.range[1]:g}')
-    if not arguments.max_depth > 0:
-        raise InputError(f'--max-depth must be positive, not {arguments.max_depth:g}')
-    return Style(arguments.colours, tuple(arguments.range) if arguments.range else None, arguments.max_depth)
-
-
-def make_folder(folder: Path) -> None:
-    """Make sure that files can be written to ``folder``."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f'--out {folder} cannot be made a folder: {error.strerror}') from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f'--out {folder} may not be written to; give another folder')
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     forms = list(dict.fromkeys(arguments.save.split(',')))
     check_forms(forms, flip=arguments.flip)
-    wanted = Wanted(
-        arguments.out, forms, style_of(arguments), arguments.at, arguments.box, arguments.flip, arguments.overwrite
-    )
+    style = Style(arguments.colours, tuple(arguments.range) if arguments.range else None, arguments.max_depth)
+    wanted = Wanted(arguments.out, forms, style, arguments.at, arguments.box, arguments.flip, arguments.overwrite)
     cameras = CameraChoice(arguments.calibration, arguments.focal, arguments.baseline, arguments.relative)
     inputs, problems = find_inputs(arguments.inputs)
     predictor = Predictor(
@@ -113,7 +91,6 @@ def run(arguments: argparse.Namespace) -> int:
         real_layers=arguments.real_layers,
         threads=arguments.threads,
     )
-    make_folder(arguments.out)
     outcome = infer(inputs, predictor, cameras, wanted, problems=problems)
     print(outcome)
     return 1 if outcome.problems else 0

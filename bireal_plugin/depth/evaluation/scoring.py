@@ -1,4 +1,4 @@
-"""The loop of an evaluation: every case predicted and scored, in the order of the literature."""
+"""Scores of predictions against ground truth, case by case."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from bireal_plugin.depth.evaluation.metrics import CAP, METRIC_NAMES, image_erro
 from bireal_plugin.depth.evaluation.predictions import Predictions
 from bireal_plugin.depth.maps import write_depth_png
 from bireal_plugin.errors import InputError
+from bireal_plugin.progress import progress
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """How predictions are scored.
+    """Rules of scoring.
 
     Attributes:
-        caps: in m; each is scored for itself.
-        crop: a name of ``crops``.
-        median_scaling: whether each prediction gets the truth's median.
+        caps: farthest depths in m; each is scored for itself.
+        crop: a name of ``CROPS``.
+        median_scaling: whether each prediction is scaled to the truth's median.
         filled_only: whether pixels without a prediction are left out; they count as infinitely far otherwise.
     """
 
@@ -36,10 +37,10 @@ class Scoring:
 
 @dataclass(frozen=True)
 class Score:
-    """One image under one cap.
+    """Errors of one image under one cap.
 
     Attributes:
-        pixels: how many were scored. coverage: the share of pixels with ground truth that have a prediction.
+        pixels: number of scored pixels. coverage: share of the pixels with ground truth that have a prediction.
         errors: by the names of ``METRIC_NAMES``.
     """
 
@@ -51,12 +52,12 @@ class Score:
 
 
 @dataclass
-class Outcome:
-    """What an evaluation found.
+class Evaluation:
+    """Scores of all images, and the images that have none.
 
     Attributes:
-        scores: per cap, per image. images: how many were scored under every cap.
-        cameras: those that were used. skipped: why, and how many. failures: a sentence each.
+        scores: one per image and cap. images: number of images scored under every cap.
+        cameras: those that gave metres. skipped: number of images left out, by reason. failures: a sentence each.
     """
 
     scoring: Scoring
@@ -67,7 +68,7 @@ class Outcome:
     failures: list[str] = field(default_factory=list)
 
     def mean(self, cap: float) -> dict[str, float]:
-        """The mean over images of each error, and of the ``coverage``."""
+        """Mean over images of each error, and of the ``coverage``."""
         scores = [score for score in self.scores if score.cap == cap]
         means = {name: float(np.mean([score.errors[name] for score in scores])) for name in METRIC_NAMES}
         return {**means, 'coverage': float(np.mean([score.coverage for score in scores]))}
@@ -80,48 +81,43 @@ def evaluate(
     *,
     png: Path | None = None,
     complain: Callable[[str], None],
-    advance: Callable[[int], None],
-) -> Outcome:
-    """Predict and score every case; one that cannot be read is left out and told.
+) -> Evaluation:
+    """Predict and score every case, with progress on stderr; a case that cannot be read is left out and reported.
 
     Args:
         cases: images with ground truth.
-        predictions: what is scored.
-        scoring: how.
-        png: a folder for predictions in the form of the KITTI depth benchmark, at the truth's size.
+        png: an existing folder for the predictions in the form of the KITTI depth benchmark, at the truth's size.
         complain: called with a sentence about each case that failed.
-        advance: called with the number of cases done.
 
     Raises:
         InputError: no case could be scored.
     """
-    outcome = Outcome(scoring)
-    for done, case in enumerate(cases, start=1):
+    evaluation = Evaluation(scoring)
+    for case in progress(cases, unit='image'):
         try:
             scores = list(_scores(case, predictions, scoring, png))
             if scores and predictions.needs_camera:
-                outcome.cameras.add(case.camera())
+                evaluation.cameras.add(case.camera())
         except (InputError, OSError) as error:
             sentence = str(error) if case.name in str(error) else f'{case.name}: {error}'
-            outcome.failures.append(sentence)
+            evaluation.failures.append(sentence)
             complain(sentence)
         else:
             if len(scores) < len(scoring.caps):
-                outcome.skipped['without a pixel to score'] += 1
+                evaluation.skipped['without a pixel to score'] += 1
             else:
-                outcome.images += 1
-                outcome.scores += scores
-        advance(done)
-    if not outcome.images:
+                evaluation.images += 1
+                evaluation.scores += scores
+    if not evaluation.images:
         raise InputError(
-            f'none of the {len(cases)} images could be scored; {len(outcome.failures)} failed, the others have no '
+            f'none of the {len(cases)} images could be scored; {len(evaluation.failures)} failed, the others have no '
             f'pixel with ground truth in the crop {scoring.crop!r}'
         )
-    return outcome
+    return evaluation
 
 
 def _scores(case: Case, predictions: Predictions, scoring: Scoring, png: Path | None) -> Iterator[Score]:
-    """The scores under each cap; none under a cap that leaves no pixel."""
+    """A score for each cap that leaves a pixel to score."""
     truth = case.truth()
     prediction = predictions.depth(case, truth.shape)
     filled = np.isfinite(prediction)

@@ -1,24 +1,23 @@
-"""How an evaluation is told: one table that names everything the figures depend on, and a line per image as CSV."""
+"""Report of an evaluation: a table that names everything its figures depend on, and a line per image as CSV."""
 
 from __future__ import annotations
 
 import csv
-import io
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from bireal_plugin.depth.evaluation.metrics import METRIC_NAMES
-from bireal_plugin.depth.evaluation.scoring import Outcome
+from bireal_plugin.depth.evaluation.scoring import Evaluation
+from bireal_plugin.text_table import text_table
+from bireal_plugin.whole_file import whole
 
-DIGITS = {'coverage': 3, 'silog': 2, **dict.fromkeys(('sq_rel', 'rmse'), 3)}  # others have 4
-COLUMNS = ('cap', *METRIC_NAMES)
+DIGITS = {'silog': 2, **dict.fromkeys(('sq_rel', 'rmse'), 3)}  # others have 4
 
 
-def evaluation_table(outcome: Outcome, *, predictions: str, ground_truth: str) -> str:
-    """What was evaluated and how, then a row of means over images per cap; depths in m, silog x 100."""
-    scoring = outcome.scoring
-    coverage = outcome.mean(scoring.caps[0])['coverage']
+def evaluation_table(evaluation: Evaluation, *, predictions: str, ground_truth: str) -> str:
+    """Facts on predictions, images and scoring, then a row of means over images for each cap; m, silog times 100."""
+    scoring = evaluation.scoring
+    coverage = evaluation.mean(scoring.caps[0])['coverage']
     pixels = (
         'the predicted ones alone'
         if scoring.filled_only
@@ -29,50 +28,41 @@ def evaluation_table(outcome: Outcome, *, predictions: str, ground_truth: str) -
         'ground truth': f'{ground_truth}, nearer than the cap',
         'crop': scoring.crop,
         'pixels': f'{pixels}; predicted are {coverage:.1%}',
-        'baseline': _baselines(outcome),
+        'baseline': _baselines(evaluation),
         'scale': "each image scaled to the ground truth's median" if scoring.median_scaling else 'as predicted',
-        'images': f'{outcome.images}, the mean over images{_left_out(outcome)}',
+        'images': f'{evaluation.images}, the mean over images{_left_out(evaluation)}',
     }
-    rows = [COLUMNS, *[_row(cap, outcome) for cap in scoring.caps]]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    lines = ['  '.join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    lines.insert(1, '  '.join('-' * width for width in widths))
-    longest = max(map(len, facts))
-    return '\n'.join([*[f'{name.ljust(longest)}  {text}' for name, text in facts.items()], '', *lines])
+    widest = max(map(len, facts))
+    lines = [f'{name.ljust(widest)}  {text}' for name, text in facts.items()]
+    rows = [{'cap': f'{cap:g} m', **_cells(evaluation.mean(cap))} for cap in scoring.caps]
+    return '\n'.join([*lines, '', text_table(rows, left=())])
 
 
-def write_scores(path: Path, outcome: Outcome) -> None:
+def write_scores(path: Path, evaluation: Evaluation) -> None:
     """A line per image and cap: name, cap in m, scored pixels, coverage, and the errors at full precision."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(['image', 'cap', 'pixels', 'coverage', *METRIC_NAMES])
-    for score in outcome.scores:
-        errors = [repr(score.errors[name]) for name in METRIC_NAMES]
-        writer.writerow([score.name, f'{score.cap:g}', score.pixels, repr(score.coverage), *errors])
-    partial = path.with_name(f'{path.name}.partial')
-    try:
-        partial.write_text(text.getvalue())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(path) as partial, partial.open('w', newline='') as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(['image', 'cap', 'pixels', 'coverage', *METRIC_NAMES])
+        for score in evaluation.scores:
+            errors = [repr(score.errors[name]) for name in METRIC_NAMES]
+            writer.writerow([score.name, f'{score.cap:g}', score.pixels, repr(score.coverage), *errors])
 
 
-def _row(cap: float, outcome: Outcome) -> Sequence[str]:
-    means = outcome.mean(cap)
-    return [f'{cap:g} m', *[f'{means[name]:.{DIGITS.get(name, 4)}f}' for name in METRIC_NAMES]]
+def _cells(means: Mapping[str, float]) -> dict[str, str]:
+    return {name: f'{means[name]:.{DIGITS.get(name, 4)}f}' for name in METRIC_NAMES}
 
 
-def _baselines(outcome: Outcome) -> str:
-    """Each baseline with its sources; a renderer or calibration is named once."""
-    if not outcome.cameras:
+def _baselines(evaluation: Evaluation) -> str:
+    """Each baseline in m with the calibrations it comes from."""
+    if not evaluation.cameras:
         return 'not used, since the predictions are depths'
     sources: dict[str, set[str]] = {}
-    for camera in outcome.cameras:
+    for camera in evaluation.cameras:
         sources.setdefault(f'{camera.baseline:.4f} m', set()).add(camera.source)
     return '; '.join(f'{metres} ({", ".join(sorted(names))})' for metres, names in sorted(sources.items()))
 
 
-def _left_out(outcome: Outcome) -> str:
-    counts = [f'{count} {why}' for why, count in outcome.skipped.items() if count]
+def _left_out(evaluation: Evaluation) -> str:
+    counts = [f'{count} {why}' for why, count in evaluation.skipped.items() if count]
     skipped = f'; skipped: {", ".join(counts)}' if counts else '; skipped: 0'
-    return f'{skipped}; failed: {len(outcome.failures)}' if outcome.failures else skipped
+    return f'{skipped}; failed: {len(evaluation.failures)}' if evaluation.failures else skipped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,19 +22,20 @@ from bireal_plugin.depth.inference.scale import CameraChoice, depth_of, sentence
 from bireal_plugin.depth.inference.video import VideoReader, VideoWriter
 from bireal_plugin.depth.maps import Box, Point, depth_at, depth_in
 from bireal_plugin.errors import InputError
+from bireal_plugin.progress import progress, say
 
 Predict = Callable[[np.ndarray], np.ndarray]
-REPORT_EVERY = 2.0  # s between two lines on the progress of a video
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is made of every image.
+    """Files and measurements to make of every image.
 
     Attributes:
-        folder: where files go, under the names of the inputs.
+        folder: for the files, which have the names of the inputs; it is made if there is none.
         forms: see ``SUFFIXES``.
-        points, boxes: where depth is to be measured. flip: whether the mirror image is averaged in.
+        points, boxes: pixels and regions to measure depth in. flip: whether the mirror image is averaged in.
+        overwrite: whether files that exist are replaced.
     """
 
     folder: Path
@@ -46,8 +48,8 @@ class Wanted:
 
 
 @dataclass
-class Outcome:
-    """What came of a batch.
+class BatchReport:
+    """Counts, times and problems of a batch.
 
     Attributes:
         images: number of images predicted.
@@ -71,19 +73,23 @@ class Outcome:
 
 def infer(
     inputs: Sequence[Input], predict: Predict, cameras: CameraChoice, wanted: Wanted, *, problems: Sequence[str] = ()
-) -> Outcome:
-    """Work through the inputs, telling progress on stdout and mistakes on stderr as they are met.
+) -> BatchReport:
+    """Work through the inputs; results go to stdout, progress and problems to stderr as they are met.
 
     Args:
         predict: image ``(H, W, 3)`` to disparity in px of its own width.
-        problems: sentences that there are already.
+        problems: sentences on inputs that were not found, which the report begins with.
+
+    Raises:
+        InputError: the folder cannot be made or written to.
     """
-    outcome = Outcome()
-    batch = _Batch(predict, cameras, wanted, outcome)
+    _make(wanted.folder)
+    report = BatchReport()
+    batch = _Batch(predict, cameras, wanted, report)
     for problem in problems:
         batch.complain(problem)
     start = time.perf_counter()
-    for number, item in enumerate(inputs, start=1):
+    for number, item in enumerate(progress(inputs, unit='input'), start=1):
         try:
             (batch.video if item.is_video else batch.image)(item, f'[{number}/{len(inputs)}]')
         except InputError as error:
@@ -91,26 +97,26 @@ def infer(
             batch.complain(text if str(item.path) in text else f'{item.path}: {text}')
         except OSError as error:
             batch.complain(f'{item.path}: nothing could be written or read: {error}')
-    outcome.seconds = time.perf_counter() - start
-    return outcome
+    report.seconds = time.perf_counter() - start
+    return report
 
 
 class _Batch:
-    """One call of ``infer``, and what was said already."""
+    """State of one call of ``infer``."""
 
-    def __init__(self, predict: Predict, cameras: CameraChoice, wanted: Wanted, outcome: Outcome) -> None:
-        self.predict, self.cameras, self.wanted, self.outcome = predict, cameras, wanted, outcome
+    def __init__(self, predict: Predict, cameras: CameraChoice, wanted: Wanted, report: BatchReport) -> None:
+        self.predict, self.cameras, self.wanted, self.report = predict, cameras, wanted, report
         self.told: str | None = None
 
     def complain(self, problem: str) -> None:
-        self.outcome.problems.append(problem)
+        self.report.problems.append(problem)
         print(f'error: {problem}', file=sys.stderr, flush=True)
 
     def tell_scale(self, camera: Camera | None, width: int) -> None:
-        """Once per group of inputs: again only where it changes."""
+        """Say the camera of a group of inputs: again only where it changes."""
         line = sentence(camera, width)
         if line != self.told:
-            print(line, flush=True)
+            say(line)
             self.told = line
 
     def estimate(self, image: np.ndarray, camera: Camera | None) -> Estimate:
@@ -120,8 +126,8 @@ class _Batch:
             disparity, confidence = flip_averaged(self.predict, image)
         else:
             disparity = self.predict(image)
-        self.outcome.network_seconds += time.perf_counter() - start
-        self.outcome.images += 1
+        self.report.network_seconds += time.perf_counter() - start
+        self.report.images += 1
         return Estimate(image, depth_of(disparity, camera), camera, confidence)
 
     def measured(self, name: str, estimate: Estimate) -> Iterator[str]:
@@ -132,10 +138,10 @@ class _Batch:
             yield f'{name} in {",".join(map(str, box))}: {value:.2f} {estimate.unit} (median)'
 
     def paths(self, name: str, forms: Sequence[str], *, metric: bool, filmed: bool = False) -> dict[str, Path]:
-        """Where forms go.
+        """Path of each form's file.
 
         Raises:
-            InputError: a file is there already, and may not be replaced; or a form needs a camera that there is not.
+            InputError: a file exists and may not be replaced; or a form needs the camera and none is known.
         """
         if 'ply' in forms and not metric:
             raise InputError('a point cloud needs the camera; give --focal PX and --baseline METRES, or --calibration')
@@ -152,10 +158,10 @@ class _Batch:
         self.tell_scale(camera, image.shape[1])
         estimate = self.estimate(image, camera)
         for line in [*self.measured(item.name, estimate)]:
-            print(line)
+            say(line)
         for form, path in paths.items():
             save(estimate, form, path, self.wanted.style)
-        print(f'{place} {item.path} -> {", ".join(map(str, paths.values()))}', flush=True)
+        say(f'{place} {item.path} -> {", ".join(map(str, paths.values()))}')
 
     def video(self, item: Input, place: str) -> None:
         reader = VideoReader(item.path)
@@ -163,10 +169,10 @@ class _Batch:
         filmed = [form for form in self.wanted.forms if form in FILMED]
         single = [form for form in self.wanted.forms if form not in FILMED]
         films = self.paths(item.name, filmed, metric=camera is not None, filmed=True)
-        style, read, reported = self.wanted.style, 0, time.perf_counter()
+        style, read = self.wanted.style, 0
         with ExitStack() as stack:
             writers = {form: stack.enter_context(VideoWriter(path, reader.rate)) for form, path in films.items()}
-            for image in reader:
+            for image in progress(reader, unit='frame', total=reader.count or None):
                 name = f'{item.name}-{read:06d}'
                 paths = self.paths(name, single, metric=camera is not None)
                 if not read:
@@ -175,16 +181,23 @@ class _Batch:
                 if style.near_far is None:  # colours keep their meaning over a video
                     style = replace(style, near_far=depth_range(estimate.depth))
                 for line in [*self.measured(name, estimate)]:
-                    print(line)
+                    say(line)
                 for form, writer in writers.items():
                     writer.write(picture(estimate, form, style))
                 for form, path in paths.items():
                     save(estimate, form, path, style)
                 read += 1
-                if time.perf_counter() - reported > REPORT_EVERY:
-                    reported = time.perf_counter()
-                    print(f'{place} {item.path}: frame {read} of {reader.count or "?"}', flush=True)
         files = [*map(str, films.values()), *([f'{self.wanted.folder / item.name}-*'] if single else [])]
-        print(f'{place} {item.path} -> {", ".join(files)} ({read} frames)', flush=True)
+        say(f'{place} {item.path} -> {", ".join(files)} ({read} frames)')
         if read < reader.count:
             raise InputError(f'{item.path} ended after {read} of {reader.count} frames: it is truncated or damaged')
+
+
+def _make(folder: Path) -> None:
+    """Make sure that files can be written to ``folder``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f'--out {folder} cannot be made a folder: {error.strerror}') from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f'--out {folder} may not be written to; give another folder')

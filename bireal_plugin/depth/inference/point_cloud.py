@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from bireal_plugin.depth.camera import Camera
 from bireal_plugin.errors import InputError
+from bireal_plugin.whole_file import whole
 
-MAX_DEPTH = 80.0  # m; what is seen of the world beyond is one grey wall of sky
+MAX_DEPTH = 80.0  # m; points beyond are a grey wall of sky
 VERTEX = np.dtype([(axis, '<f4') for axis in 'xyz'] + [(channel, 'u1') for channel in ('red', 'green', 'blue')])
 HEADER = """ply
 format binary_little_endian 1.0
@@ -67,16 +67,6 @@ def write_point_cloud(
         vertices[axis] = points[:, i]
     for i, channel in enumerate(('red', 'green', 'blue')):
         vertices[channel] = colours[:, i]
-    write_whole(path, HEADER.format(count=len(vertices)).encode() + vertices.tobytes())
+    with whole(path) as partial:
+        partial.write_bytes(HEADER.format(count=len(vertices)).encode() + vertices.tobytes())
     return len(vertices)
-
-
-def write_whole(path: str | Path, content: bytes) -> None:
-    """Write a file so that it appears complete or not at all."""
-    path = Path(path)
-    partial = path.with_name(f'.{path.name}.partial')
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -1,23 +1,27 @@
-"""Videos, frame by frame: RGB uint8 images in and out."""
+"""Videos, frame by frame: RGB uint8 images in and out; written as H.264 that browsers play."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
+from contextlib import ExitStack
+from fractions import Fraction
 from pathlib import Path
+from types import TracebackType
 
-import cv2
+import av
 import numpy as np
+from av.video.stream import VideoStream
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.whole_file import whole
 
-UNKNOWN_RATE = 25.0  # frames per second, where a file does not say
-# FFmpeg has its own sentences for broken files, which come past Python. OpenCV reads this at its first video.
-os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+UNKNOWN_RATE = Fraction(25)  # frames per second, where a file does not say
+QUALITY = '18'  # x264's constant rate factor: hardly to be told from the source
+BT709 = 1  # matrix of colours in H.264, as in FFmpeg's AVCOL_SPC_BT709
 
 
 class VideoReader:
-    """Iterates over the frames ``(H, W, 3)`` of a video file.
+    """Iterates once over the frames ``(H, W, 3)`` of a video file, turned upright as a player shows them.
 
     Attributes:
         rate: frames per second. count: number of frames that the file claims; 0 if it does not. width, height: in px.
@@ -30,69 +34,85 @@ class VideoReader:
         if not path.is_file():
             raise InputError(f'{path} does not exist')
         self.path = path
-        self.capture = cv2.VideoCapture(str(path))
-        if not self.capture.isOpened():
-            raise InputError(f'{path} cannot be decoded as a video: it is truncated, damaged or something else')
-        rate = self.capture.get(cv2.CAP_PROP_FPS)
-        self.rate = rate if 0 < rate < 1000 else UNKNOWN_RATE
-        self.count = max(int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-        self.width, self.height = (
-            int(self.capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
-        )
+        try:
+            self.container = av.open(str(path))
+            stream = self.container.streams.video[0]
+            stream.thread_type = 'AUTO'
+            self.frames = self.container.decode(stream)
+            self.first = _upright(next(self.frames))
+        except (av.FFmpegError, IndexError, StopIteration) as error:
+            raise InputError(
+                f'{path} cannot be decoded as a video: it is truncated, damaged or something else'
+            ) from error
+        self.rate = stream.average_rate or stream.guessed_rate or UNKNOWN_RATE
+        self.count = max(stream.frames, 0)
+        self.height, self.width = self.first.shape[:2]
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        try:
-            read = 0
-            while True:
-                found, frame = self.capture.read()
-                if not found:
-                    break
-                read += 1
-                yield np.ascontiguousarray(frame[:, :, ::-1])
-        finally:
-            self.capture.release()
-        if not read:
-            raise InputError(f'{self.path} has no frame that can be decoded')
+        with self.container:
+            yield self.first
+            try:
+                for frame in self.frames:
+                    yield _upright(frame)
+            except av.FFmpegError:
+                return  # the caller compares with ``count``
 
 
 class VideoWriter:
     """Writes frames to an .mp4, which appears when all are in; to be used in a ``with``. After an error there is none.
 
+    H.264 with yuv420p, the form that every browser plays; it has even sizes, so an odd one repeats its last row or
+    column.
+
     Args:
+        path: of the file, whose folder exists.
         rate: frames per second.
     """
 
-    def __init__(self, path: Path, rate: float) -> None:
-        self.path, self.rate = path, rate
-        self.partial = path.with_name(f'.{path.stem}.partial{path.suffix}')
-        self.writer: cv2.VideoWriter | None = None
-        self.size = (0, 0)
+    def __init__(self, path: Path, rate: Fraction | float) -> None:
+        self.path, self.rate = path, Fraction(rate).limit_denominator(1001)
+        self.stack = ExitStack()
+        self.stream: VideoStream | None = None
 
     def __enter__(self) -> VideoWriter:
+        partial = self.stack.enter_context(whole(self.path))
+        # With the index in front, a browser starts before it has the whole file.
+        self.container = self.stack.enter_context(av.open(str(partial), 'w', options=dict(movflags='faststart')))
         return self
 
-    def write(self, frame: np.ndarray) -> None:
+    def write(self, image: np.ndarray) -> None:
         """Append one frame RGB uint8 ``(H, W, 3)``; all have the size of the first.
 
         Raises:
-            InputError: the file cannot be written.
+            InputError: the video cannot be encoded.
         """
-        if self.writer is None:
-            # The codec takes even sizes alone.
-            self.size = tuple(side + side % 2 for side in frame.shape[:2])
-            code = cv2.VideoWriter.fourcc(*'mp4v')
-            self.writer = cv2.VideoWriter(str(self.partial), code, self.rate, (self.size[1], self.size[0]))
-            if not self.writer.isOpened():
-                raise InputError(f'{self.path} cannot be written as a video')
-        height, width = (side - given for side, given in zip(self.size, frame.shape[:2], strict=True))
-        padded = np.pad(frame, ((0, height), (0, width), (0, 0)), mode='edge')
-        self.writer.write(np.ascontiguousarray(padded[:, :, ::-1]))
+        height, width = (side + side % 2 for side in image.shape[:2])
+        if self.stream is None:
+            self.stream = self.container.add_stream('libx264', rate=self.rate, options=dict(crf=QUALITY))
+            self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, 'yuv420p'
+            self.stream.codec_context.colorspace = BT709
+        padded = np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)), mode='edge')
+        frame = av.VideoFrame.from_ndarray(padded, format='rgb24')
+        self._encode(frame.reformat(format='yuv420p', dst_colorspace=BT709))
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self.writer is not None:
-            self.writer.release()
+    def _encode(self, frame: av.VideoFrame | None) -> None:
+        assert self.stream is not None
         try:
-            if kind is None and self.writer is not None:
-                os.replace(self.partial, self.path)
-        finally:
-            self.partial.unlink(missing_ok=True)
+            self.container.mux(self.stream.encode(frame))
+        except av.FFmpegError as error:
+            raise InputError(f'{self.path} cannot be written as a video: {error}') from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self.stack:
+            if error is not None:
+                raise error
+            if self.stream is None:
+                raise InputError(f'{self.path} was given no frame to write')
+            self._encode(None)  # the frames that the encoder still holds
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    """RGB pixels, turned by the rotation that a phone stores beside them."""
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format='rgb24'), round(frame.rotation / 90)))

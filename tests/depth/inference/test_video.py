@@ -1,5 +1,8 @@
 """Videos in and out."""
 
+from fractions import Fraction
+
+import av
 import numpy as np
 import pytest
 
@@ -29,6 +32,34 @@ def test_frames_come_back_in_order_and_colour(tmp_path):
     read = list(reader)
     for found, written in zip(read, frames(), strict=True):
         assert abs(found[:47, :63].astype(int) - written).mean() < 8  # the codec loses a little
+
+
+@pytest.mark.parametrize(('count', 'shape'), [(1, (64, 64)), (5, (47, 63)), (30, (33, 120))])
+def test_what_is_written_is_h264_that_browsers_play_and_has_every_frame(tmp_path, count, shape):
+    write(tmp_path / 'a.mp4', frames(count, shape), rate=Fraction(30000, 1001))
+    even = tuple(side + side % 2 for side in shape)
+    with av.open(str(tmp_path / 'a.mp4')) as container:
+        stream = container.streams.video[0]
+        found = (stream.codec_context.name, stream.codec_context.pix_fmt, stream.frames, stream.average_rate)
+        assert found == ('h264', 'yuv420p', count, Fraction(30000, 1001))
+    assert [frame.shape for frame in VideoReader(tmp_path / 'a.mp4')] == [(*even, 3)] * count
+    content = (tmp_path / 'a.mp4').read_bytes()
+    assert content.index(b'moov') < content.index(b'mdat')  # plays before it is whole
+
+
+@pytest.mark.parametrize('degrees', [90, -90, 180])
+def test_a_phones_video_is_turned_upright(tmp_path, degrees):
+    image = next(frames(1, (48, 64)))
+    with av.open(str(tmp_path / 'a.mp4'), 'w') as container:
+        stream = container.add_stream('libx264', rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
+        stream.set_display_rotation(degrees)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format='rgb24')))
+        container.mux(stream.encode(None))
+    reader = VideoReader(tmp_path / 'a.mp4')
+    upright = np.rot90(image, degrees // 90)  # counterclockwise, as the display matrix counts
+    assert (reader.height, reader.width) == upright.shape[:2]
+    assert abs(next(iter(reader)).astype(int) - upright).mean() < 8
 
 
 def test_a_video_is_there_when_it_is_whole(tmp_path):
