@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from bireal_plugin.binary.abc_net import ABCConv2d
 from bireal_plugin.binary.conv import BinaryConv2d
 from bireal_plugin.binary.weight import WeightBinarizer
 from bireal_plugin.binary.xnor import XNORConv2d
 from bireal_plugin.dry_run import Shape, dry_run, input_shape
+from bireal_plugin.hosts.torch_private import Convolution, TransposedConvolution
 
 REAL_BITS = 32
 BOPS_PER_REAL_MAC = 64
@@ -88,7 +88,7 @@ def model_cost(model: nn.Module, shape: Shape | None = None) -> Cost:
     macs: dict[str, tuple[int, int]] = {}
 
     def count(name: str, module: nn.Module, x: Tensor, y: Tensor) -> None:
-        if isinstance(module, (_ConvNd, nn.Linear)):
+        if isinstance(module, (Convolution, nn.Linear)):
             binary, real = macs.get(name, (0, 0))
             more_binary, more_real = _macs(module, x, y)
             macs[name] = binary + more_binary, real + more_real
@@ -105,10 +105,11 @@ def _own_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module, tuple[in
     """Name, module and (binary, real) count of every module with parameters of its own; shared ones count once."""
     seen: set[int] = set()
     for name, module in model.named_modules():
-        own = {key: p for key, p in module.named_parameters(recurse=False) if id(p) not in seen}
-        seen |= {id(p) for p in own.values()}
-        if not module._parameters:
+        parameters = dict(module.named_parameters(recurse=False))
+        if not parameters:
             continue
+        own = {key: p for key, p in parameters.items() if id(p) not in seen}
+        seen |= {id(p) for p in own.values()}
         count = sum(p.numel() for p in own.values())
         if _is_binary(module) and 'weight' in own:
             weights = own['weight'].numel()
@@ -121,7 +122,7 @@ def _own_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module, tuple[in
 def _macs(module: nn.Module, x: Tensor, y: Tensor) -> tuple[int, int]:
     """(binary, real) multiply-accumulates of one call from ``x`` to ``y``."""
     weight: Tensor = module.weight  # type: ignore[assignment]
-    macs = (x if isinstance(module, _ConvTransposeNd) else y).numel() * weight[0].numel()
+    macs = (x if isinstance(module, TransposedConvolution) else y).numel() * weight[0].numel()
     overhead = 0
     if isinstance(module, XNORConv2d) and module.binary_input:
         pixels = y[:, 0].numel()

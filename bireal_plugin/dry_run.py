@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.hosts.torch_private import FakeTensorMode, remove_forward_hooks
 
 Shape = tuple[int, int, int]
 OnCall = Callable[[str, nn.Module, Any, Any], None]
@@ -25,11 +25,8 @@ def weightless_copy(model: nn.Module, mode: FakeTensorMode | None = None) -> nn.
             is_parameter = isinstance(tensor, nn.Parameter)
             memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
     twin = copy.deepcopy(model, memo)
-    for module in twin.modules():
-        module._forward_hooks.clear()
-        module._forward_pre_hooks.clear()
-    twin.eval()
-    return twin
+    remove_forward_hooks(twin)
+    return twin.eval()
 
 
 def input_shape(model: nn.Module) -> Shape:

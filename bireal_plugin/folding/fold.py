@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from bireal_plugin.binary import ABCConv2d, BinaryConv2d, WeightBases, XNORConv2d
 from bireal_plugin.binary.weight import WeightBinarizer
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.layers import FoldedABCConv2d, FoldedBinaryConv2d, FoldedXNORConv2d
 from bireal_plugin.folding.norm_pairs import convolutions, norm_pairs
+from bireal_plugin.hosts.torch_private import BatchNorm
 
 __all__ = ['FoldedABCConv2d', 'FoldedBinaryConv2d', 'FoldedXNORConv2d', 'fold', 'fold_']
 
@@ -52,7 +52,7 @@ def fold_(model: nn.Module, example_shape: Sequence[int] | None = None) -> nn.Mo
     folded: dict[nn.Module, nn.Module] = {}
     for name, conv in convs.items():
         norm = model.get_submodule(pairs[name]) if name in pairs else None
-        assert norm is None or isinstance(norm, _BatchNorm)
+        assert norm is None or isinstance(norm, BatchNorm)
         multiplier, offset = _affine(conv, norm)
         if isinstance(conv, BinaryConv2d):
             folded[conv] = _folded_binary(conv, multiplier, offset)
@@ -104,7 +104,7 @@ def _folded_binary(conv: BinaryConv2d, multiplier: Tensor, offset: Tensor) -> nn
     return (FoldedXNORConv2d if isinstance(conv, XNORConv2d) else FoldedBinaryConv2d)(conv, multiplier, offset)
 
 
-def _affine(conv: nn.Conv2d, norm: _BatchNorm | None) -> tuple[Tensor, Tensor]:
+def _affine(conv: nn.Conv2d, norm: BatchNorm | None) -> tuple[Tensor, Tensor]:
     """Multiplier and offset ``(O,)`` in float64 that stand for the convolution's bias and the BatchNorm behind it."""
     ones = torch.ones(conv.out_channels, dtype=torch.float64, device=conv.weight.device)
     bias = torch.zeros_like(ones) if conv.bias is None else conv.bias.double()

@@ -26,14 +26,18 @@ from bireal_plugin.folding.operator import pack_signs
 class FoldedLayer(nn.Module):
     """What stands where a 1-bit convolution was. It is not trained, and takes no latent weights."""
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+    def __init__(self) -> None:
+        super().__init__()
         # A loader that is not strict, as OpenMMLab's, would leave this layer as it was and load all others.
-        if f'{prefix}weight' in state_dict:
-            raise InputError(
-                f'{prefix}weight is the latent weight of a network that was not folded; load these weights first, '
-                'and then fold() it or call switch_to_deploy()'
-            )
-        super()._load_from_state_dict(state_dict, prefix, *arguments)
+        self.register_load_state_dict_pre_hook(_refuse_latent_weight)
+
+
+def _refuse_latent_weight(layer: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    if f'{prefix}weight' in state_dict:
+        raise InputError(
+            f'{prefix}weight is the latent weight of a network that was not folded; load these weights first, '
+            'and then fold() it or call switch_to_deploy()'
+        )
 
 
 class FoldedBinaryConv2d(FoldedLayer):

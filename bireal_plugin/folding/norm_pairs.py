@@ -6,20 +6,18 @@ several norms, and wherever a shortcut starts between convolution and norm.
 
 from __future__ import annotations
 
+import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.dry_run import input_shape, weightless_copy
 from bireal_plugin.errors import InputError
+from bireal_plugin.hosts.torch_private import BatchNorm, FakeTensorMode, TorchDispatchMode, tree_leaves
 
 # What the forward of somebody's model raises when it is given something else than it takes.
 REFUSALS = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError)
@@ -57,11 +55,11 @@ def norm_pairs(model: nn.Module, example_shape: Sequence[int] | None = None) -> 
     return pairs
 
 
-def _absorbable_norms(model: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
+def _absorbable_norms(model: nn.Module) -> Iterator[tuple[str, BatchNorm]]:
     """BatchNorms with constant statistics that do nothing else; timm's ``BatchNormAct2d`` has an activation inside."""
     for name, module in model.named_modules():
-        plain = isinstance(module, _BatchNorm) and (
-            type(module).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward)
+        plain = isinstance(module, BatchNorm) and (
+            type(module).forward in (BatchNorm.forward, nn.SyncBatchNorm.forward)
         )
         if plain and module.running_mean is not None and module.running_var is not None:
             yield name, module
@@ -113,7 +111,7 @@ def _followed(
     model: nn.Module,
     example_shape: Sequence[int] | None,
     convs: dict[str, nn.Conv2d],
-    norms: dict[str, _BatchNorm],
+    norms: dict[str, BatchNorm],
 ) -> _Flow:
     shape = input_shape(model) if example_shape is None else tuple(example_shape)[1:]
     mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -129,15 +127,26 @@ def _followed(
     with torch.no_grad(), mode, flow:
         image = torch.empty(1, *shape, dtype=dtype)
         try:
-            outputs = twin(image)
+            outputs = twin(image, **_other_arguments(twin))
         except REFUSALS as error:
             raise InputError(
                 f'{type(model).__name__} does not run on an input of shape {(1, *shape)}, so it cannot be seen which '
                 f'BatchNorm follows which convolution: {_first_line(error)}; give example_shape=(N, C, H, W), '
-                'or fold the backbone of the model instead'
+                "or the model's backbone instead of the model"
             ) from error
         flow.read(outputs)
     return flow
+
+
+def _other_arguments(model: nn.Module) -> dict[str, Any]:
+    """Arguments of ``forward`` behind the image that have no default: mmengine's ``mode`` is 'tensor', others are None.
+
+    In that mode a model of mmengine computes its output and looks at no label.
+    """
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    _, *others = inspect.signature(model.forward).parameters.values()
+    needed = [other.name for other in others if other.kind in named and other.default is other.empty]
+    return {name: 'tensor' if name == 'mode' else None for name in needed}
 
 
 def _first_line(error: Exception) -> str:

@@ -10,12 +10,12 @@ import torch.utils.checkpoint
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from bireal_plugin.binary.switch import WeightStep, set_activation, set_weights
 from bireal_plugin.checkpoints.init_cfg import reporting
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.fold import fold_
+from bireal_plugin.hosts.torch_private import NormWithStatistics
 from bireal_plugin.models.blocks import BasicBlock, Bottleneck, Structure
 from bireal_plugin.models.norm import norm_factory
 from bireal_plugin.registry import BINARY_CONVOLUTIONS
@@ -288,7 +288,7 @@ class BiRealResNet(BaseModule):
         self._freeze()
         if self.training and self.norm_eval:
             for module in self.modules():
-                if isinstance(module, _NormBase):
+                if isinstance(module, NormWithStatistics):
                     module.eval()
         return self
 

@@ -7,9 +7,9 @@ from typing import Any
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import create_classifier
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
+from bireal_plugin.hosts.timm_private import feature_take_indices
 from bireal_plugin.models.resnet import DEPTHS, BiRealResNet
 
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from bireal_plugin.binary import BinaryConv2d, Sign
 from bireal_plugin.errors import InputError
@@ -68,14 +69,133 @@ def test_dead_and_huge_channels_keep_their_output(factor, variance):
     torch.testing.assert_close(net[:2](x), before, rtol=1e-7, atol=1e-7)
 
 
-def test_a_convolution_without_batch_norm_is_named():
-    net = nn.Sequential(BinaryConv2d(6, 6, 3), nn.ReLU(), nn.BatchNorm2d(6))
-    with pytest.raises(InputError, match="follows the binary convolution '0'"):
-        conv_norm_pairs(net)
+class Wired(nn.Module):
+    """Layers of six channels defined as ``conv1, bn1, conv2, bn2``, in float64; ``flow`` wires them."""
+
+    def __init__(self, flow):
+        super().__init__()
+        self.conv1, self.bn1, self.conv2, self.bn2 = network()
+        self.flow = flow
+
+    def forward(self, x):
+        return self.flow(self, x)
 
 
-def test_real_weights_are_refused():
-    net = network()
-    net[2].binary_weight = False
-    with pytest.raises(InputError, match="'2' still has real weights"):
+def crossed(net, x):
+    return net.bn1(net.conv2(net.bn2(net.conv1(x))))
+
+
+def pre_activation(net, x):
+    return net.bn1(net.conv2(net.bn2(net.conv1(net.bn1.weight.mean() + x))))
+
+
+def dropout_between(net, x):
+    return net.bn2(F.dropout(net.conv2(net.bn1(net.conv1(x))), training=net.training))
+
+
+def called_twice(net, x):
+    return net.bn2(net.conv2(net.bn1(net.conv1(net.bn1(net.conv1(x))))))
+
+
+@pytest.mark.parametrize('flow', [crossed, pre_activation, dropout_between, called_twice])
+def test_the_scale_moves_along_the_flow_of_data(flow):
+    net, x = Wired(flow).eval(), torch.randn(4, 6, 8, 8, dtype=torch.float64)
+    before = net(x)
+    assert absorb_scales(net) == 2
+    torch.testing.assert_close(net(x), before, rtol=1e-10, atol=1e-10)
+
+
+def joined_before_the_norm(net, x):
+    return net.bn2(net.conv2(net.bn1(net.conv1(x) + x)))
+
+
+def activated_before_the_norm(net, x):
+    return net.bn2(net.conv2(net.bn1(F.relu(net.conv1(x)))))
+
+
+def read_beside_the_norm(net, x):
+    y = net.conv1(x)
+    return net.bn2(net.conv2(net.bn1(y))) + y
+
+
+def returned_beside_the_norm(net, x):
+    y = net.conv1(x)
+    return net.bn2(net.conv2(net.bn1(y))), y
+
+
+def without_norm(net, x):
+    return net.bn2(net.conv2(net.conv1(x)))
+
+
+def one_norm_for_two(net, x):
+    return net.bn2(net.conv1(x)) + net.bn2(net.bn1(net.conv1(x)))
+
+
+def two_norms_for_one(net, x):
+    return net.bn1(net.conv1(x)) + net.bn2(net.conv1(x + 1))
+
+
+def never_called(net, x):
+    return net.bn2(net.conv2(x))
+
+
+@pytest.mark.parametrize(
+    'flow',
+    [
+        joined_before_the_norm,
+        activated_before_the_norm,
+        read_beside_the_norm,
+        returned_beside_the_norm,
+        without_norm,
+        one_norm_for_two,
+        two_norms_for_one,
+        never_called,
+    ],
+)
+def test_a_scale_that_no_batch_norm_can_take_is_refused_by_name_and_nothing_changes(flow):
+    net = Wired(flow).eval()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    with pytest.raises(InputError, match="binary convolution 'conv1' is not read by one BatchNorm and nothing else"):
         absorb_scales(net)
+    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+
+
+class TakesBoxes(nn.Module):
+    """A detector, as far as its forward goes."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.model = nn.ModuleDict(dict(backbone=backbone, head=nn.Conv2d(6, 4, 1)))
+
+    def forward(self, x, boxes):
+        return self.model['head'](self.model['backbone'](x)) + boxes
+
+
+def test_of_a_model_that_takes_more_than_an_image_the_part_with_1_bit_convolutions_is_run():
+    net = TakesBoxes(Wired(crossed)).eval()
+    pairs = [(name, norm) for name, _, norm in conv_norm_pairs(net)]
+    backbone = net.model['backbone']
+    assert pairs == [('model.backbone.conv1', backbone.bn2), ('model.backbone.conv2', backbone.bn1)]
+
+
+def test_a_model_of_which_no_part_runs_is_refused():
+    net = nn.ModuleList([TakesBoxes(Wired(crossed)), TakesBoxes(Wired(crossed))])
+    with pytest.raises(InputError, match='ModuleList does not run on an input of shape'):
+        absorb_scales(net)
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'sentence'),
+    [
+        (lambda net: setattr(net[2], 'binary_weight', False), "'2' still has real weights"),
+        (lambda net: net[2].weight.data[0].zero_(), "BatchNorm behind '2' has no affine parameters"),
+    ],
+)
+def test_what_cannot_be_absorbed_is_refused_before_anything_changes(spoil, sentence):
+    net = network()
+    net[3] = nn.BatchNorm2d(6, affine=False).double().eval()
+    spoil(net)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    with pytest.raises(InputError, match=sentence):
+        absorb_scales(net)
+    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())

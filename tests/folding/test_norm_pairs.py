@@ -187,3 +187,17 @@ def test_an_example_shape_runs_what_the_default_does_not():
         fold(net)
     with pytest.raises(InputError, match=r'example_shape is \(N, C, H, W\), such as .*, not \(8, 8\)'):
         fold(net, (8, 8))
+
+
+class AsMMEngineTeaches(Net):
+    """``forward`` of the tutorial: all arguments are needed."""
+
+    def forward(self, imgs, labels, mode):
+        x = super().forward(imgs)
+        if mode == 'loss':
+            return dict(loss=F.cross_entropy(x.mean((2, 3)), labels))
+        return x if mode == 'tensor' else (x, labels)
+
+
+def test_a_model_of_mmengine_that_needs_labels_and_a_mode_runs_without():
+    assert norm_pairs(AsMMEngineTeaches(crossed)) == {'conv1': 'bn2', 'conv2': 'bn1'}

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules import activation as torch_activations
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.hosts.torch_private import convolves_plainly
 
 SHORTCUT_NAMES = ('downsample', 'shortcut')
 # Behind the last normalisation, before the addition.
@@ -106,10 +107,7 @@ def _acts(module: nn.Module | None) -> bool:
 
 
 def _check_convolution(name: str, conv: nn.Module) -> None:
-    plain = isinstance(conv, nn.Conv2d) and (
-        type(conv).forward is nn.Conv2d.forward and type(conv)._conv_forward is nn.Conv2d._conv_forward
-    )
-    if not plain:
+    if not convolves_plainly(conv):
         raise InputError(f'{name!r} is a {type(conv).__name__}, not a plain Conv2d, and has no 1-bit form here')
     assert isinstance(conv, nn.Conv2d)
     if conv.padding_mode != 'zeros':

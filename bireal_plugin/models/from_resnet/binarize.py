@@ -14,10 +14,11 @@ from bireal_plugin.binary.switch import WeightStep, set_activation, set_weights
 from bireal_plugin.cost import model_cost
 from bireal_plugin.dry_run import Shape, input_shape, weightless_copy
 from bireal_plugin.errors import InputError
+from bireal_plugin.hosts.torch_private import move_hooks
 from bireal_plugin.models.blocks import Structure
 from bireal_plugin.models.from_resnet.report import ConversionReport
 from bireal_plugin.models.from_resnet.trunk import TrunkPlan, find_host, plan_trunk
-from bireal_plugin.models.from_resnet.twins import MakeConv, TwinBasicBlock, TwinBlock, TwinBottleneck, move_hooks
+from bireal_plugin.models.from_resnet.twins import MakeConv, TwinBasicBlock, TwinBlock, TwinBottleneck
 from bireal_plugin.registry import BINARY_CONVOLUTIONS
 
 Filter = Callable[[str, nn.Module], bool]
@@ -176,19 +177,14 @@ def _convert(host: nn.Module, plan: TrunkPlan, config: BiRealConfig, kept: dict[
             shortcut = host.get_submodule(f'{block_plan.name}.{block_plan.shortcut}.{block_plan.shortcut_conv}')
             shortcut.stride = (1, 1)  # type: ignore[assignment]
     for name, twin in twins.items():
-        _replace(host, name, twin)
+        host.set_submodule(name, twin)
     for name in plan.stem_activations:
         activation = host.get_submodule(name)
         identity = nn.Identity().train(activation.training)
         move_hooks(activation, identity)
-        _replace(host, name, identity)
+        host.set_submodule(name, identity)
     set_activation(host, config.activation)
     set_weights(host, config.weights)
-
-
-def _replace(host: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition('.')
-    host.get_submodule(parent)._modules[child] = module
 
 
 def _real_layers(host: nn.Module, plan: TrunkPlan, kept: dict[str, str]) -> dict[str, str]:

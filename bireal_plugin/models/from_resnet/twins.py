@@ -20,13 +20,12 @@ from torch import Tensor, nn
 
 from bireal_plugin.binary.activation import LeakyClip
 from bireal_plugin.errors import InputError
+from bireal_plugin.hosts.torch_private import move_hooks
 from bireal_plugin.models.blocks import Structure, average_pool
 from bireal_plugin.models.from_resnet.anatomy import BlockPlan
 
 T = TypeVar('T')
 MakeConv = Callable[[nn.Conv2d], nn.Conv2d]
-HOOKS = ('_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks')
-HOOK_OPTIONS = ('_forward_hooks_with_kwargs', '_forward_hooks_always_called', '_forward_pre_hooks_with_kwargs')
 
 
 class TwinBlock(nn.Module):
@@ -74,7 +73,7 @@ class TwinBlock(nn.Module):
         self.shortcut_pool = average_pool(plan.pool)
         move_hooks(block, self)
         for module in self.modules():
-            if not module._parameters and not module._buffers:
+            if not [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
                 module.training = block.training
 
     def branch(self, k: int, x: Tensor) -> Tensor:
@@ -170,10 +169,3 @@ def _narrow_shortcut(channels: int, conv: nn.Conv2d) -> nn.Conv2d:
     shortcut.weight = nn.Parameter(conv.weight.new_empty(conv.out_channels, channels, 1, 1))
     nn.init.kaiming_normal_(shortcut.weight, mode='fan_out', nonlinearity='relu')
     return shortcut
-
-
-def move_hooks(source: nn.Module, target: nn.Module) -> None:
-    """Let the user's forward and backward hooks, and the handles that remove them, act on ``target``."""
-    for name in (*HOOKS, *HOOK_OPTIONS):
-        setattr(target, name, getattr(source, name))
-    target._is_full_backward_hook = source._is_full_backward_hook
