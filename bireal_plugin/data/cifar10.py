@@ -76,16 +76,16 @@ def find_batches(root: Path, names: tuple[str, ...]) -> list[Path]:
                 return files
             if len(missing) < len(files):
                 raise InputError(
-                    f'{missing[0]} is missing although {folder} has other CIFAR-10 files: unpack the archive again.'
+                    f'{missing[0]} is missing although {folder} has other CIFAR-10 files: unpack the archive again'
                 )
     archives = [root] if root.is_file() else sorted(root.glob('cifar-10-*.tar.gz'))
     if archives:
         raise InputError(
-            f'CIFAR-10 is still packed in {archives[0]}: unpack it with tar -xzf {archives[0].name} in that folder.'
+            f'CIFAR-10 is still packed in {archives[0]}: unpack it with tar -xzf {archives[0].name} in that folder'
         )
     raise InputError(
         f'CIFAR-10 was expected in {root} as {BINARY_FOLDER}/{names[0]}.bin or {PYTHON_FOLDER}/{names[0]}: '
-        'point to the folder that holds one of the two with --cfg-options data_root=PATH.'
+        'point to the folder that holds one of the two with --cfg-options data_root=PATH'
     )
 
 
@@ -100,7 +100,7 @@ def read_batch(file: Path) -> tuple[np.ndarray, np.ndarray]:
     images, labels = _read_binary(file) if file.suffix == '.bin' else _read_python(file)
     if labels.min() < 0 or labels.max() >= len(CLASSES):
         raise InputError(
-            f'{file} holds labels from {labels.min()} to {labels.max()} instead of 0 to 9: download CIFAR-10 again.'
+            f'{file} holds labels from {labels.min()} to {labels.max()} instead of 0 to 9: download CIFAR-10 again'
         )
     return images, labels
 
@@ -110,7 +110,7 @@ def _read_binary(file: Path) -> tuple[np.ndarray, np.ndarray]:
     content = np.fromfile(file, dtype=np.uint8)
     expected = IMAGES_PER_FILE * (1 + VALUES)
     if content.size != expected:
-        raise InputError(f'{file} has {content.size} bytes instead of {expected}: download CIFAR-10 again.')
+        raise InputError(f'{file} has {content.size} bytes instead of {expected}: download CIFAR-10 again')
     records = content.reshape(IMAGES_PER_FILE, 1 + VALUES)
     return records[:, 1:], records[:, 0].astype(np.int64)
 
@@ -119,16 +119,16 @@ def _read_python(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """A pickled dictionary with an array ``data`` and a list ``labels``."""
     batch = load_arrays(file)
     if not isinstance(batch, dict) or not {b'data', b'labels'} <= batch.keys():
-        raise InputError(f'{file} has no entries data and labels, so it is no CIFAR-10 file: download CIFAR-10 again.')
+        raise InputError(f'{file} has no entries data and labels, so it is no CIFAR-10 file: download CIFAR-10 again')
     data, labels = batch[b'data'], batch[b'labels']
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != (IMAGES_PER_FILE, VALUES):
         found = f'{data.dtype} {data.shape}' if isinstance(data, np.ndarray) else type(data).__name__
         raise InputError(
-            f'{file} holds data of {found} instead of uint8 {(IMAGES_PER_FILE, VALUES)}: download CIFAR-10 again.'
+            f'{file} holds data of {found} instead of uint8 {(IMAGES_PER_FILE, VALUES)}: download CIFAR-10 again'
         )
     numbers = isinstance(labels, list) and all(isinstance(label, int) for label in labels)
     if not numbers or len(labels) != IMAGES_PER_FILE:
         raise InputError(
-            f'{file} does not hold a list of {IMAGES_PER_FILE} whole numbers as labels: download CIFAR-10 again.'
+            f'{file} does not hold a list of {IMAGES_PER_FILE} whole numbers as labels: download CIFAR-10 again'
         )
     return data, np.array(labels, dtype=np.int64)

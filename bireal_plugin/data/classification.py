@@ -1,6 +1,6 @@
-"""What all classification datasets share: keys with an epoch, reproducible augmentation, splits and subsets.
+"""Shared part of the classification datasets: keys with an epoch, reproducible augmentation, splits and subsets.
 
-How images are found and decoded lives in one file per dataset, how they are augmented in ``transforms.py``.
+Finding and decoding images is the job of one file per dataset, augmentation that of ``transforms.py``.
 """
 
 import inspect
@@ -29,7 +29,7 @@ class ClassificationDataset(Dataset, ABC):
     along with the index. A plain index means epoch 0.
 
     Args:
-        samples: what ``image`` needs for each of the ``N`` images, an array of length ``N`` along its first axis.
+        samples: input of ``image`` for each of the ``N`` images, an array of length ``N`` along its first axis.
         targets: ``N`` class indices.
         classes: names of the classes, in the order of the indices.
         transform: a config for mmengine's ``TRANSFORMS``, or a function of (image, rng); see ``transforms.py``.
@@ -54,7 +54,7 @@ class ClassificationDataset(Dataset, ABC):
         subset: int | None = None,
     ) -> None:
         if not isinstance(seed, int) or seed < 0:
-            raise InputError(f'seed must be a whole number >= 0, for example seed=0, not {seed!r}.')
+            raise InputError(f'seed must be a whole number >= 0, for example seed=0, not {seed!r}')
         if subset is not None:
             kept = first_of_each_class(targets, subset)
             samples, targets = samples[kept], targets[kept]
@@ -82,14 +82,14 @@ class ClassificationDataset(Dataset, ABC):
         inputs = self.transform(self.image(index), np.random.default_rng((self.seed, epoch, index)))
         if not isinstance(inputs, torch.Tensor) or inputs.dtype != torch.uint8 or inputs.ndim != 3:
             raise InputError(
-                f'The transform {type(self.transform).__name__} must return a uint8 tensor (C, H, W) and returned '
-                f'{_description(inputs)}: end it with ImageToTensor8.'
+                f'the transform {type(self.transform).__name__} must return a uint8 tensor (C, H, W) and returned '
+                f'{_description(inputs)}: end it with ImageToTensor8'
             )
         return dict(inputs=inputs, labels=int(self.targets[index]))
 
 
 def checked_split(split: str) -> Literal['train', 'test']:
-    """Take 'val' as a synonym of 'test'.
+    """'train' or 'test', with 'val' as a synonym of 'test'.
 
     Raises:
         InputError: any other word.
@@ -98,7 +98,7 @@ def checked_split(split: str) -> Literal['train', 'test']:
         return 'train'
     if split in ('val', 'test'):
         return 'test'
-    raise InputError(f"split must be 'train' or 'test' ('val' means the same), not {split!r}.")
+    raise InputError(f"split must be 'train' or 'test' ('val' means the same), not {split!r}")
 
 
 def first_of_each_class(targets: np.ndarray, count: int) -> np.ndarray:
@@ -109,7 +109,7 @@ def first_of_each_class(targets: np.ndarray, count: int) -> np.ndarray:
     """
     if not isinstance(count, int) or not 1 <= count <= len(targets):
         raise InputError(
-            f'subset must be between 1 and the {len(targets)} images of this split, not {count!r}; None keeps all.'
+            f'subset must be between 1 and the {len(targets)} images of this split, not {count!r}; None keeps all'
         )
     occurrence = np.empty(len(targets), dtype=np.int64)
     for label in np.unique(targets):
@@ -133,15 +133,15 @@ def build_transform(transform: dict[str, Any] | Transform | None) -> Transform:
         if kind is None or (isinstance(kind, str) and TRANSFORMS.get(kind) is None):
             raise InputError(
                 f"transform={transform!r} names no registered type: use for example dict(type='ImageToTensor8'), or "
-                'import the module that defines the type through custom_imports.'
+                'import the module that defines the type through custom_imports'
             )
         built = TRANSFORMS.build(transform)
     try:
         inspect.signature(built).bind('image', 'rng')
     except TypeError as error:
         raise InputError(
-            f'The transform {built!r} cannot be called as transform(image, rng) ({error}): wrap it in a '
-            "function, or use one of bireal_plugin.data, for example dict(type='ImageToTensor8')."
+            f'the transform {built!r} cannot be called as transform(image, rng) ({error}): wrap it in a '
+            "function, or use one of bireal_plugin.data, for example dict(type='ImageToTensor8')"
         ) from error
     return built
 

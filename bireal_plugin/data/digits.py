@@ -44,7 +44,7 @@ class Digits(ClassificationDataset):
 
         split = checked_split(split)
         if not isinstance(size, int) or size < 1:
-            raise InputError(f'size must be a whole number of pixels >= 1, for example size=32, not {size!r}.')
+            raise InputError(f'size must be a whole number of pixels >= 1, for example size=32, not {size!r}')
         digits = load_digits()
         train, test = train_test_split(
             np.arange(len(digits.target)), test_size=0.2, stratify=digits.target, random_state=0

@@ -61,17 +61,17 @@ class FashionMNISTFiles(ClassificationDataset):
         if images.shape[1:] != (SIDE, SIDE):
             raise InputError(
                 f'{image_file} holds images of {images.shape[1]} x {images.shape[2]} px instead of {SIDE} x {SIDE}: '
-                'put the original Fashion-MNIST file there.'
+                'put the original Fashion-MNIST file there'
             )
         if len(images) != len(labels) or len(images) == 0:
             raise InputError(
                 f'{image_file} holds {len(images)} images but {label_file} {len(labels)} labels: '
-                'take both files from the same download of Fashion-MNIST.'
+                'take both files from the same download of Fashion-MNIST'
             )
         if labels.max() >= len(CLASSES):
             raise InputError(
                 f'{label_file} holds the label {labels.max()}, but Fashion-MNIST has only 0 to {len(CLASSES) - 1}: '
-                'put the original file there.'
+                'put the original file there'
             )
         super().__init__(
             images[..., None],
@@ -99,7 +99,7 @@ def find_idx(root: Path, name: str) -> Path:
                 return file
     raise InputError(
         f'Fashion-MNIST was expected in {root} or {root / "FashionMNIST" / "raw"}, but {name}.gz is in neither: '
-        'point to the folder with the four idx files with --cfg-options data_root=PATH.'
+        'point to the folder with the four idx files with --cfg-options data_root=PATH'
     )
 
 
@@ -116,18 +116,18 @@ def read_idx(file: Path, *, dimensions: int) -> np.ndarray:
     try:
         content = gzip.decompress(file.read_bytes()) if file.suffix == '.gz' else file.read_bytes()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f'{file} is truncated or no gzip file ({error}): download it again.') from error
+        raise InputError(f'{file} is truncated or no gzip file ({error}): download it again') from error
     header = 4 + 4 * dimensions
     magic = bytes([0, 0, 8, dimensions])
     if content[:4] != magic or len(content) < header:
         raise InputError(
             f'{file} begins with {content[:4].hex()} instead of the idx magic number {magic.hex()}, or ends in '
-            'its header: download it again.'
+            'its header: download it again'
         )
     shape = tuple(np.frombuffer(content, dtype='>u4', count=dimensions, offset=4).tolist())
     expected = int(np.prod(shape, dtype=object))
     if len(content) - header != expected:
         raise InputError(
-            f'{file} holds {len(content) - header} bytes of data, not the {expected} of its header: download it again.'
+            f'{file} holds {len(content) - header} bytes of data, not the {expected} of its header: download it again'
         )
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)

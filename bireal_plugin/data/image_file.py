@@ -1,4 +1,4 @@
-"""The one reader of image files, the suffixes they have, and a check that a file is whole without decoding it."""
+"""Image files: their suffixes, their one reader, and their size with a check that the file is whole."""
 
 import struct
 from pathlib import Path

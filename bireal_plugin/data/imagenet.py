@@ -55,7 +55,7 @@ class ImageNetFolder(ClassificationDataset):
         if unknown:
             raise InputError(
                 f'{self.folder} has {len(unknown)} class folder(s) that {train} lacks, first {unknown[0]}: '
-                'both must come from the same ImageNet, so add them to train or remove them.'
+                'both must come from the same ImageNet, so add them to train or remove them'
             )
         names: list[str] = []
         targets: list[int] = []
@@ -77,7 +77,7 @@ class ImageNetFolder(ClassificationDataset):
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """As the base class, and ``class_names`` where they are known."""
+        """``classes`` and ``dataset`` of the base class, and ``class_names`` where they are known."""
         names = {} if self.class_names is None else dict(class_names=list(self.class_names))
         return super().metainfo | names
 
@@ -100,7 +100,7 @@ def class_folders(root: Path, folder: Path) -> list[str]:
     if not folder.is_dir():
         raise InputError(
             f'ImageNet was expected as {layout}, but {folder} does not exist: '
-            'point to the folder that holds train and val with --cfg-options data_root=PATH.'
+            'point to the folder that holds train and val with --cfg-options data_root=PATH'
         )
     with os.scandir(folder) as entries:
         visible = [entry for entry in entries if not entry.name.startswith('.')]
@@ -110,11 +110,11 @@ def class_folders(root: Path, folder: Path) -> list[str]:
     if any(is_image_name(entry.name) for entry in visible):
         raise InputError(
             f'{folder} holds images without class folders, as the official archive unpacks: move each image into the '
-            f"folder of its class's WordNet id, so that the layout is {layout}."
+            f"folder of its class's WordNet id, so that the layout is {layout}"
         )
     raise InputError(
         f'{folder} has no class folder: ImageNet was expected as {layout}, so unpack it there or '
-        'point elsewhere with --cfg-options data_root=PATH.'
+        'point elsewhere with --cfg-options data_root=PATH'
     )
 
 
@@ -128,7 +128,7 @@ def image_files(folder: Path) -> list[str]:
         names = sorted(entry.name for entry in entries if is_image_name(entry.name))
     if not names:
         raise InputError(
-            f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)}): unpack this class again or remove the folder.'
+            f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)}): unpack this class again or remove the folder'
         )
     return names
 
@@ -144,9 +144,9 @@ def read_class_names(file: Path, classes: list[str]) -> list[str] | None:
     try:
         lines = file.read_text(encoding='utf-8').splitlines()
     except UnicodeDecodeError as error:
-        raise InputError(f'{file} is not UTF-8 text ({error}): download it again or remove it.') from error
+        raise InputError(f'{file} is not UTF-8 text ({error}): download it again or remove it') from error
     names = {wnid: name for wnid, _, name in (line.partition(' ') for line in lines)}
     for wnid in classes:
         if not names.get(wnid):
-            raise InputError(f'{file} has no name for the class {wnid}: add a line "{wnid} NAME", or remove the file.')
+            raise InputError(f'{file} has no name for the class {wnid}: add a line "{wnid} NAME", or remove the file')
     return [names[wnid] for wnid in classes]

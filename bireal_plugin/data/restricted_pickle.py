@@ -1,4 +1,4 @@
-"""Reading uint8 arrays out of pickles without letting the pickles run code.
+"""Reader of uint8 arrays in pickles that lets no pickle run code.
 
 The names by which a pickle asks for numpy are answered with stand-ins that only take notes. Even numpy's own code
 would be unsafe: ``numpy.dtype.__setstate__`` takes the flag "these bytes are pointers to objects" from the pickle, and
@@ -17,7 +17,7 @@ from bireal_plugin.errors import InputError
 
 
 class _Recorded:
-    """What a pickle says about an array or a dtype: the arguments of its constructor and its state."""
+    """Record of an array or dtype in a pickle: the arguments of its constructor and its state."""
 
     __slots__ = ('arguments', 'state')
 
@@ -30,7 +30,7 @@ class _Recorded:
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """An unpickler of plain containers and recorded arrays, which refuses to look up anything else."""
+    """Unpickler of plain containers and recorded arrays that refuses to look up anything else."""
 
     def __init__(self, content: bytes, *, file: Path) -> None:
         super().__init__(io.BytesIO(content), encoding='bytes')
@@ -52,7 +52,7 @@ class ArrayUnpickler(pickle.Unpickler):
                 return self._encode
         raise InputError(
             f'{self.file} wants to call {module}.{name}, which no file of plain arrays needs, and was not run: '
-            'download it again from its author.'
+            'download it again from its author'
         )
 
     def _record(self, *arguments: Any) -> _Recorded:
@@ -80,7 +80,7 @@ def load_arrays(file: Path) -> Any:
     except InputError:
         raise
     except (
-        # What the standard library documents and what corrupt opcodes were seen to raise.
+        # Documented by the standard library, or raised by corrupt opcodes in tests.
         pickle.UnpicklingError,
         AttributeError,
         EOFError,
@@ -91,7 +91,7 @@ def load_arrays(file: Path) -> Any:
         TypeError,
         ValueError,
     ) as error:
-        raise InputError(f'{file} is truncated or no pickle of uint8 arrays ({error}): download it again.') from error
+        raise InputError(f'{file} is truncated or no pickle of uint8 arrays ({error}): download it again') from error
     return loaded
 
 

@@ -24,7 +24,7 @@ Transform: TypeAlias = Callable[[RawImage, np.random.Generator], Tensor]
 
 @TRANSFORMS.register_module()
 class ImageToTensor8:
-    """The image as it is."""
+    """The image unchanged, as a tensor."""
 
     def __call__(self, image: RawImage, rng: np.random.Generator) -> Tensor:
         return _channels_first(_pixels(image))
@@ -93,7 +93,7 @@ class PadCropFlip:
     def __init__(self, *, pad: int = 4, flip: bool = True) -> None:
         if not isinstance(pad, int) or pad < 0:
             raise InputError(
-                f'PadCropFlip needs a whole number of pixels >= 0 as pad, for example pad=4, and got {pad!r}.'
+                f'PadCropFlip needs a whole number of pixels >= 0 as pad, for example pad=4, and got {pad!r}'
             )
         self.pad = pad
         self.flip = flip
@@ -133,24 +133,24 @@ def _interval(shorter_side: int | Sequence[int]) -> tuple[int, int]:
     ends = shorter_side if isinstance(shorter_side, Sequence) else (shorter_side, shorter_side)
     if len(ends) != 2:
         raise InputError(
-            f'shorter_side must be one length or a pair (low, high) such as (256, 480), not {shorter_side!r}.'
+            f'shorter_side must be one length or a pair (low, high) such as (256, 480), not {shorter_side!r}'
         )
     low, high = (_checked_length('shorter_side', end) for end in ends)
     if low > high:
-        raise InputError(f'shorter_side must go from low to high, such as (256, 480), not {shorter_side!r}.')
+        raise InputError(f'shorter_side must go from low to high, such as (256, 480), not {shorter_side!r}')
     return low, high
 
 
 def _checked_length(name: str, value: int) -> int:
     if not isinstance(value, int) or value < 1:
-        raise InputError(f'{name} must be a whole number of pixels >= 1, not {value!r}.')
+        raise InputError(f'{name} must be a whole number of pixels >= 1, not {value!r}')
     return value
 
 
 def _checked_crop(crop: int, shorter_side: int) -> int:
     if _checked_length('crop', crop) > shorter_side:
         raise InputError(
-            f'A crop of {crop} px does not fit into images whose shorter side is {shorter_side} px: '
-            f'lower crop to at most {shorter_side} or raise shorter_side to at least {crop}.'
+            f'a crop of {crop} px does not fit into images whose shorter side is {shorter_side} px: '
+            f'lower crop to at most {shorter_side} or raise shorter_side to at least {crop}'
         )
     return crop

@@ -1,4 +1,4 @@
-"""The numbers that turn the disparity of a rectified stereo pair into metres."""
+"""Camera of a rectified stereo pair: focal length and baseline, which turn disparity into metres."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Disparity = TypeVar('Disparity', float, np.ndarray, torch.Tensor)
 
 @dataclass(frozen=True)
 class Camera:
-    """The left camera of a rectified pair.
+    """Left camera of a rectified pair.
 
     Attributes:
         focal: focal length in px of images ``width`` px wide.
         width: image width in px that ``focal`` (and ``cx``) belongs to.
         baseline: distance to the right camera in m.
         cx, cy: principal point in px at that width; None where nothing is known about it.
-        source: where the numbers come from, as a reader is told it: 'calibration 2011_09_26', '--focal/--baseline'.
+        source: origin of the numbers, as reports name it: 'calibration 2011_09_26', '--focal and --baseline'.
 
     Raises:
         InputError: a focal length, width or baseline that is not a positive finite number.
@@ -39,10 +39,10 @@ class Camera:
     def __post_init__(self) -> None:
         for name, value in (('focal length', self.focal), ('image width', self.width), ('baseline', self.baseline)):
             if not (math.isfinite(value) and value > 0):
-                raise InputError(f'the {name} of a camera ({self.source}) must be a positive number, not {value}.')
+                raise InputError(f'the {name} of a camera ({self.source}) must be a positive number, not {value}')
 
     def focal_at(self, width: int) -> float:
-        """The focal length in px of the same image resized to ``width`` px."""
+        """Focal length in px of the same image resized to ``width`` px."""
         return self.focal * width / self.width
 
     def depth(self, disparity: Disparity, *, width: int) -> Disparity:

@@ -1,7 +1,5 @@
 """The transforms against the same steps in numpy and plain Pillow."""
 
-import timeit
-
 import numpy as np
 import pytest
 from mmengine.registry import TRANSFORMS
@@ -91,12 +89,6 @@ def test_flip_mirrors_about_half_of_the_images():
     transform = PadCropFlip(pad=0)
     mirrored = sum(not np.array_equal(transform(image, rng).numpy().transpose(1, 2, 0), image) for _ in range(400))
     assert 160 < mirrored < 240  # four standard deviations of a fair coin
-
-
-def test_pad_crop_flip_takes_microseconds():
-    image, rng, transform = picture(28, 28, 1), np.random.default_rng(0), PadCropFlip()
-    seconds = min(timeit.repeat(lambda: transform(image, rng), number=200, repeat=5)) / 200
-    assert seconds < 100e-6  # about 10e-6 on an idle core; the margin is for busy ones
 
 
 @pytest.mark.parametrize('channels', [1, 3])

@@ -144,7 +144,7 @@ def test_missing_root_tells_the_layout_and_the_option(tmp_path):
     words = sentence(lambda: ImageNetFolder(tmp_path / 'nowhere', 'train'))
     expected = f'{tmp_path}/nowhere/{{train,val}}/<wnid>/*.JPEG'
     assert expected in words
-    assert words.endswith('--cfg-options data_root=PATH.')
+    assert words.endswith('--cfg-options data_root=PATH')
 
 
 def test_flat_val_has_a_sentence_of_its_own(root):

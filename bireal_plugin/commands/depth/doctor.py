@@ -12,13 +12,13 @@ from pathlib import Path
 
 from bireal_plugin.depth.kitti.calibration import stereo_camera
 from bireal_plugin.depth.kitti.doctor.diagnosis import (
-    Finding,
-    date_findings,
-    drive_findings,
+    Fault,
+    date_faults,
+    drive_faults,
     garg_line,
-    layout_findings,
-    need_findings,
-    split_findings,
+    layout_faults,
+    need_faults,
+    split_faults,
 )
 from bireal_plugin.depth.kitti.doctor.survey import DriveSurvey, survey_drive
 from bireal_plugin.depth.kitti.raw import RawFolder
@@ -30,21 +30,21 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     raw = RawFolder(arguments.root, annotated=arguments.annotated)
     drives = [survey_drive(raw, *drive, deep=arguments.deep) for drive in raw.drives()]
-    findings: list[Finding] = [] if drives else layout_findings(raw.root)
+    faults: list[Fault] = [] if drives else layout_faults(raw.root)
     print_drives(raw, drives)
     for found in drives:
-        findings += drive_findings(raw, found)
+        faults += drive_faults(raw, found)
     for date in sorted({found.date for found in drives}):
-        findings += date_findings(raw, date, [found for found in drives if found.date == date])
+        faults += date_faults(raw, date, [found for found in drives if found.date == date])
     for part in GARG_DRIVES:
         print(garg_line(part, drives))
     for path in arguments.split:
-        line, missing = split_findings(raw, path)
+        line, missing = split_faults(raw, path)
         print(line)
-        findings += missing
+        faults += missing
     for need in arguments.need:
-        findings += need_findings(raw, need, drives)
-    return print_findings(findings)
+        faults += need_faults(raw, need, drives)
+    return print_faults(faults)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,19 +80,19 @@ def calibration_text(raw: RawFolder, date: str) -> str:
     try:
         camera = stereo_camera(raw.calibration(date), source=date)
     except InputError:
-        return 'no calibration'  # the findings say why
+        return 'no calibration'  # the faults say why
     return f'f {camera.focal:.2f} px, b {camera.baseline:.4f} m'
 
 
-def print_findings(findings: Iterable[Finding]) -> int:
+def print_faults(faults: Iterable[Fault]) -> int:
     """Problems, notes and commands; 1 if there is a problem."""
-    findings = list(findings)
-    for finding in findings:
-        print(f'{"PROBLEM" if finding.needed else "note"}: {finding.text}')
-    commands = list(dict.fromkeys(command for finding in findings for command in finding.commands))
+    faults = list(faults)
+    for fault in faults:
+        print(f'{"PROBLEM" if fault.needed else "note"}: {fault.text}')
+    commands = list(dict.fromkeys(command for fault in faults for command in fault.commands))
     if commands:
         print('\nTo make it usable:')
         print('\n'.join(f'  {command}' for command in commands))
-    problems = sum(finding.needed for finding in findings)
+    problems = sum(fault.needed for fault in faults)
     print(f'\n{problems} problems' if problems else '\nusable')
     return int(problems > 0)

@@ -1,4 +1,4 @@
-"""What an evaluation runs over: images with truth and camera, of KITTI's raw recordings or of rendered streets."""
+"""Cases of an evaluation: images with true depth and camera, of KITTI's raw recordings or of rendered streets."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ RENDERED = 'exact depth of rendered streets'
 
 
 class Case(Protocol):
-    """One image to predict; its parts are read when they are called for."""
+    """One image to predict; its parts are read on demand."""
 
     @property
     def name(self) -> str:
-        """Its own among all cases; files written for it are called so."""
+        """Unique among all cases; names the files written for it."""
 
     @property
     def aliases(self) -> tuple[str, ...]:
-        """What a file with its prediction may be called, without suffix, below a folder; ``name`` comes first."""
+        """Accepted names of a file with its prediction, without suffix, below a folder; ``name`` comes first."""
 
     def left(self) -> np.ndarray:
-        """The image, RGB uint8 (H, W, 3)."""
+        """Left image, RGB uint8 (H, W, 3)."""
 
     def right(self) -> np.ndarray:
-        """Its partner of the same shape."""
+        """Right image of the same shape."""
 
     def truth(self) -> np.ndarray:
-        """Depth (H, W) of the left image in m, 0 where there is none."""
+        """True depth (H, W) of the left image in m, 0 where there is none."""
 
     def camera(self) -> Camera:
-        """The camera of the left image."""
+        """Camera of the left image."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class KittiCase:
         inside = f'{self.frame.folder}/image_02/data/{self.frame.file}'
         whole = f'{self.frame.date}/{inside}'
         names = [self.name, f'{self.frame.folder}/{self.frame.file}', whole]
-        names += [path.replace('/', '-') for path in (whole, inside)]  # as infer.py calls its outputs
+        names += [path.replace('/', '-') for path in (whole, inside)]  # as infer names its outputs
         return (*names, self.frame.file) if self.only_drive else tuple(names)
 
     def left(self) -> np.ndarray:
@@ -116,7 +116,7 @@ class StreetCase:
 def kitti_cases(
     raw: RawFolder, frames: Sequence[Frame], kind: Truth = 'lidar', *, baseline: float | None = None
 ) -> list[KittiCase]:
-    """The left images of those frames that have ground truth of a kind.
+    """Cases of those frames that have ground truth of a kind.
 
     Raises:
         InputError: none has.
@@ -128,7 +128,7 @@ def kitti_cases(
 def street_cases(
     count: int, size: tuple[int, int] = (96, 320), *, seed: int = 0, baseline: float | None = None
 ) -> list[StreetCase]:
-    """The first ``count`` rendered streets of the test split of ``seed``, in images of ``size`` (H, W)."""
+    """Cases of the first ``count`` rendered streets of the test split of ``seed``, in images of ``size`` (H, W)."""
     streets = StreetPairs('test', count, size, seed)
     return [StreetCase(streets, index, baseline) for index in range(count)]
 

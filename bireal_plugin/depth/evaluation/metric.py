@@ -1,4 +1,4 @@
-"""The depth errors as an mmengine metric, for the validation and test loops of training."""
+"""Depth errors as an mmengine metric, for the validation and test loops of training."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class DepthMetric(BaseMetric):
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device, prefix)
-        crop_mask(crop, (1, 1))  # a wrong name is told now and not after the first epoch
+        crop_mask(crop, (1, 1))  # a wrong name is refused now and not after the first epoch
         self.crop = crop
         self.cap = cap
         self.median_scaling = median_scaling

@@ -1,4 +1,4 @@
-"""Depth errors as the literature counts them: on arrays of pixels, and on one image in the literature's order.
+"""Depth errors by the definitions of the literature, of arrays of pixels and of one image.
 
 Eigen et al., "Depth Map Prediction from a Single Image using a Multi-Scale Deep Network" (2014), for the seven metrics
 and the scale-invariant error; no file is read here.
@@ -47,7 +47,7 @@ METRIC_NAMES = ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'log10', 'silog', 'delt
 def depth_errors(
     truth: np.ndarray, prediction: np.ndarray, *, cap: float = CAP, nearest: float = NEAREST
 ) -> dict[str, float]:
-    """The errors of predicted depths in m against true ones, both (N,), over all N pixels given.
+    """Errors of predicted depths in m against true ones, both (N,), over all N pixels given.
 
     Predictions are clamped to [nearest, cap] first; the truth is taken as it is. With p predicted and t true depth::
 
@@ -88,7 +88,7 @@ def scored_pixels(truth: np.ndarray, *, cap: float = CAP, crop: str = 'garg') ->
 def image_errors(
     truth: np.ndarray, prediction: np.ndarray, pixels: np.ndarray, *, cap: float = CAP, median_scaling: bool = False
 ) -> dict[str, float]:
-    """The errors of one image: ``truth`` and ``prediction`` (H, W) in m over the ``pixels`` (H, W) bool to score.
+    """Errors of one image: ``truth`` and ``prediction`` (H, W) in m over the ``pixels`` (H, W) bool to score.
 
     ``median_scaling`` first multiplies the prediction by median(truth) / median(prediction), for networks that were
     trained without a scale; it comes before the clamp.

@@ -1,4 +1,4 @@
-"""Where the predictions of an evaluation come from: files, block matching, or a network. All end as depth in m.
+"""Sources of an evaluation's predictions: files, block matching, or a network. All give depth in m.
 
 Each is a function of a ``Case`` and the truth's size (H, W) that returns depth (H, W) float32 in m at
 this size, infinite where nothing is predicted.
@@ -49,45 +49,45 @@ def sgbm_disparity(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.maximum(sixteenths.astype(np.float32) / 16, 0)
 
 
-Predict = Callable[[Case, tuple[int, int]], np.ndarray]
+PredictDepth = Callable[[Case, tuple[int, int]], np.ndarray]
 Kind = Literal['disparity', 'depth']
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What is evaluated.
+    """Predictions to evaluate.
 
     Attributes:
-        name: as a table calls it.
-        depth: the function of a case and the truth's size (H, W).
+        name: in tables.
+        depth: function of a case and the truth's size (H, W).
         needs_camera: whether the scale comes from the case's camera.
     """
 
     name: str
-    depth: Predict
+    depth: PredictDepth
     needs_camera: bool = True
 
 
 def by_function(name: str, disparity_of: Callable[[np.ndarray], np.ndarray]) -> Predictions:
-    """Of a function of the left image, RGB uint8 (h, w, 3), to its disparity (h, w) in px of its own width."""
+    """Predictions by a function of the left image, RGB uint8 (h, w, 3), to its disparity (h, w) in px of w."""
     return Predictions(name, lambda case, size: _depth(case, disparity_of(case.left()), size))
 
 
 def by_sgbm() -> Predictions:
-    """Of block matching of the pair; see ``sgbm``."""
+    """Predictions by block matching of the pair; see ``sgbm_disparity``."""
     return Predictions(
         'SGBM on both images', lambda case, size: _depth(case, sgbm_disparity(case.left(), case.right()), size)
     )
 
 
 def from_files(folder: Path, kind: Kind) -> Predictions:
-    """Of files with disparities, or depths in m: ``.npy`` numbers, or 16-bit ``.png`` of the value x 256.
+    """Predictions in files, disparities or depths in m: ``.npy`` numbers, or 16-bit ``.png`` of the value x 256.
 
     A file holds (h, w) values, disparities in px of the width w; 0 or less (of depths also infinite) is none. It has
     one of the case's aliases as its name, ``_disparity`` or ``_depth`` behind it or not.
 
     Raises:
-        InputError: there is no such folder; and of each prediction: its file is missing, or holds something else.
+        InputError: no such folder; and for each prediction a file that is missing or holds anything else.
     """
     if not folder.is_dir():
         raise InputError(f'there is no folder {folder} with predictions')

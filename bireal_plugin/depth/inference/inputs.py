@@ -1,4 +1,4 @@
-"""What a user means by the inputs of a command: images, folders, globs, lists of files and videos; and how they read.
+"""Inputs of a command: images, videos, folders, globs and lists of files, resolved to files with unique names.
 
 Nothing is decoded before its turn, so that one bad file among thousands costs itself alone.
 """
@@ -21,21 +21,21 @@ KNOWN = f'images ({", ".join(IMAGE_SUFFIXES)}), videos ({", ".join(VIDEOS)}), fo
 
 @dataclass(frozen=True)
 class Input:
-    """A file to predict; ``name`` is its own among all inputs, and the names of its outputs begin with it."""
+    """A file to predict; ``name`` is unique among all inputs, and the names of its outputs begin with it."""
 
     path: Path
     name: str
 
     @property
     def is_video(self) -> bool:
-        """Whether it is many images."""
+        """Whether the file is a video."""
         return self.path.suffix.lower() in VIDEOS
 
 
 def find_inputs(given: Sequence[str]) -> tuple[list[Input], list[str]]:
-    """The files that ``given`` stands for, each once and in order, and a sentence for whatever stands for none.
+    """Files that the words ``given`` name, each once and in order, and a sentence for each word that names none.
 
-    * A folder stands for the images and videos in it, not in the folders in it; ``folder/**/*.png`` is for those.
+    * A folder names the images and videos in it, not in its sub-folders; ``folder/**/*.png`` is for those.
     * A list has a file per line, relative to the list or to the current folder; of a line with several columns, as in
       the lists of stereo pairs ``left right``, the first counts. Lines with ``#`` in front are comments.
     """
@@ -55,7 +55,7 @@ def find_inputs(given: Sequence[str]) -> tuple[list[Input], list[str]]:
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each of different files: the stem, or for those that share it the path below their common folder.
+    """Unique names of different files: the stem, or where several share it the path below their common folder.
 
     ``image_02/0.png`` and ``image_03/0.png`` are ``image_02-0`` and ``image_03-0``; ``a.png`` and ``a.jpg`` in one
     folder keep the suffix, ``a-png`` and ``a-jpg``.
@@ -88,7 +88,7 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _files_of(text: str) -> tuple[list[Path], list[str]]:
-    """The files that one input stands for, and sentences on the lines of a list that stand for none."""
+    """Files that one word names, and sentences on the lines of a list that name none."""
     path = Path(text)
     if path.is_dir():
         return _in_folder(path), []

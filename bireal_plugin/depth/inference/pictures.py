@@ -24,7 +24,7 @@ NO_DEPTH = (128, 128, 128)
 
 
 def depth_range(depth: np.ndarray) -> tuple[float, float]:
-    """The nearest and farthest depth to show of a map: its 2nd and 95th percentile.
+    """Nearest and farthest depth to show of a map: its 2nd and 95th percentile.
 
     Raises:
         InputError: there is no depth in it at all.
@@ -50,7 +50,7 @@ def coloured(depth: np.ndarray, near: float, far: float, *, colours: Colours = '
 
 
 def shade_of(depth: Any, near: float, far: float) -> Any:
-    """Place in the colour map of depths, a number or an array, from 0 (far) to 1 (near): linear in 1 / depth."""
+    """Position of a depth (number or array) in the colour map, from 0 (far) to 1 (near): linear in 1 / depth."""
     return np.clip((1 / depth - 1 / far) / (1 / near - 1 / far), 0, 1)
 
 
@@ -58,7 +58,7 @@ def with_bar(picture: np.ndarray, near: float, far: float, *, unit: str, colours
     """A picture RGB uint8 ``(H, W, 3)`` with the colours' bar to its right, near at the bottom as in a street.
 
     Args:
-        unit: behind the numbers, such as 'm'.
+        unit: suffix of the labels, such as 'm'.
     """
     height = max(picture.shape[0], MIN_HEIGHT)
     if height > picture.shape[0]:
@@ -102,7 +102,7 @@ def bar_labels(near: float, far: float, *, pixels: int, spacing: int) -> list[fl
 
 
 def side_by_side(image: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """The image to the left of a picture that is as high, or higher by what the bar needs."""
+    """Image and picture side by side; the image is padded at the bottom to the picture's height."""
     padding = np.full((picture.shape[0] - image.shape[0], image.shape[1], 3), PAPER, np.uint8)
     return np.concatenate([np.concatenate([image, padding]), picture], axis=1)
 
@@ -113,5 +113,5 @@ def grey(confidence: np.ndarray) -> np.ndarray:
 
 
 def _rounded(depth: float) -> float:
-    """To three digits, which a label has room for."""
+    """``depth`` rounded to three significant digits, as labels show it."""
     return float(f'{depth:.3g}')

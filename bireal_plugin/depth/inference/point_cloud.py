@@ -48,7 +48,7 @@ def back_projected(depth: np.ndarray, camera: Camera) -> np.ndarray:
 def write_point_cloud(
     path: str | Path, depth: np.ndarray, image: np.ndarray, camera: Camera, *, max_depth: float = MAX_DEPTH
 ) -> int:
-    """Write the points that have a depth up to ``max_depth`` as a binary .ply with colours; their number.
+    """Write the points with a depth up to ``max_depth`` as a binary .ply with colours; return their number.
 
     Args:
         depth: ``(H, W)`` in m; not finite or not positive where there is none. image: RGB uint8 ``(H, W, 3)``.

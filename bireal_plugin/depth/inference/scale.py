@@ -1,4 +1,4 @@
-"""Where the metres come from: an image's camera, by its calibration on disk or by flags; else depth is relative."""
+"""Scale of depth: metres where a calibration or flags give the camera, relative depth elsewhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ADVICE = 'put it there, give --calibration FILE, or --focal PX and --baseline ME
 
 @dataclass(frozen=True)
 class CameraChoice:
-    """What the user said about cameras.
+    """Camera options of a command.
 
     Attributes:
         calibration: a KITTI ``calib_cam_to_cam.txt``, for every image.
@@ -47,7 +47,7 @@ class CameraChoice:
             raise InputError('--relative asks for no camera; leave --calibration, --focal and --baseline out')
 
     def camera(self, path: Path, width: int) -> Camera | None:
-        """The camera of the image or video ``path`` of ``width`` px; None where nothing is known.
+        """Camera of the image or video ``path`` of ``width`` px; None where none is known.
 
         Raises:
             InputError: a calibration that cannot be read, or that is missing from a folder laid out as KITTI's.
@@ -69,7 +69,7 @@ class CameraChoice:
 
 
 def calibration_beside(path: Path) -> Path | None:
-    """The calibration of an image in KITTI's raw layout, None for an image that lies elsewhere.
+    """Calibration file of an image in KITTI's raw layout; None for an image elsewhere.
 
     Raises:
         InputError: the layout is KITTI's, and the calibration is not in the folder of the date.
@@ -97,7 +97,7 @@ def depth_of(disparity: np.ndarray, camera: Camera | None) -> np.ndarray:
 
 
 def sentence(camera: Camera | None, width: int) -> str:
-    """What a user is told about the scale of an image."""
+    """Sentence on the scale of an image and its origin."""
     if camera is None:
         return (
             'relative depth: the camera is unknown; for metres give --focal PX and --baseline METRES, or --calibration'

@@ -1,4 +1,4 @@
-"""KITTI's calibration files, and what a stereo pair and a laser scanner need of them.
+"""KITTI's calibration files: the stereo camera, and the projection of the laser scanner into an image.
 
 A raw recording date has ``calib_cam_to_cam.txt`` and ``calib_velo_to_cam.txt``: lines ``key: numbers``. Cameras 2 and 3
 are the left and the right colour camera. After rectification a point ``x`` in the coordinates of camera 0 (right, down,
@@ -14,7 +14,7 @@ import numpy as np
 from bireal_plugin.depth.camera import Camera
 from bireal_plugin.errors import InputError
 
-# How many numbers each kind of entry has; the kind is the key without its camera number.
+# Count of numbers in each kind of entry; the kind is the key without its camera number.
 SIZES = {'P_rect': 12, 'R_rect': 9, 'S_rect': 2, 'S': 2, 'K': 9, 'D': 5, 'R': 9, 'T': 3}
 LEFT, RIGHT = 2, 3
 
@@ -30,12 +30,12 @@ def read_calibration(path: str | Path) -> dict[str, np.ndarray]:
     path = Path(path)
     if not path.is_file():
         raise InputError(
-            f'{path} is missing: unpack the calibration archive of that date, {path.parent.name}_calib.zip.'
+            f'{path} is missing: unpack the calibration archive of that date, {path.parent.name}_calib.zip'
         )
     try:
         lines = path.read_text(encoding='utf-8-sig').splitlines()
     except UnicodeDecodeError as error:
-        raise InputError(f'{path} is no text, so it is no KITTI calibration: unpack it again.') from error
+        raise InputError(f'{path} is no text, so it is no KITTI calibration: unpack it again') from error
     calibration: dict[str, np.ndarray] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -43,21 +43,21 @@ def read_calibration(path: str | Path) -> dict[str, np.ndarray]:
         key, colon, text = line.partition(':')
         key = key.strip()
         if not colon:
-            raise InputError(f'{path} line {number}, {line.strip()[:40]!r}, has no "key: numbers": unpack it again.')
+            raise InputError(f'{path} line {number}, {line.strip()[:40]!r}, has no "key: numbers": unpack it again')
         values = _numbers(text)
         expected = _expected_size(key)
         if expected is not None and (values is None or values.size != expected):
             found = 'text' if values is None else f'{values.size}'
-            raise InputError(f'{path} holds {found} instead of {expected} numbers for {key}: unpack it again.')
+            raise InputError(f'{path} holds {found} instead of {expected} numbers for {key}: unpack it again')
         if values is not None and values.size:
             calibration[key] = values
     if not calibration:
-        raise InputError(f'{path} holds no numbers at all, so it is no KITTI calibration: unpack it again.')
+        raise InputError(f'{path} holds no numbers at all, so it is no KITTI calibration: unpack it again')
     return calibration
 
 
 def stereo_camera(calibration: dict[str, np.ndarray], *, source: str) -> Camera:
-    """The left colour camera with its distance to the right one, b = -(P3[0, 3] - P2[0, 3]) / f.
+    """Left colour camera with its distance to the right one, b = -(P3[0, 3] - P2[0, 3]) / f.
 
     Args:
         calibration: ``calib_cam_to_cam.txt`` as read.
@@ -70,12 +70,12 @@ def stereo_camera(calibration: dict[str, np.ndarray], *, source: str) -> Camera:
     width = entry(calibration, f'S_rect_0{LEFT}', source)[0]
     focal = float(left[0, 0])
     if not focal > 0:
-        raise InputError(f'{source}: P_rect_0{LEFT} has the focal length {focal:g} px, which must be positive.')
+        raise InputError(f'{source}: P_rect_0{LEFT} has the focal length {focal:g} px, which must be positive')
     baseline = float(left[0, 3] - right[0, 3]) / focal
     if not baseline > 0:
         raise InputError(
             f'{source}: P_rect_0{LEFT} and P_rect_0{RIGHT} give a baseline of {baseline:.4f} m, so camera {RIGHT} '
-            f'would be left of camera {LEFT}: the two entries are swapped or wrong.'
+            f'would be left of camera {LEFT}: the two entries are swapped or wrong'
         )
     return Camera(
         focal=focal,
@@ -88,7 +88,7 @@ def stereo_camera(calibration: dict[str, np.ndarray], *, source: str) -> Camera:
 
 
 def velodyne_to_camera(cam_to_cam: dict[str, np.ndarray], velo_to_cam: dict[str, np.ndarray]) -> np.ndarray:
-    """The ``(4, 4)`` matrix from scanner (forward, left, up) to rectified camera 0 (right, down, forward), both in m.
+    """Rigid ``(4, 4)`` matrix from scanner (forward, left, up) to rectified camera 0 (right, down, forward), both in m.
 
     Raises:
         InputError: R_rect_00, R or T is missing.
@@ -104,7 +104,7 @@ def velodyne_to_camera(cam_to_cam: dict[str, np.ndarray], velo_to_cam: dict[str,
 def velodyne_to_image(
     cam_to_cam: dict[str, np.ndarray], velo_to_cam: dict[str, np.ndarray], camera: int = LEFT
 ) -> np.ndarray:
-    """The ``(3, 4)`` projection from scanner coordinates in m to homogeneous pixels of a rectified camera.
+    """Projection ``(3, 4)`` from scanner coordinates in m to homogeneous pixels of a rectified camera.
 
     The third coordinate of a projected point is its depth in that camera, in m.
 
@@ -122,18 +122,18 @@ def entry(calibration: dict[str, np.ndarray], key: str, source: str) -> np.ndarr
         InputError: it is not there.
     """
     if key not in calibration:
-        raise InputError(f'{source} has no entry {key}, which is needed here: use the file of the raw recordings.')
+        raise InputError(f'{source} has no entry {key}, which is needed here: use the file of the raw recordings')
     return calibration[key]
 
 
 def _expected_size(key: str) -> int | None:
-    """How many numbers an entry of a known kind has; None for others."""
+    """Count of numbers in an entry of a known kind; None for others."""
     kind, _, camera = key.rpartition('_')
     return SIZES.get(kind if kind and camera.isdigit() else key)
 
 
 def _numbers(text: str) -> np.ndarray | None:
-    """The finite numbers of a line, or None if it holds anything else."""
+    """Finite numbers of a line; None if it holds anything else."""
     try:
         values = np.array([float(word) for word in text.split()], dtype=np.float64)
     except ValueError:

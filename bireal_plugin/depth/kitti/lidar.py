@@ -1,4 +1,4 @@
-"""Laser scans: reading them and projecting them into an image as sparse depth."""
+"""Laser scans, and their projection into an image as sparse depth."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def read_velodyne(path: str | Path) -> np.ndarray:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f'the laser scan {path} is missing: unpack the velodyne_points of that drive.')
+        raise InputError(f'the laser scan {path} is missing: unpack the velodyne_points of that drive')
     size = path.stat().st_size
     if size == 0 or size % BYTES_PER_POINT:
         raise InputError(
             f'{path} has {size} bytes, not a whole number of points of {BYTES_PER_POINT} bytes: '
-            'it is truncated, so unpack it again.'
+            'it is truncated, so unpack it again'
         )
     points = np.fromfile(path, dtype='<f4').astype(np.float32, copy=False).reshape(-1, 4)
     if not np.isfinite(points).all():
-        raise InputError(f'{path} holds values that are not finite, so it is no laser scan: unpack it again.')
+        raise InputError(f'{path} holds values that are not finite, so it is no laser scan: unpack it again')
     return points
 
 
@@ -58,7 +58,7 @@ def project(
         InputError: an unknown ``depth``.
     """
     if depth not in ('camera', 'velodyne'):
-        raise InputError(f"lidar depth is 'camera' or 'velodyne', not {depth!r}.")
+        raise InputError(f"lidar depth is 'camera' or 'velodyne', not {depth!r}")
     height, width = size
     positions = points[points[:, 0] >= 0, :3].astype(np.float64)
     image = positions @ projection[:, :3].T + projection[:, 3]

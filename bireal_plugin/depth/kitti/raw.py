@@ -1,4 +1,4 @@
-"""Where the files of KITTI's raw recordings are.
+"""Paths of the files in KITTI's raw recordings, and the reading of their images.
 
 * Images: ``<root>/<date>/<date>_drive_<nnnn>_sync/image_0{2,3}/data/%010d.{png,jpg}``, 2 left and 3 right, in colour.
 * Laser scans: ``velodyne_points/data/%010d.bin`` in the drive's folder.
@@ -38,12 +38,12 @@ class Frame:
 
     @property
     def folder(self) -> str:
-        """The name of the drive's folder, '2011_09_26_drive_0048_sync'."""
+        """Name of the drive's folder, '2011_09_26_drive_0048_sync'."""
         return f'{self.date}_drive_{self.drive}_sync'
 
     @property
     def file(self) -> str:
-        """The name of the frame's files without suffix, '0000000002'."""
+        """Name of the frame's files without suffix, '0000000002'."""
         return f'{self.index:010d}'
 
     def __str__(self) -> str:
@@ -67,7 +67,7 @@ class RawFolder:
         self._calibrations: dict[Path, dict[str, np.ndarray]] = {}
         for folder in (self.root, self.annotated_root):
             if folder is not None and not folder.is_dir():
-                raise InputError(f'there is no folder {folder}: give the one that holds KITTI dates like 2011_09_26.')
+                raise InputError(f'there is no folder {folder}: give the one that holds KITTI dates like 2011_09_26')
 
     def drives(self) -> list[tuple[str, str]]:
         """All drives as (date, drive), such as ('2011_09_26', '0048'), in order."""
@@ -75,7 +75,7 @@ class RawFolder:
         return sorted((match[1], match[2]) for match in matches if match and (self.root / match[1] / match[0]).is_dir())
 
     def frames(self, drive: tuple[str, str], side: Side = 'left') -> list[Frame]:
-        """The frames of one drive (date, drive) that have an image on ``side``, in order."""
+        """Frames of one drive (date, drive) that have an image on ``side``, in order."""
         date, number = drive
         folder = self._images(Frame(date, number, 0), side)
         if not folder.is_dir():
@@ -86,33 +86,33 @@ class RawFolder:
         return [Frame(date, number, index) for index in sorted(indices)]
 
     def has_image(self, frame: Frame, side: Side = 'left') -> bool:
-        """Whether the image is there."""
+        """Whether the image file exists."""
         return self._find_image(frame, side) is not None
 
     def has_pair(self, frame: Frame) -> bool:
-        """Whether both images are there."""
+        """Whether both image files exist."""
         return self.has_image(frame, 'left') and self.has_image(frame, 'right')
 
     def image(self, frame: Frame, side: Side = 'left') -> Path:
-        """The colour image, PNG if both a PNG and a JPEG are there.
+        """Path of the colour image, the PNG where there is a JPEG too.
 
         Raises:
-            InputError: there is neither.
+            InputError: neither exists.
         """
         found = self._find_image(frame, side)
         if found is None:
             raise InputError(
                 f'there is no {frame.file}.png or .jpg in {self._images(frame, side)}: '
-                f'unpack {frame.folder}.zip into {self.root}.'
+                f'unpack {frame.folder}.zip into {self.root}'
             )
         return found
 
     def velodyne(self, frame: Frame) -> Path:
-        """Where the laser scan is, or would be."""
+        """Path of the laser scan, which need not exist."""
         return self.root / frame.date / frame.folder / 'velodyne_points' / 'data' / f'{frame.file}.bin'
 
     def annotated(self, frame: Frame, side: Side = 'left') -> Path | None:
-        """The annotated depth map, or None if there is none (the first and last five frames of a drive have none)."""
+        """Path of the annotated depth map; None where none exists, as for the first and last five frames of a drive."""
         inside = Path(frame.folder) / 'proj_depth' / 'groundtruth' / FOLDERS[side] / f'{frame.file}.png'
         folders = [self.root / frame.date, self.root, self.root / 'train', self.root / 'val']
         if self.annotated_root is not None:
@@ -121,7 +121,7 @@ class RawFolder:
         return next((folder / inside for folder in folders if (folder / inside).is_file()), None)
 
     def calibration(self, date: str) -> dict[str, np.ndarray]:
-        """The content of ``calib_cam_to_cam.txt`` of one date.
+        """Content of ``calib_cam_to_cam.txt`` of one date.
 
         Raises:
             InputError: it is missing or broken.
@@ -129,7 +129,7 @@ class RawFolder:
         return self._read(self.root / date / 'calib_cam_to_cam.txt')
 
     def velodyne_calibration(self, date: str) -> dict[str, np.ndarray]:
-        """The content of ``calib_velo_to_cam.txt`` of one date.
+        """Content of ``calib_velo_to_cam.txt`` of one date.
 
         Raises:
             InputError: it is missing or broken.
@@ -137,7 +137,7 @@ class RawFolder:
         return self._read(self.root / date / 'calib_velo_to_cam.txt')
 
     def _read(self, path: Path) -> dict[str, np.ndarray]:
-        """A date has one file for thousands of frames."""
+        """A calibration file, read once: a date has one for thousands of frames."""
         if path not in self._calibrations:
             self._calibrations[path] = read_calibration(path)
         return self._calibrations[path]

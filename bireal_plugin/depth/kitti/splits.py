@@ -1,4 +1,4 @@
-"""Which frames a split has: the user's list in one of the three forms in use, or all frames of the split's drives."""
+"""Frames of a split: a list in one of the three published forms, or all frames of the split's drives."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ Need = Literal['pair', 'left']
 
 
 @dataclass(frozen=True)
-class Split(Sequence[Frame]):
-    """The frames of a split that are on disk, and a count of those that are not.
+class FrameSplit(Sequence[Frame]):
+    """Frames of a split that are on disk, and those that are not.
 
     Attributes:
         name: the list's path or the split's name.
-        frames: the frames that can be used, in the list's order, each once.
-        incomplete: frames that were asked for but lack an image.
-        repeated: how many lines named a frame again; lists with both views name each frame twice.
+        frames: complete frames, in the list's order, each once.
+        incomplete: listed frames that lack an image.
+        repeated: number of lines that name a frame again; lists with both views name each frame twice.
     """
 
     name: str
@@ -77,8 +77,8 @@ class Split(Sequence[Frame]):
         return f'{self.name}: {len(self)} frames{skipped}'
 
 
-def find_split(split: str | Path, raw: RawFolder, *, need: Need = 'pair') -> Split:
-    """The split of that name, or of the list of that path.
+def find_split(split: str | Path, raw: RawFolder, *, need: Need = 'pair') -> FrameSplit:
+    """Frames of a split by its name, or of a list by its path.
 
     Args:
         split: 'train' or 'test' for Garg's split derived from the drives' names, 'all' for every frame on disk, or a
@@ -87,18 +87,18 @@ def find_split(split: str | Path, raw: RawFolder, *, need: Need = 'pair') -> Spl
         need: 'pair' keeps frames with both images, 'left' those with the left one.
 
     Raises:
-        InputError: no such name or file, what ``read_split`` raises, or no frame on disk.
+        InputError: no such name or file, a list that ``read_split`` refuses, or no frame on disk.
     """
     if split in GARG_DRIVES:
         return garg_split(str(split), raw, need=need)
     if split == 'all':
         return all_frames(raw, need=need)
     if not Path(split).is_file():
-        raise InputError(f"there is no split list {split}: give the path of a list, or 'train', 'test' or 'all'.")
+        raise InputError(f"there is no split list {split}: give the path of a list, or 'train', 'test' or 'all'")
     return read_split(split, raw, need=need)
 
 
-def read_split(path: str | Path, raw: RawFolder, *, need: Need = 'pair') -> Split:
+def read_split(path: str | Path, raw: RawFolder, *, need: Need = 'pair') -> FrameSplit:
     """Read a list of monodepth (``imgL imgR``), monodepth2 (``date/drive index l|r``) or BTS (``img gt focal``).
 
     Lines may be of different forms. Suffixes may differ from those on disk, indices need no padding, and paths may have
@@ -112,47 +112,47 @@ def read_split(path: str | Path, raw: RawFolder, *, need: Need = 'pair') -> Spli
 
 
 def list_frames(path: str | Path) -> list[Frame]:
-    """The frame of each line of a list; see ``read_split``.
+    """Frame of each line of a list; see ``read_split``.
 
     Raises:
         InputError: a missing or empty list, or a line in another form.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f'there is no split list {path}.')
+        raise InputError(f'there is no split list {path}')
     try:
         lines = path.read_text(encoding='utf-8-sig').splitlines()
     except UnicodeDecodeError as error:
-        raise InputError(f'{path} is no text, so it is no split list: give one with lines {FORMS}.') from error
+        raise InputError(f'{path} is no text, so it is no split list: give one with lines {FORMS}') from error
     frames = [_frame(line, f'{path} line {number}') for number, line in enumerate(lines, 1) if line.strip()]
     if not frames:
-        raise InputError(f'the split list {path} is empty: give one with lines {FORMS}.')
+        raise InputError(f'the split list {path} is empty: give one with lines {FORMS}')
     return frames
 
 
-def garg_split(part: str, raw: RawFolder, *, need: Need = 'pair') -> Split:
+def garg_split(part: str, raw: RawFolder, *, need: Need = 'pair') -> FrameSplit:
     """All frames of Garg's 33 'train' or 28 'test' drives that are on disk.
 
-    This is more than the published lists hold, which select frames; see ``drives``. Give the list for figures
-    to be compared with published ones.
+    This is more than the published lists hold, which select frames. Give the list for figures to be
+    compared with published ones.
 
     Raises:
         InputError: another part, or no frame on disk.
     """
     if part not in GARG_DRIVES:
-        raise InputError(f"Garg's split has the parts 'train' and 'test', not {part!r}.")
+        raise InputError(f"Garg's split has the parts 'train' and 'test', not {part!r}")
     drives = GARG_DRIVES[part]
     listed = _frames_of(drives, raw)
     if not listed:
         date, drive = drives[0]
         raise InputError(
             f"{raw.root} has no image of the {len(drives)} {part} drives of Garg's split: looked for "
-            f'{date}/{date}_drive_{drive}_sync/image_02/data and so on.'
+            f'{date}/{date}_drive_{drive}_sync/image_02/data and so on'
         )
     return _on_disk(f"Garg's {part} drives", listed, raw, need)
 
 
-def all_frames(raw: RawFolder, *, need: Need = 'pair') -> Split:
+def all_frames(raw: RawFolder, *, need: Need = 'pair') -> FrameSplit:
     """Every frame on disk.
 
     Raises:
@@ -161,28 +161,28 @@ def all_frames(raw: RawFolder, *, need: Need = 'pair') -> Split:
     listed = _frames_of(raw.drives(), raw)
     if not listed:
         raise InputError(
-            f'{raw.root} has no recordings: looked for <date>/<date>_drive_<nnnn>_sync/image_02/data/*.png and *.jpg.'
+            f'{raw.root} has no recordings: looked for <date>/<date>_drive_<nnnn>_sync/image_02/data/*.png and *.jpg'
         )
     return _on_disk('all frames', listed, raw, need)
 
 
 def _frame(line: str, where: str) -> Frame:
-    """The frame that one line names."""
+    """Frame that one line names."""
     words = line.split()
     first = IMAGE.fullmatch(words[0])
     if first:
         second = IMAGE.fullmatch(words[1]) if len(words) == 2 else None
         if second:
             if (first[1], first[2], int(first[4])) != (second[1], second[2], int(second[4])):
-                raise InputError(f'{where} pairs two different frames, {words[0]} and {words[1]}: correct the line.')
+                raise InputError(f'{where} pairs two different frames, {words[0]} and {words[1]}: correct the line')
             if (first[3], second[3]) != ('02', '03'):
-                raise InputError(f'{where} must name image_02 (left) and then image_03 (right): correct the line.')
+                raise InputError(f'{where} must name image_02 (left) and then image_03 (right): correct the line')
         if second or len(words) == 1 or (len(words) == 3 and _is_number(words[2])):
             return Frame(first[1], first[2], int(first[4]))
     drive = DRIVE.fullmatch(words[0])
     if drive and len(words) == 3 and words[1].isdigit() and words[2] in ('l', 'r'):
         return Frame(drive[1], drive[2], int(words[1]))
-    raise InputError(f'{where}, {line.strip()[:80]!r}, is none of {FORMS}: correct the line.')
+    raise InputError(f'{where}, {line.strip()[:80]!r}, is none of {FORMS}: correct the line')
 
 
 def _is_number(word: str) -> bool:
@@ -194,8 +194,8 @@ def _frames_of(drives: Iterable[tuple[str, str]], raw: RawFolder) -> list[Frame]
     return [frame for drive in drives for frame in sorted({*raw.frames(drive, 'left'), *raw.frames(drive, 'right')})]
 
 
-def _on_disk(name: str, listed: list[Frame], raw: RawFolder, need: Need) -> Split:
-    """Keep what is there, one listing per folder instead of one question per file."""
+def _on_disk(name: str, listed: list[Frame], raw: RawFolder, need: Need) -> FrameSplit:
+    """Keep the frames on disk, by one listing per folder instead of one query per file."""
     unique = list(dict.fromkeys(listed))
     drives = {(frame.date, frame.drive) for frame in unique}
     present = {frame for drive in drives for frame in raw.frames(drive, 'left')}
@@ -207,7 +207,7 @@ def _on_disk(name: str, listed: list[Frame], raw: RawFolder, need: Need) -> Spli
         what = 'image_02 and image_03' if need == 'pair' else 'image_02'
         raise InputError(
             f'none of the {len(unique)} frames of {name} is in {raw.root} with {what}: looked for '
-            f'{frame.date}/{frame.folder}/image_02/data/{frame.file}.png or .jpg and so on.'
+            f'{frame.date}/{frame.folder}/image_02/data/{frame.file}.png or .jpg and so on'
         )
     incomplete = tuple(frame for frame in unique if frame not in present)
-    return Split(name, kept, incomplete, len(listed) - len(unique))
+    return FrameSplit(name, kept, incomplete, len(listed) - len(unique))

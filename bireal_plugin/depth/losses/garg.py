@@ -39,7 +39,7 @@ class GargLoss(nn.Module):
         self.smoothness, self.edge = smoothness, edge
 
     def forward(self, disparities: Sequence[Tensor], left: Tensor, right: Tensor) -> dict[str, Tensor]:
-        """The two terms; ``disparities`` finest first ``(N, 1, h, w)`` in px of W, images ``(N, 3, H, W)`` in 0..1."""
+        """Both terms; ``disparities`` finest first ``(N, 1, h, w)`` in px of W, images ``(N, 3, H, W)`` in 0..1."""
         disparity = enlarged(disparities[0], left)
         return dict(
             loss_warp=warp_error(disparity, left, right),

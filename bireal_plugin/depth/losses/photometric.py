@@ -1,4 +1,4 @@
-"""The loss of today's stereo-trained networks: SSIM and L1 at several scales, smoothness, left-right consistency."""
+"""Photometric loss of monodepth and its successors: SSIM and L1 at several scales, smoothness, consistency."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def normalised_smoothness(disparity: Tensor, image: Tensor) -> Tensor:
 
 
 def consistency_error(left_disparity: Tensor, right_disparity: Tensor) -> Tensor:
-    """``mean |d_left(x) - d_right(x - d_left(x))| / W``: both views should tell one depth (Godard et al.).
+    """``mean |d_left(x) - d_right(x - d_left(x))| / W``: disagreement of the two views (Godard et al.).
 
     Both ``(N, 1, H, W)`` in px, each of its own image and positive.
     """
@@ -58,8 +58,8 @@ class PhotometricLoss(nn.Module):
     """Mean over scales of ``photometric_error`` at full resolution and smoothness at the scale's own.
 
     With ``consistency`` > 0 the network is asked for the right view's disparity as well, and everything is averaged
-    over both views. The network stays one image -> one disparity: a right image, mirrored, is the left image of a
-    mirrored street, so ``DepthNetwork`` runs on it and mirrors what it says.
+    over both views. The network still maps one image to one disparity: a right image, mirrored, is the left image of a
+    mirrored street, so ``DepthNetwork`` runs on it and mirrors its output.
 
     Args:
         ssim: share of SSIM.
@@ -75,13 +75,13 @@ class PhotometricLoss(nn.Module):
 
     @property
     def needs_right_disparity(self) -> bool:
-        """Whether ``forward`` wants ``mirrored``."""
+        """Whether ``forward`` needs ``mirrored``."""
         return self.consistency > 0
 
     def forward(
         self, disparities: Sequence[Tensor], left: Tensor, right: Tensor, mirrored: Sequence[Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """The terms, each times its weight.
+        """Loss terms, each times its weight.
 
         Args:
             disparities: of the left images, finest first, ``(N, 1, h, w)`` in px of the images' W.

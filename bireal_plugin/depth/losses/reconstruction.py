@@ -1,4 +1,4 @@
-"""Warping one image of a rectified stereo pair into the other by a disparity map."""
+"""Parts of both losses: warping by disparity, structural dissimilarity, edge-aware smoothness."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def warp_right_to_left(right: Tensor, disparity: Tensor) -> tuple[Tensor, Tensor]:
-    """What the left camera would see of the right image: ``warped(x, y) = right(x - d(x, y), y)``, bilinearly.
+    """Left view reconstructed from the right image: ``warped(x, y) = right(x - d(x, y), y)``, bilinearly.
 
     Args:
         right: ``(N, C, H, W)``, an image or any other map of the right camera.
@@ -36,7 +36,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def enlarged(disparity: Tensor, image: Tensor) -> Tensor:
-    """``disparity`` at the size of ``image``; its values are in px of that size already."""
+    """Bilinear resize of ``disparity`` to the size of ``image``, in whose px its values are already."""
     if disparity.shape[-2:] == image.shape[-2:]:
         return disparity
     return F.interpolate(disparity, size=image.shape[-2:], mode='bilinear', align_corners=False)
@@ -48,7 +48,7 @@ C1, C2 = 0.01**2, 0.03**2  # Wang et al. 2004, for values in 0..1
 def dissimilarity(a: Tensor, b: Tensor) -> Tensor:
     """``clamp((1 - SSIM) / 2, 0, 1)`` of images ``(N, C, H, W)`` in 0..1, over 3 x 3 windows; borders are mirrored.
 
-    0 is equal; what monodepth and its successors minimise.
+    0 for identical images: the structural term of monodepth's photometric loss.
     """
     a, b = (F.pad(image, (1, 1, 1, 1), mode='reflect') for image in (a, b))
     mean_a, mean_b = _window_mean(a), _window_mean(b)

@@ -33,9 +33,9 @@ class FCNSkipHead(nn.Module):
 
     Args:
         in_channels: of the backbone's outputs, fine to coarse.
-        factors: what the finer scores are scaled by at first, learned then, in the order they are added: coarse to
-            fine. Their code learns them a hundred times slower than the rest.
-        initial_disparity: what the untrained network answers, in px of the image's width.
+        factors: initial factors of the finer scores, coarse to fine; they are learned, in the code of Garg et al. a
+            hundred times slower than the rest.
+        initial_disparity: output of the untrained network, in px of the image's width.
         stride: of the coarsest map, by which the coarsest score's bias follows from that.
     """
 

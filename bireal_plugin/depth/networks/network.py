@@ -56,7 +56,7 @@ allow_in_packed_files('FCNSkipHead', 'UNetHead', 'GargLoss', 'PhotometricLoss', 
 class DepthNetwork(BaseModel):
     """Disparity of the left image of a stereo pair, learned from pairs without depth.
 
-    Only training looks at the right image; what is exported knows nothing of it.
+    Only training uses the right image; an exported network maps one image to one disparity.
 
     Args:
         backbone: config or module with outputs of strides 4 to 32, fine to coarse, such as ``BiRealResNet``.
@@ -89,7 +89,7 @@ class DepthNetwork(BaseModel):
         self.size = None if size is None else checked_size(size)
 
     def switch_to_deploy(self) -> None:
-        """Fold the whole network in place for inference; the second time nothing happens.
+        """Fold the whole network in place for inference; a second call does nothing.
 
         ``deploy`` is True from then on, and nothing can be trained any more.
 
@@ -121,7 +121,7 @@ class DepthNetwork(BaseModel):
 
         Args:
             inputs, right_inputs: normalised left and right images ``(N, 3, H, W)``.
-            truth: whatever else a batch holds (focal, baseline, depth, ...); evaluation reads it, the network does not.
+            truth: the rest of a batch (focal, baseline, depth, ...), which evaluation reads and the network does not.
         """
         if mode == 'loss':
             if left is None or right is None or right_inputs is None:
@@ -146,7 +146,7 @@ class DepthNetwork(BaseModel):
 def _channels(backbone: nn.Module) -> list[int]:
     """Channels of the backbone's outputs, fine to coarse."""
     if not hasattr(backbone, 'feature_info'):
-        raise InputError(f'{type(backbone).__name__} does not say its channels; give in_channels in the head')
+        raise InputError(f'{type(backbone).__name__} has no feature_info of its channels; give in_channels in the head')
     return [backbone.feature_info[index]['num_chs'] for index in backbone.out_indices]  # type: ignore
 
 

@@ -1,4 +1,4 @@
-"""A light U-Net decoder: upsample, look at the finer map too, convolve; a disparity at several scales."""
+"""Light U-Net decoder: upsample, concatenate the finer feature map, convolve; disparities at several scales."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class RealStep(nn.Module):
 
 
 class BinaryStep(nn.Module):
-    """A block as in the backbone: sign, 1-bit 3x3 convolution, BatchNorm, and a real 1x1 shortcut around them."""
+    """Block as in the backbone: sign, 1-bit 3x3 convolution, BatchNorm, and a real 1x1 shortcut around them."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()

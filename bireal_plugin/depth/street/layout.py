@@ -1,4 +1,4 @@
-"""What stands in a rendered street: boxes and tree crowns on a flat ground, laid out at random from one generator.
+"""Layout of a rendered street: boxes and tree crowns on a flat ground, drawn at random from one generator.
 
 World coordinates in metres: x to the right across the road, y DOWN (the ground is y = 0, a roof has y < 0), z along the
 road away from the camera, which stands near x = lane, z = 0.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 ROAD, BUILDING, CAR, GLASS, PLAIN, LEAVES = range(6)
-"""Materials; ``street_paint`` gives buildings windows, cars lamps and tyres, and glass its panes."""
+"""Materials; ``paint.py`` gives buildings windows, cars lamps and tyres, and glass its panes."""
 
 END_OF_STREET = 110.0
 """Nothing but ground stands beyond this distance (m)."""
@@ -50,7 +50,7 @@ class Solid:
 
 @dataclass
 class Street:
-    """One layout: the road's numbers (m), the solids, the light, and how the camera stands."""
+    """One layout: road and camera (m, radians), solids, and the direction of the light."""
 
     road_half_width: float
     pavement_width: float
@@ -66,7 +66,7 @@ class Street:
 
     @property
     def rotation(self) -> np.ndarray:
-        """The camera's axes (x right, y down, z forward) as columns in world coordinates, (3, 3) float64."""
+        """Axes of the camera (x right, y down, z forward) as columns in world coordinates, (3, 3) float64."""
         cos_h, sin_h = np.cos(self.heading), np.sin(self.heading)
         cos_p, sin_p = np.cos(self.pitch), np.sin(self.pitch)
         turn = np.array([[cos_h, 0, sin_h], [0, 1, 0], [-sin_h, 0, cos_h]])
@@ -75,7 +75,7 @@ class Street:
 
     @property
     def position(self) -> np.ndarray:
-        """The left camera's centre in world coordinates (m), (3,)."""
+        """Centre of the left camera in world coordinates (m), (3,)."""
         return np.array([self.camera_x, -self.camera_height, 0.0])
 
 

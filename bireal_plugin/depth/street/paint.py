@@ -39,7 +39,7 @@ FIXED_COLOURS = (
 
 
 def paint(street: Street, rays: Rays, hits: Hits) -> np.ndarray:
-    """The picture (h, w, 3) float32, RGB in 0..1, of what ``trace`` found."""
+    """Picture (h, w, 3) float32, RGB in 0..1, of the surfaces that ``trace`` found."""
     sky = hits.solid == SKY
     depth = np.where(sky, np.float32(1), hits.depth)
     point = rays.origin[:, None, None] + depth * rays.direction
@@ -60,7 +60,7 @@ def paint(street: Street, rays: Rays, hits: Hits) -> np.ndarray:
 def _patterns(street: Street, point: np.ndarray, hits: Hits) -> tuple[np.ndarray, np.ndarray]:
     """Row of the colour table (h, w) and brightness (h, w) float32 of every point (3, h, w) in world metres."""
     fixed = len(street.solids)
-    # GROUND = -1 and SKY = -2 index the end of the table of materials; what they show is painted over anyway.
+    # GROUND = -1 and SKY = -2 index the end of the table of materials; ground and sky are painted over anyway.
     material = np.array([solid.material for solid in street.solids] + [-1, -1], np.int8)[hits.solid]
     row = hits.solid.astype(np.int16)
     gain = np.ones(row.shape, np.float32)

@@ -62,7 +62,7 @@ class StreetPairs(PairDataset):
         return len(self._scenes)
 
     def scene(self, index: int) -> Scene:
-        """The rendered pair number ``index`` with its truth for both views; never mirrored."""
+        """Rendered pair number ``index`` with its truth for both views; never mirrored."""
         scene = self._scenes[index]
         if scene is None:
             scene = render_street(self.first_street + index % len(self), self.size)

@@ -17,7 +17,7 @@ DATE, DRIVE = '2000_01_01', '0001'
 
 
 def write_recording(root: str | Path, scenes: Sequence[Scene]) -> Path:
-    """Write stereo pairs (PNG), calibration and annotated depth below ``root``; the drive's folder.
+    """Write stereo pairs (PNG), calibration and annotated depth below ``root``; return the drive's folder.
 
     Raises:
         InputError: the recording is there already, the folder cannot be written, or the cameras differ.

@@ -45,7 +45,7 @@ class Scene:
 def render_street(
     seed: int, size: tuple[int, int] = (96, 320), *, baseline: float = 0.54, focal: float | None = None
 ) -> Scene:
-    """The street number ``seed`` (>= 0) as a pair of (H, W) images.
+    """Street number ``seed`` (>= 0) as a pair of (H, W) images.
 
     The layout depends on the seed alone, so two sizes show the same street. ``focal`` is in pixels (default: 0.58 x W),
     ``baseline`` in metres.
@@ -111,6 +111,6 @@ def _view(street: Street, camera: Camera, size: tuple[int, int], *, offset: floa
 
 
 def _expose(picture: np.ndarray, sensor: np.random.Generator, *, gain: float) -> np.ndarray:
-    """The picture as a sensor reads it: scaled, noisy, rounded to uint8."""
+    """Sensor model: the picture scaled by ``gain``, with noise, rounded to uint8."""
     noise = sensor.standard_normal(picture.shape, dtype=np.float32)
     return np.clip(picture * (255 * gain) + NOISE * noise + 0.5, 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Ray casting for the rendered street: what each pixel's ray hits first, and how far away."""
+"""Ray casting for the rendered street: first surface and depth of each pixel's ray."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GROUND, SKY = -1, -2
 """Values of ``Hits.solid`` where no solid was hit."""
 
 FACE_X, FACE_Y, FACE_Z, ROUND = range(4)
-"""Which way the hit surface faces; it chooses the coordinates that texture is laid on."""
+"""Orientation of the hit surface; it chooses the coordinates that texture is laid on."""
 
 FAR = 150.0
 """Ground further away than this (m) is taken for the sky's haze."""
@@ -21,7 +21,7 @@ FAR = 150.0
 
 @dataclass
 class Rays:
-    """The rays of one view.
+    """Rays of one view.
 
     ``direction`` (3, h, w) float32 is in world axes and has length 1 along the camera's z, so that a ray's parameter
     is depth. ``origin`` (3,) is in metres; ``focal`` and ``centre`` (cx, cy) are in steps of the rays' own grid.
@@ -63,7 +63,7 @@ def cast_rays(
 
 
 def trace(rays: Rays, solids: Sequence[Solid], sun: np.ndarray) -> Hits:
-    """The nearest hit of every ray with the ground y = 0 and the ``solids``; ``sun`` is a unit vector (3,)."""
+    """Nearest hit of every ray with the ground y = 0 and the ``solids``; ``sun`` is a unit vector (3,)."""
     inverse = 1 / rays.direction
     ground = -rays.origin[1] * inverse[1]
     below = (ground > 0) & (ground < FAR)
@@ -146,7 +146,7 @@ def _hit_box(
 
 
 def _hit_ball(hits: Hits, rays: Rays, solid: Solid, index: int, window: Window, sun: np.ndarray) -> None:
-    """The ellipsoid becomes a unit sphere when its axes are scaled away; then it is a quadratic in the ray's length."""
+    """Scaled axes make the ellipsoid a unit sphere, whose hit solves a quadratic in the ray's length."""
     low, high = np.array(solid.low, np.float32), np.array(solid.high, np.float32)
     radius, middle = (high - low) / 2, (high + low) / 2
     start = (rays.origin - middle) / radius

@@ -1,4 +1,4 @@
-"""What is wrong with a download of KITTI's raw recordings, and the commands that put it right."""
+"""Faults of a download of KITTI's raw recordings, and the commands that mend them."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ NAMED = 3
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong, the commands that put it right, and whether it keeps the data from being used."""
+class Fault:
+    """One fault, the commands that mend it, and whether the data cannot be used without that (``needed``)."""
 
     text: str
     commands: tuple[str, ...] = ()
     needed: bool = True
 
 
-def drive_findings(raw: RawFolder, found: DriveSurvey) -> list[Finding]:
-    """What is wrong with the files of one drive."""
-    name, findings = f'{found.date}/{found.folder}', []
+def drive_faults(raw: RawFolder, found: DriveSurvey) -> list[Fault]:
+    """Missing, unreadable, unequal or swapped images of one drive."""
+    name, faults = f'{found.date}/{found.folder}', []
     again = unpack(raw.root, found.folder, '-o')
     if not found.pairs:
-        findings.append(Finding(f'{name}: no pair of images', unpack(raw.root, found.folder, '-n')))
+        faults.append(Fault(f'{name}: no pair of images', unpack(raw.root, found.folder, '-n')))
     elif found.left != found.right or found.pairs != found.left:
         alone = found.left + found.right - 2 * found.pairs
         text = f'{name}: {alone} images without a partner are skipped'
-        findings.append(Finding(text, unpack(raw.root, found.folder, '-n'), needed=False))
+        faults.append(Fault(text, unpack(raw.root, found.folder, '-n'), needed=False))
     if found.unreadable:
-        findings.append(Finding(f'{name}: {_some(found.unreadable, "files cannot be read")}', again))
+        faults.append(Fault(f'{name}: {_some(found.unreadable, "files cannot be read")}', again))
     if found.unequal:
-        findings.append(Finding(f'{name}: {_some(found.unequal, "pairs differ in size")}', again))
+        faults.append(Fault(f'{name}: {_some(found.unequal, "pairs differ in size")}', again))
     if found.order is not None and found.order < 0.5:
         folder = shlex.quote(str(raw.root / found.date / found.folder))
         swap = f'cd {folder} && mv image_02 swapped && mv image_03 image_02 && mv swapped image_03'
         text = (
             f'{name}: left and right are swapped ({found.order:.0%} of the matches lie where a right camera sees them)'
         )
-        findings.append(Finding(text, (f'({swap})',)))
-    return findings
+        faults.append(Fault(text, (f'({swap})',)))
+    return faults
 
 
-def date_findings(raw: RawFolder, date: str, drives: Sequence[DriveSurvey]) -> list[Finding]:
-    """What is wrong with the calibration of one date, and with images that do not fit it."""
+def date_faults(raw: RawFolder, date: str, drives: Sequence[DriveSurvey]) -> list[Fault]:
+    """Faults of the calibration of one date, and images that do not fit it."""
     again = _fetch(raw.root, f'{date}_calib.zip', f'{date}_calib.zip', '-o')
     try:
         calibration = raw.calibration(date)
@@ -63,27 +63,27 @@ def date_findings(raw: RawFolder, date: str, drives: Sequence[DriveSurvey]) -> l
         if any(found.lidar for found in drives):
             velodyne_to_image(calibration, raw.velodyne_calibration(date))
     except InputError as error:
-        return [Finding(str(error), again)]
-    findings = []
+        return [Fault(str(error), again)]
+    faults = []
     share = camera.focal / camera.width
     if not FOCAL_PER_WIDTH[0] < share < FOCAL_PER_WIDTH[1]:
         text = f'{date}: a focal length of {camera.focal:.1f} px at a width of {camera.width} px is not a KITTI camera'
-        findings.append(Finding(text, again))
+        faults.append(Fault(text, again))
     if not BASELINES[0] < camera.baseline < BASELINES[1]:
-        findings.append(Finding(f'{date}: a baseline of {camera.baseline:.3f} m is not that of KITTI, 0.53 m', again))
+        faults.append(Fault(f'{date}: a baseline of {camera.baseline:.3f} m is not that of KITTI, 0.53 m', again))
     height, width = (int(number) for number in reversed(calibration['S_rect_02']))
     sizes: Counter[tuple[int, int]] = sum((found.sizes for found in drives), Counter())
     for size in sorted(set(sizes) - {(height, width)}):
         text = f'{date}: {sizes[size]} images are {size[1]} x {size[0]} px instead of {width} x {height}'
         if abs(size[1] * height / (size[0] * width) - 1) > ASPECT_TOLERANCE:
-            findings.append(Finding(f'{text}: cropped images do not fit the calibration'))
+            faults.append(Fault(f'{text}: cropped images do not fit the calibration'))
         else:
-            findings.append(Finding(f'{text}: usable for training, but laser scans do not fit them', needed=False))
-    return findings
+            faults.append(Fault(f'{text}: usable for training, but laser scans do not fit them', needed=False))
+    return faults
 
 
-def split_findings(raw: RawFolder, path: Path) -> tuple[str, list[Finding]]:
-    """A line on how much of a split's list is there, and what is missing with the drives to unpack.
+def split_faults(raw: RawFolder, path: Path) -> tuple[str, list[Fault]]:
+    """A line that counts the pairs of a list on disk, and the missing ones with the drives to unpack.
 
     Raises:
         InputError: the list cannot be read.
@@ -98,43 +98,43 @@ def split_findings(raw: RawFolder, path: Path) -> tuple[str, list[Finding]]:
         return line, []
     text = f'{path}: {len(missing)} of {len(frames)} pairs are missing, first {missing[0]}'
     folders = sorted({frame.folder for frame in missing})
-    return line, [Finding(text, tuple(command for name in folders for command in unpack(raw.root, name, '-n')))]
+    return line, [Fault(text, tuple(command for name in folders for command in unpack(raw.root, name, '-n')))]
 
 
 def garg_line(part: str, drives: Iterable[DriveSurvey]) -> str:
-    """How much of one part of Garg's split is there."""
+    """A line that counts the drives and pairs on disk of one part of Garg's split."""
     wanted = set(GARG_DRIVES[part])
     there = [found for found in drives if (found.date, found.drive) in wanted and found.pairs]
     return f"Garg's {part} drives: {len(there)} of {len(wanted)}, {sum(found.pairs for found in there)} pairs"
 
 
-def need_findings(raw: RawFolder, need: str, drives: Sequence[DriveSurvey]) -> list[Finding]:
-    """What is missing of something that was asked for: 'train' or 'test' drives, 'lidar' or 'annotated' depth."""
+def need_faults(raw: RawFolder, need: str, drives: Sequence[DriveSurvey]) -> list[Fault]:
+    """Missing parts of a stated need: 'train' or 'test' drives, 'lidar' or 'annotated' depth."""
     if need in GARG_DRIVES:
         there = {(found.date, found.drive) for found in drives if found.pairs}
         missing = [Frame(date, drive, 0).folder for date, drive in GARG_DRIVES[need] if (date, drive) not in there]
         text = f"{len(missing)} of the {len(GARG_DRIVES[need])} {need} drives of Garg's split are missing"
         commands = tuple(command for name in missing for command in unpack(raw.root, name, '-n'))
-        return [Finding(text, commands)] if missing else []
+        return [Fault(text, commands)] if missing else []
     counts = [(found, getattr(found, need)) for found in drives if found.left]
     lacking = [(found, count) for found, count in counts if not count]
     if not lacking:
         return []
     text = f'{len(lacking)} drives have no {need} depth, first {lacking[0][0].date}/{lacking[0][0].folder}'
     if need == 'annotated':
-        return [Finding(text, (f'unzip -n data_depth_annotated.zip -d {shlex.quote(str(raw.root))}',))]
-    return [Finding(text, tuple(line for found, _ in lacking for line in unpack(raw.root, found.folder, '-n')))]
+        return [Fault(text, (f'unzip -n data_depth_annotated.zip -d {shlex.quote(str(raw.root))}',))]
+    return [Fault(text, tuple(line for found, _ in lacking for line in unpack(raw.root, found.folder, '-n')))]
 
 
-def layout_findings(root: Path) -> list[Finding]:
-    """Why a folder shows no drive: packed archives, one level off, or unsynchronised recordings."""
+def layout_faults(root: Path) -> list[Fault]:
+    """Reason that a folder shows no drive: packed archives, one level off, or unsynchronised recordings."""
     archives = sorted([*root.glob('*_sync.zip'), *root.glob('*/*_sync.zip'), *root.glob('*_calib.zip')])
     if archives:
         commands = tuple(f'unzip -n {shlex.quote(str(path))} -d {shlex.quote(str(root))}' for path in archives)
-        return [Finding(f'{root}: {len(archives)} archives are still packed', commands)]
+        return [Fault(f'{root}: {len(archives)} archives are still packed', commands)]
     if any(DRIVE_FOLDER.fullmatch(path.name) for path in root.iterdir()):
         return [
-            Finding(
+            Fault(
                 f'{root} is the folder of one date',
                 (f'python depth/doctor.py {shlex.quote(str(root.resolve().parent))}',),
             )
@@ -142,18 +142,18 @@ def layout_findings(root: Path) -> list[Finding]:
     below = sorted({path.parent.parent for path in root.glob('*/*/*_sync') if DRIVE_FOLDER.fullmatch(path.name)})
     if below:
         return [
-            Finding(
+            Fault(
                 f'the dates are one folder deeper, in {below[0]}',
                 (f'python depth/doctor.py {shlex.quote(str(below[0]))}',),
             )
         ]
     if any(root.glob('*/*_drive_*_extract')):
-        return [Finding(f'{root} holds unsynchronised recordings (_extract): download those named _sync')]
-    return [Finding(f'{root} holds nothing of KITTI: looked for <date>/<date>_drive_<nnnn>_sync')]
+        return [Fault(f'{root} holds unsynchronised recordings (_extract): download those named _sync')]
+    return [Fault(f'{root} holds nothing of KITTI: looked for <date>/<date>_drive_<nnnn>_sync')]
 
 
 def unpack(root: Path, folder: str, option: str) -> tuple[str, ...]:
-    """The commands that unpack one drive: ``-n`` adds what is missing, ``-o`` overwrites."""
+    """Commands that unpack one drive: ``-n`` adds what is missing, ``-o`` overwrites."""
     drive = folder.removesuffix('_sync')
     return _fetch(root, f'{folder}.zip', f'{drive}/{folder}.zip', option)
 

@@ -1,4 +1,4 @@
-"""Whether the two images of a pair are the right way round: left really left of right."""
+"""Test of a pair's order: whether the left image was taken left of the right one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEAST_VOTES = 200
 
 
 def right_order(left: np.ndarray, right: np.ndarray) -> float | None:
-    """The share of textured pixels whose match lies where a right camera sees it, x_right = x_left - d with d > 0.
+    """Share of textured pixels whose match lies where a right camera sees it, x_right = x_left - d with d > 0.
 
     Each pixel compares windows (sum of absolute differences, brightness removed) at shifts in both directions, and
     votes if a shift fits clearly better than none. Near 1 the order is right, near 0 the images are swapped.
@@ -49,7 +49,7 @@ def _prepared(image: np.ndarray) -> np.ndarray:
 
 
 def _cost(left: np.ndarray, right: np.ndarray, shift: int) -> np.ndarray:
-    """How badly left at x fits right at x - shift."""
+    """Mean absolute difference ``(H, W)`` of left at x and right at x - shift, over a window."""
     shifted = np.full_like(right, 255)
     if shift > 0:
         shifted[:, shift:] = right[:, :-shift]

@@ -1,4 +1,4 @@
-"""What a download of KITTI's raw recordings holds, drive by drive, and which of its files cannot be used."""
+"""Contents of a download of KITTI's raw recordings, drive by drive, with the files that cannot be used."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ PAIRS_PER_DRIVE = 3
 
 @dataclass
 class DriveSurvey:
-    """One drive: how many files of each kind there are, and what is wrong with some.
+    """Counts of one drive's files, and the faults of some.
 
-    ``sizes`` counts the (H, W) of its whole images, ``order`` is the median of ``right_order``
-    over a few pairs, None if nothing could be told.
+    ``sizes`` counts the (H, W) of its whole images, ``order`` is the median of ``right_order`` over a few pairs, None
+    if no pair has near objects.
     """
 
     date: str
@@ -45,7 +45,7 @@ class DriveSurvey:
 
     @property
     def folder(self) -> str:
-        """The name of the drive's folder."""
+        """Name of the drive's folder."""
         return Frame(self.date, self.drive, 0).folder
 
 
@@ -78,7 +78,7 @@ def _images(raw: RawFolder, frame: Frame) -> Iterator[Path]:
 
 
 def _image(path: Path, found: DriveSurvey, *, deep: bool) -> tuple[int, int] | None:
-    """The (H, W) of a whole image; None, and noted, if it is not whole."""
+    """Size (H, W) of an image; None, with a note in ``found``, if the file is not whole."""
     size = _whole(path, found, image_size)
     if size is not None and deep and _whole(path, found, read_recorded, count=False) is None:
         return None
@@ -86,7 +86,7 @@ def _image(path: Path, found: DriveSurvey, *, deep: bool) -> tuple[int, int] | N
 
 
 def _whole(path: Path, found: DriveSurvey, read: Callable[[Path], Content], *, count: bool = True) -> Content | None:
-    """What ``read`` makes of the file; None, and noted, if it cannot."""
+    """Result of ``read``; None, with a note in ``found``, if it cannot read the file."""
     if count:
         found.bytes += path.stat().st_size
     try:
@@ -97,15 +97,15 @@ def _whole(path: Path, found: DriveSurvey, read: Callable[[Path], Content], *, c
 
 
 def _scan_size(path: Path) -> int:
-    """The number of points, from the file's size."""
+    """Number of points, from the file's size."""
     size = path.stat().st_size
     if not size or size % BYTES_PER_POINT:
-        raise InputError(f'{path} has {size} bytes, not a whole number of points: it is truncated.')
+        raise InputError(f'{path} has {size} bytes, not a whole number of points: it is truncated')
     return size // BYTES_PER_POINT
 
 
 def _order(raw: RawFolder, frames: list[Frame]) -> float | None:
-    """The median share of votes for the right order over a few frames spread over the drive."""
+    """Median of ``right_order`` over a few frames spread over the drive."""
     chosen = sorted(set(np.linspace(0, len(frames) - 1, PAIRS_PER_DRIVE).astype(int))) if frames else []
     shares = []
     for index in chosen:
