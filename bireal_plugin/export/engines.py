@@ -1,7 +1,6 @@
-"""One call to write a network for any engine, and one to run what was written; the table of engines is here alone.
+"""The table of engines, one call to write a network for any of them, and one to run what was written.
 
-The engines themselves live in files of their own and are imported when they are asked for, since each needs packages
-that may not be there.
+To add an engine: a folder beside this file with an exporter, a session and a tap, and one row in ``ENGINES``.
 """
 
 from __future__ import annotations
@@ -10,107 +9,138 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.export.onnx.engine import ONNXSession, export_onnx
+from bireal_plugin.export.onnx.qonnx import QONNXSession, export_qonnx
+from bireal_plugin.export.onnx.tap import tap_onnx, tap_qonnx
+from bireal_plugin.export.openvino.engine import OpenVINOSession, export_openvino
+from bireal_plugin.export.openvino.tap import tap_openvino
+from bireal_plugin.export.packed.engine import PackedSession, export_packed, tap_packed
+from bireal_plugin.export.session_io import EngineSession, Precision, Tapped
+from bireal_plugin.export.tflite.engine import TFLiteSession, export_tflite
+from bireal_plugin.export.tflite.tap import tap_tflite
 from bireal_plugin.folding.fold import fold
 
 
-class RunningSession(Protocol):
-    """Any engine's session: a batch ``(N, C, H, W)`` to the outputs in the torch network's order, float32 and NCHW."""
+@dataclass(frozen=True)
+class RealPrecision:
+    """A precision that an engine offers for real layers.
 
-    def __call__(self, batch: Tensor | np.ndarray) -> list[np.ndarray]: ...
+    Attributes:
+        exporting: options of the exporter; where there are any, the precision has a file of its own.
+        running: options of the session.
+        calibrated: the exporter also needs ``calibration``, batches of images.
+    """
+
+    exporting: Mapping[str, Any]
+    running: Mapping[str, Any]
+    calibrated: bool = False
+
+    @property
+    def own_file(self) -> bool:
+        """Whether the file differs from the one with real layers in float32."""
+        return bool(self.exporting) or self.calibrated
+
+
+F32 = RealPrecision({}, {})
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Where the halves of an engine are: ``module.exporter(model, path, shape, ...)``, ``module.session(path, ...)``.
+    """A way to run a folded network, and the files that it runs from.
 
     Attributes:
-        real_layers: precisions that real layers can have, to what each means at export and at loading. Options whose
-            value is None are for the caller to fill in.
+        suffix: of the file that names an artefact. beside: suffixes of its further files.
+        exporter: ``(folded model, path, example_shape, **options)`` writes the artefact.
+        session: ``(path, **options)`` runs it.
+        tap: ``(path, choice, **options of the session)`` runs it and reads tensors from inside.
+        precisions: of real layers.
+        fuses: the engine merges operators, which reading a tensor between them prevents.
     """
 
     suffix: str
-    module: str
-    exporter: str
-    session: str
-    real_layers: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]
-
-    def load(self, name: str) -> Callable[..., Any]:
-        """The exporter or the session, by its name."""
-        return getattr(import_module(f'bireal_plugin.export.{self.module}'), name)
+    exporter: Callable[..., Path]
+    session: Callable[..., EngineSession]
+    tap: Callable[..., Tapped]
+    precisions: Mapping[Precision, RealPrecision]
+    beside: tuple[str, ...] = ()
+    fuses: bool = False
 
 
-FLOAT_ONLY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {'f32': ({}, {})}
 ENGINES: dict[str, Engine] = {
     'packed': Engine(
         '.safetensors',
-        'packed.engine',
-        'export_packed',
-        'PackedSession',
+        export_packed,
+        PackedSession,
+        tap_packed,
         {
-            'f32': (dict(real_layers='float32'), {}),
-            'f16': (dict(real_layers='float16'), {}),
-            'bf16': (dict(real_layers='bfloat16'), {}),
-            'int8': (dict(real_layers='int8'), {}),
+            'f32': F32,
+            'f16': RealPrecision(dict(real_layers='f16'), {}),
+            'bf16': RealPrecision(dict(real_layers='bf16'), {}),
+            'int8': RealPrecision(dict(real_layers='int8'), {}),
         },
     ),
     'openvino': Engine(
         '.xml',
-        'openvino',
-        'export_openvino',
-        'OpenVINOSession',
+        export_openvino,
+        OpenVINOSession,
+        tap_openvino,
         {
-            'f32': ({}, dict(real_layers='f32')),
-            'bf16': ({}, dict(real_layers='bf16')),
-            'int8': (dict(calibration=None), dict(real_layers='f32')),
+            'f32': F32,
+            'bf16': RealPrecision({}, dict(real_layers='bf16')),
+            'int8': RealPrecision({}, {}, calibrated=True),
         },
+        beside=('.bin',),
+        fuses=True,
     ),
-    'onnx': Engine('.onnx', 'onnx', 'export_onnx', 'ONNXSession', FLOAT_ONLY),
-    'tflite': Engine('.tflite', 'tflite', 'export_tflite', 'TFLiteSession', FLOAT_ONLY),
-    'qonnx': Engine('.qonnx', 'onnx.qonnx', 'export_qonnx', 'QONNXSession', FLOAT_ONLY),
+    'onnx': Engine('.onnx', export_onnx, ONNXSession, tap_onnx, {'f32': F32}, fuses=True),
+    'tflite': Engine('.tflite', export_tflite, TFLiteSession, tap_tflite, {'f32': F32}),
+    'qonnx': Engine('.qonnx', export_qonnx, QONNXSession, tap_qonnx, {'f32': F32}),
 }
 
 
 def export(
     model: nn.Module, format: str, example_shape: Sequence[int], *, path: str | Path | None = None, **options: Any
 ) -> Path:
-    """Write ``model`` for an engine; the path of the file.
+    """Write ``model`` for an engine; return the file's path.
 
     Args:
         model: a trained network, folded or not; it is unchanged.
         format: 'packed', 'openvino', 'onnx', 'tflite' or 'qonnx'.
         example_shape: ``(N, C, H, W)`` of the input.
         path: by default the class name of ``model`` in the current folder, with the engine's suffix.
-        options: of the engine. 'packed': ``config`` (needed) and ``real_layers``. 'openvino': ``calibration``, batches
-            by which real layers become int8.
+        options: of the engine. 'packed': ``config`` (needed) and ``real_layers``. The others: ``metadata``, texts to
+            keep in the file. 'openvino': ``calibration``, batches by which real layers become int8.
 
     Raises:
-        InputError: an unknown format or option, a network that cannot be folded or that the engine has no form for.
+        InputError: an unknown format or option, a network that cannot be folded or that the engine cannot express.
     """
     if format not in ENGINES:
         raise InputError(f'format is {", ".join(ENGINES)}, not {format!r}')
+    path = Path(f'{type(model).__name__.lower()}{ENGINES[format].suffix}') if path is None else Path(path)
+    return write(fold(model, example_shape), format, example_shape, path, **options)
+
+
+def write(model: nn.Module, format: str, example_shape: Sequence[int], path: Path, **options: Any) -> Path:
+    """As ``export``, for a network that is folded already or has no 1-bit layers."""
     engine = ENGINES[format]
-    exporter = engine.load(engine.exporter)
-    _check_options(exporter, options, what=f'export to {format}')
-    path = Path(f'{type(model).__name__.lower()}{engine.suffix}') if path is None else Path(path)
+    _check_options(engine.exporter, options, what=f'export to {format}')
     if path.suffix != engine.suffix:
         raise InputError(f'{format} is written to a file {engine.suffix}, not {path}')
     if not path.parent.is_dir():
         raise InputError(f'the folder {path.parent} does not exist; make it first')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', FutureWarning)  # PyTorch's exporter, about its own code
-        return exporter(fold(model, example_shape), path, tuple(example_shape), **options)
+        return engine.exporter(model, path, tuple(example_shape), **options)
 
 
-def Session(path: str | Path, **options: Any) -> RunningSession:  # noqa: N802  reads like the classes it stands for
-    """A callable that runs the network in ``path``; the engine is known by the suffix.
+def Session(path: str | Path, **options: Any) -> EngineSession:  # noqa: N802  reads like the classes it stands for
+    """Open an exported file to run it; the suffix tells the engine. See ``EngineSession`` for what a session has.
 
     Args:
         options: ``threads`` for every engine (None: all cores), ``real_layers='f32'|'bf16'`` for OpenVINO.
@@ -119,13 +149,16 @@ def Session(path: str | Path, **options: Any) -> RunningSession:  # noqa: N802  
         InputError: an unknown suffix or option, a file that is missing or unreadable, a package that is not installed.
     """
     engine = engine_of(path)
-    session = engine.load(engine.session)
-    _check_options(session, options, what=f'a session of {path}')
-    return session(path, **options)
+    _check_options(engine.session, options, what=f'a session of {path}')
+    return engine.session(path, **options)
 
 
 def engine_of(path: str | Path) -> Engine:
-    """The engine that runs ``path``."""
+    """The engine that runs ``path``, by its suffix.
+
+    Raises:
+        InputError: no engine has this suffix.
+    """
     for engine in ENGINES.values():
         if Path(path).suffix == engine.suffix:
             return engine
@@ -133,11 +166,19 @@ def engine_of(path: str | Path) -> Engine:
     raise InputError(f'no engine runs {path}; there are {known}')
 
 
+def files_of(path: Path) -> list[Path]:
+    """All files of the artefact at ``path``."""
+    return [path, *(path.with_suffix(suffix) for suffix in engine_of(path).beside)]
+
+
+def megabytes(path: Path) -> float:
+    """Size of an artefact with all its files, in 10^6 bytes."""
+    return sum(file.stat().st_size for file in files_of(path)) / 1e6
+
+
 def _check_options(function: Callable[..., Any], options: Mapping[str, Any], *, what: str) -> None:
     parameters = inspect.signature(function).parameters.values()
     own = {parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
-    # OpenVINO's calibration may be given by position or by name.
-    own |= {parameter.name: parameter for parameter in list(parameters)[3:]}
     for name in options:
         if name not in own:
             raise InputError(f'{what} has no option {name!r}; it takes {", ".join(own) or "none"}')

@@ -1,35 +1,153 @@
-"""What a session takes: a float32 batch (N, C, H, W) that fits the shape its file declares."""
+"""The session that every engine has: batches in, arrays out, and tensors read from inside."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from bireal_plugin.errors import InputError
 
+# How a real layer's weights are stored, or in what it computes; each engine has some of them.
+Precision = Literal['f32', 'f16', 'bf16', 'int8']
 
-def as_input(batch: Tensor | np.ndarray, declared: Sequence[int | str]) -> np.ndarray:
+# Outputs of a network on a batch, and the tensors that were read from inside it.
+Tapped = Callable[[np.ndarray], tuple[list[np.ndarray], list[np.ndarray]]]
+# From (input of the sign, output of the convolution) of every 1-bit layer to the tensors to read.
+Choice = Callable[[Sequence[tuple[Any, Any]]], list[Any]]
+
+
+class EngineSession(ABC):
+    """An exported file that is ready to run: ``session(batch)`` gives the network's outputs.
+
+    Outputs are float32 arrays in the order of the PyTorch network's; feature maps are ``(N, C, H, W)`` in every engine.
+    A session ends with ``close()``, with its ``with`` block, or when it is collected.
+
+    Attributes:
+        source: the file's path, for error sentences.
+        input_shape: ``(N, C, H, W)`` that the file was written for; a name such as 'height' where any size will do.
+        metadata: texts that the file carries.
+    """
+
+    source: str
+    input_shape: tuple[int | str, ...]
+    metadata: Mapping[str, str]
+    closed = False
+
+    def __call__(self, batch: Tensor | np.ndarray) -> list[np.ndarray]:
+        """Run on a batch ``(N, C, H, W)`` of normalised images.
+
+        Raises:
+            InputError: the batch has another shape than the file takes, or the session is closed.
+        """
+        if self.closed:
+            raise InputError(f'the session of {self.source} is closed; open another one')
+        return self.run(as_input(batch, self.accepted))
+
+    @property
+    def accepted(self) -> tuple[int | str, ...]:
+        """``input_shape``, with names for the sizes that the engine can change."""
+        return self.input_shape
+
+    @abstractmethod
+    def run(self, batch: np.ndarray) -> list[np.ndarray]:
+        """As a call, on a contiguous float32 array of an accepted shape."""
+
+    def close(self) -> None:
+        """Free what the session holds; closing twice is harmless."""
+        self.closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def as_input(batch: Tensor | np.ndarray, accepted: Sequence[int | str]) -> np.ndarray:
     """``batch`` as a contiguous float32 array.
 
     Args:
-        declared: size of each axis, or its name where any positive size will do.
+        accepted: size of each axis, or its name where any positive size will do.
 
     Raises:
         InputError: another number of axes, or a size that the file does not take.
     """
     array = batch.detach().cpu().numpy() if isinstance(batch, Tensor) else np.asarray(batch)
-    fits = array.ndim == len(declared) and all(
+    fits = array.ndim == len(accepted) and all(
         size == wanted if isinstance(wanted, int) else size > 0
-        for size, wanted in zip(array.shape, declared, strict=True)
+        for size, wanted in zip(array.shape, accepted, strict=True)
     )
     if not fits or array.dtype.kind not in 'fiu':
-        wanted = ', '.join(map(str, declared))
+        wanted = ', '.join(map(str, accepted))
         raise InputError(f'the network takes numbers of shape ({wanted}), not {array.dtype} of shape {array.shape}')
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
+def flat_outputs(outputs: Any) -> list[Tensor]:
+    """The tensors of a PyTorch network's output, which is a tensor or tensors nested in tuples and lists.
+
+    Raises:
+        InputError: the output holds anything else.
+    """
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    if isinstance(outputs, (tuple, list)):
+        return [tensor for output in outputs for tensor in flat_outputs(output)]
+    raise InputError(f'a network to export returns tensors, not {type(outputs).__name__}')
+
+
+@contextmanager
+def pinned(threads: int | None) -> Iterator[None]:
+    """Run the block with this number of PyTorch threads; None leaves it as it is."""
+    before = torch.get_num_threads()
+    try:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def tapped_copy(
+    path: Path,
+    choice: Choice,
+    write: Callable[[Path, Path, Choice], int],
+    session: Callable[..., EngineSession],
+    **options: Any,
+) -> Tapped:
+    """Run a copy of ``path`` that has the chosen tensors as further outputs.
+
+    Args:
+        write: ``(path, target, choice)`` writes the copy and returns how many tensors were chosen.
+        session: of the engine, with its ``options``; it reads the copy, which is then deleted.
+    """
+    with tempfile.TemporaryDirectory(prefix='bireal_') as folder:
+        target = Path(folder, path.name)
+        count = write(path, target, choice)
+        running = session(target, **options)
+
+    def run(batch: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        results = running(batch)
+        split = len(results) - count
+        return results[:split], results[split:]
+
+    return run
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error, without the stack that compilers put below."""
+    return str(error).strip().partition('\n')[0] or type(error).__name__
+
+
 def last_line(error: Exception) -> str:
-    """The last line of what an engine says, which names the reason."""
-    return str(error).strip().splitlines()[-1]
+    """The last line of an engine's error, which names the reason."""
+    return str(error).strip().rpartition('\n')[2] or type(error).__name__

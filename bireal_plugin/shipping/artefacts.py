@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.engines import ENGINES, export
+from bireal_plugin.export.engines import ENGINES, files_of, write
 from bireal_plugin.shipping.network import Network
 from bireal_plugin.shipping.verify.limits import Artefact, Verification
 from bireal_plugin.shipping.verify.verify import mark, unverified_marker
@@ -21,7 +21,7 @@ def plan(formats: Sequence[str], real_layers: Sequence[str], folder: Path, name:
     Raises:
         InputError: an unknown format or precision, or a format without any of the precisions.
     """
-    known = list(dict.fromkeys(key for engine in ENGINES.values() for key in engine.real_layers))
+    known = list(dict.fromkeys(key for engine in ENGINES.values() for key in engine.precisions))
     for what, given, allowed in (('format', formats, ENGINES), ('real layers', real_layers, known)):
         for value in given:
             if value not in allowed:
@@ -29,14 +29,14 @@ def plan(formats: Sequence[str], real_layers: Sequence[str], folder: Path, name:
     artefacts = []
     for format in dict.fromkeys(formats):
         engine = ENGINES[format]
-        chosen = [key for key in dict.fromkeys(real_layers) if key in engine.real_layers]
+        chosen = [key for key in engine.precisions if key in real_layers]
         if not chosen:
             raise InputError(
-                f'{format} has real layers {", ".join(engine.real_layers)} and none of {", ".join(real_layers)}; add '
+                f'{format} has real layers {", ".join(engine.precisions)} and none of {", ".join(real_layers)}; add '
                 'one of them to --real-layers or leave the format out'
             )
         for key in chosen:
-            own_file = key != 'f32' and bool(engine.real_layers[key][0])
+            own_file = engine.precisions[key].own_file
             path = folder / f'{name}{f"_{key}" if own_file else ""}{engine.suffix}'
             artefacts.append(Artefact(path, format, key))
     return artefacts
@@ -87,21 +87,12 @@ def mark_all(verifications: Iterable[Verification]) -> None:
         mark(path, found)
 
 
-def files_of(path: Path) -> list[Path]:
-    """The files that make up an artefact."""
-    return [path, path.with_suffix('.bin')] if path.suffix == '.xml' else [path]
-
-
-def megabytes(path: Path) -> float:
-    """Size of an artefact, in 10^6 bytes."""
-    return sum(file.stat().st_size for file in files_of(path)) / 1e6
-
-
 def _export(
     artefact: Artefact, network: Network, shape: Sequence[int], calibration: Callable[[], list[np.ndarray]]
 ) -> None:
-    options: dict[str, Any] = dict(ENGINES[artefact.format].real_layers[artefact.real_layers][0])
-    if 'calibration' in options:
+    precision = ENGINES[artefact.format].precisions[artefact.precision]
+    options: dict[str, Any] = dict(precision.exporting)
+    if precision.calibrated:
         options['calibration'] = calibration()
     if artefact.format == 'packed':
         if network.packed_config is None:
@@ -109,5 +100,5 @@ def _export(
                 'a packed file holds classifiers and backbones, not a backbone with its neck; use --part backbone'
             )
         options['config'] = network.packed_config
-    export(network.model, artefact.format, shape, path=artefact.path, **options)
+    write(network.model, artefact.format, shape, artefact.path, **options)
     unverified_marker(artefact.path).unlink(missing_ok=True)  # of the file that was here before

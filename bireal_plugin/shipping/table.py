@@ -1,16 +1,17 @@
-"""The table that an export ends with: one row per artefact."""
+"""The table at the end of an export: one row per artefact."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from bireal_plugin.shipping.artefacts import megabytes
+from bireal_plugin.export.engines import megabytes
 from bireal_plugin.shipping.verify.limits import Artefact, Verification
+from bireal_plugin.text_table import text_table
 
 LEFT = ('format', 'file', 'verdict')
 LEGEND = (
-    'layer error: largest error of a 1-bit layer, in units of its output; between: of what lies between such layers,\n'
-    'in parts of its range; flips: inputs of 1-bit layers with another sign; ms: a batch on one thread, median'
+    'layer error: largest error of a 1-bit layer, in units of its output; between: of the operations between 1-bit\n'
+    'layers, in parts of their range; flips: inputs of 1-bit layers with another sign; ms: a batch on one thread'
 )
 
 
@@ -20,7 +21,7 @@ def export_table(artefacts: Sequence[Artefact]) -> str:
 
 
 def verification_table(verifications: Sequence[Verification]) -> str:
-    """What was measured of every artefact."""
+    """Format, file, size and all measurements."""
     rows = []
     for found in verifications:
         row = _file(found.artefact)
@@ -46,14 +47,6 @@ def _file(artefact: Artefact) -> dict[str, str]:
     return {'format': artefact.name, 'file': artefact.path.name, 'MB': f'{megabytes(artefact.path):.2f}'}
 
 
-def _table(rows: Sequence[dict[str, str]]) -> str:
-    widest: dict[str, str] = max(rows, key=len)
-    columns = list(widest)
-    cells = [columns, *[[row.get(column, '') for column in columns] for row in rows]]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-
-    def text(line: Sequence[str]) -> str:
-        parts = zip(columns, line, widths, strict=True)
-        return '  '.join(cell.ljust(w) if column in LEFT else cell.rjust(w) for column, cell, w in parts).rstrip()
-
-    return '\n'.join([text(cells[0]), '  '.join('-' * width for width in widths), *map(text, cells[1:])])
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    widest = max(rows, key=len)
+    return text_table([{column: row.get(column, '') for column in widest} for row in rows], left=LEFT)

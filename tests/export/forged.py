@@ -28,8 +28,9 @@ def joined(path, header, data):
     path.write_bytes(struct.pack('<Q', len(text)) + text + data)
 
 
-def checksum(tensors, config, real_layers):
-    digest = hashlib.sha256(json.dumps([config, real_layers]).encode())
+def checksum(tensors, *texts):
+    """``texts``: config, real_layers and, from version 2 on, metadata, as they stand in the file."""
+    digest = hashlib.sha256(json.dumps(texts).encode())
     for name, value in sorted(tensors.items()):
         array = value.contiguous()
         digest.update(f'{name} {array.dtype} {tuple(array.shape)}'.encode())
@@ -42,5 +43,6 @@ def forged(path, *, change=lambda tensors: None, **metadata):
     tensors = load_file(path)
     change(tensors)
     metadata = {**split(path)[0]['__metadata__'], **metadata}
-    metadata['checksum'] = checksum(tensors, metadata['config'], metadata['real_layers'])
+    texts = [metadata[key] for key in ('config', 'real_layers', 'metadata') if key in metadata]
+    metadata['checksum'] = checksum(tensors, *texts)
     save_file(tensors, path, metadata=metadata)

@@ -1,20 +1,33 @@
 """One call writes, one call runs, whatever the engine; mistakes are told by name."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.export import Session, export, fold
-from bireal_plugin.export.engines import ENGINES
+from bireal_plugin.export.engines import ENGINES, files_of
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
+from tests.export.tflite.test_binary import needs_larq
 from tests.folding.test_fold import trained
 
 BACKBONE = dict(base_channels=4, in_channels=1, stem='cifar', out_indices=(3,))
 CONFIG = dict(type='BiRealClassifier', backbone=dict(type='BiRealResNet', depth=18, **BACKBONE), num_classes=10)
 SHAPE = (2, 1, 16, 16)
 OPTIONS = dict(packed=dict(config=CONFIG))
+TEXTS = dict(config='{"size": [16, 16], "é": "<x>"}')
 PACKAGES = dict(openvino='openvino', onnx='onnxruntime', qonnx='qonnx', tflite='tflite')
+FORMATS = ['packed', 'openvino', 'onnx', 'qonnx', pytest.param('tflite', marks=needs_larq)]
+# (N, C, H, W) that a session says: what any size will do for has a name.
+SHAPES = dict(
+    packed=('batch', 1, 'height', 'width'),
+    openvino=SHAPE,
+    onnx=('batch', 1, 'height', 'width'),
+    qonnx=SHAPE,
+    tflite=SHAPE,
+)
 
 
 @pytest.fixture(scope='module')
@@ -22,21 +35,54 @@ def net():
     return trained(BiRealClassifier(BiRealResNet(18, **BACKBONE), 10))
 
 
-@pytest.mark.parametrize(
-    ('format', 'folded_before'),
-    [('packed', False), ('packed', True), ('openvino', False), ('onnx', True), ('qonnx', False)],
-)
-def test_what_is_exported_predicts_as_the_network(net, format, folded_before, tmp_path):
-    if format in PACKAGES:
-        pytest.importorskip(PACKAGES[format])
-    model = fold(net, SHAPE) if folded_before else net
-    path = export(model, format, SHAPE, path=tmp_path / f'net{ENGINES[format].suffix}', **OPTIONS.get(format, {}))
+@pytest.fixture(scope='module', params=FORMATS)
+def written(request, net, tmp_path_factory):
+    """Format and path of a file that was written under a umask of its own, with texts to keep."""
+    format = request.param
+    pytest.importorskip(PACKAGES.get(format, 'torch'))
+    path = tmp_path_factory.mktemp(format) / f'net{ENGINES[format].suffix}'
+    before = os.umask(0o027)
+    try:
+        export(net, format, SHAPE, path=path, metadata=TEXTS, **OPTIONS.get(format, {}))
+    finally:
+        os.umask(before)
+    return format, path
+
+
+def predicts_as(path, net):
     x = torch.randn(SHAPE)
     with torch.no_grad():
         want = net(x).numpy()
     (got,) = Session(path, threads=1)(x)
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_exported_predicts_as_the_network(net, written):
+    predicts_as(written[1], net)
+
+
+def test_a_folded_network_is_exported_too(net, tmp_path):
+    predicts_as(export(fold(net, SHAPE), 'packed', SHAPE, path=tmp_path / 'net.safetensors', config=CONFIG), net)
+
+
+def test_only_the_engines_files_are_written_and_by_the_umask(written):
+    _, path = written
+    assert sorted(path.parent.iterdir()) == sorted(files_of(path))
+    assert {file.stat().st_mode & 0o777 for file in files_of(path)} == {0o640}
+
+
+def test_every_session_has_metadata_shape_and_end(written):
+    format, path = written
+    with Session(path, threads=1) as session:
+        assert session.metadata['config'] == TEXTS['config']
+        assert session.input_shape == SHAPES[format]
+        with pytest.raises(InputError, match=r'takes numbers of shape .* not float32 of shape \(2, 3, 16, 16\)'):
+            session(np.zeros((2, 3, 16, 16), np.float32))
+        assert session(np.zeros(SHAPE))[0].shape == (2, 10)
+    session.close()
+    with pytest.raises(InputError, match=f'the session of {path} is closed'):
+        session(np.zeros(SHAPE))
 
 
 def test_the_model_is_unchanged(net, tmp_path):
@@ -71,7 +117,10 @@ def test_a_packed_session_leaves_torch_its_threads(net, tmp_path, threads):
             r'no engine runs .*net.tar; there are .safetensors \(packed\)',
         ),
         (lambda net, folder: Session(folder / 'net.safetensors'), 'does not exist'),
-        (lambda net, folder: export(net, 'packed', SHAPE, path=folder / 'net.xml', config=CONFIG), 'file .safetensors'),
+        *(
+            (lambda net, folder, format=format: export(net, format, SHAPE, path=folder / 'net.bin'), f'file {suffix}')
+            for format, suffix in (('openvino', '.xml'), ('onnx', '.onnx'), ('qonnx', '.qonnx'), ('tflite', '.tflite'))
+        ),
         (
             lambda net, folder: export(net, 'packed', SHAPE, path=folder / 'a' / 'net.safetensors', config=CONFIG),
             'make',
@@ -79,7 +128,7 @@ def test_a_packed_session_leaves_torch_its_threads(net, tmp_path, threads):
         (lambda net, folder: export(net, 'packed', SHAPE), 'export to packed needs the option config'),
         (
             lambda net, folder: export(net, 'packed', SHAPE, config=CONFIG, calibration=[]),
-            "export to packed has no option 'calibration'; it takes config, real_layers",
+            "export to packed has no option 'calibration'; it takes config, real_layers, metadata",
         ),
         (
             lambda net, folder: Session(folder / 'net.safetensors', real_layers='bf16'),
@@ -89,7 +138,7 @@ def test_a_packed_session_leaves_torch_its_threads(net, tmp_path, threads):
             lambda net, folder: Session(export(net, 'packed', SHAPE, path=folder / 'n.safetensors', config=CONFIG))(
                 torch.zeros(1, 3, 16, 16)
             ),
-            r'takes inputs \(N, 1, H, W\), not \(1, 3, 16, 16\)',
+            r'takes numbers of shape \(batch, 1, height, width\), not float32 of shape \(1, 3, 16, 16\)',
         ),
         (
             lambda net, folder: export(

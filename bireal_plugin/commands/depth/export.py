@@ -10,8 +10,7 @@ from pathlib import Path
 
 from bireal_plugin.depth.inference.shipping import FORMATS, export_depth
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.engines import ENGINES
-from bireal_plugin.shipping.artefacts import files_of, megabytes
+from bireal_plugin.export.engines import ENGINES, files_of, megabytes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ from bireal_plugin.depth.maps import resized_disparity
 from bireal_plugin.depth.networks.network import checked_size, trained_size
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import Session
-from bireal_plugin.export.packed.engine import pinned
+from bireal_plugin.export.session_io import pinned
 
 
 def flip_averaged(predict: Callable[[np.ndarray], np.ndarray], image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

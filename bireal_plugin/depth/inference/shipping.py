@@ -6,7 +6,6 @@ Besides the network they say what its images are like: size, mean and standard d
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from bireal_plugin.depth.inference.predictor import statistics
 from bireal_plugin.depth.loading import load_trained
 from bireal_plugin.depth.networks.network import DepthNetwork, checked_size, trained_size
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.engines import ENGINES, export
+from bireal_plugin.export.engines import export, write
 from bireal_plugin.export.packed.config import plain_config
 
 Format = Literal['packed', 'openvino']
@@ -67,10 +66,7 @@ def export_depth(
     said = dict(size=size, mean=mean.tolist(), std=std.tolist(), model=model_config)
     metadata = dict(config=json.dumps(said))
     if not any(conv.binary_input or conv.binary_weight for _, conv in binary_convolutions(model)):
-        engine = ENGINES['openvino']  # without export(), which folds signs
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', FutureWarning)  # PyTorch's exporter, about its own code
-            return engine.load(engine.exporter)(model, path, shape, metadata=metadata)
+        return write(model, 'openvino', shape, path, metadata=metadata)  # there are no signs to fold
     return export(model, 'openvino', shape, path=path, metadata=metadata)
 
 

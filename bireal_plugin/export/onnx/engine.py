@@ -7,32 +7,35 @@ the size of the packed one. Batch is dynamic; height and width too where the net
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.onnx.file import checked_target, read_model, write_model
+from bireal_plugin.export.onnx.file import read_model, write_model
 from bireal_plugin.export.optional_package import require
-from bireal_plugin.export.session_io import as_input, last_line
+from bireal_plugin.export.session_io import EngineSession, last_line
+from bireal_plugin.hosts.onnxruntime_private import errors
 
 FORMAT = 'bireal-onnx-1'
 
 
-def export_onnx(model: nn.Module, path: str | Path, example_shape: Sequence[int]) -> Path:
+def export_onnx(
+    model: nn.Module, path: Path, example_shape: Sequence[int], *, metadata: Mapping[str, str] | None = None
+) -> Path:
     """Write a folded network to ``path`` (.onnx).
 
     Args:
         example_shape: ``(N, C, H, W)``; other batch sizes run too. Other H and W do where the session's
             ``input_shape`` has their names: PyTorch fixes them where the network's code does, and where a feature map
             has a side of one pixel, so export with images that stay larger than that.
+        metadata: texts to keep in the file.
 
     Raises:
-        InputError: another suffix, a network that is not folded or cannot be exported, or onnx is not installed.
+        InputError: a network that is not folded or cannot be exported, or onnx is not installed.
     """
-    path = checked_target(path, suffix='.onnx')
     require('onnx', 'onnxscript', engine='onnx')
     from onnx.checker import check_model
 
@@ -46,12 +49,12 @@ def export_onnx(model: nn.Module, path: str | Path, example_shape: Sequence[int]
 
     lowered = lower(trace(model, example_shape, dynamic=True), activation=sign, weight=lambda _, signs, __: signs)
     check_model(lowered, full_check=True)
-    write_model(lowered, path, file_format=FORMAT)
+    write_model(lowered, path, file_format=FORMAT, metadata=metadata)
     return path
 
 
-class ONNXSession:
-    """Runs an exported file in onnxruntime on the CPU: ``session(batch)`` gives the outputs as numpy arrays.
+class ONNXSession(EngineSession):
+    """Runs an exported file in onnxruntime on the CPU.
 
     Args:
         path: a file that ``export_onnx`` wrote. threads: of the inference, None for all cores.
@@ -63,9 +66,8 @@ class ONNXSession:
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
         require('onnxruntime', engine='onnx')
         import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
-        self.failures = (failures.Fail, failures.InvalidArgument, failures.RuntimeException, failures.NotImplemented)
+        self.source, self.errors = str(path), errors()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:
@@ -73,14 +75,14 @@ class ONNXSession:
         data = read_model(Path(path), file_format=FORMAT)
         try:
             self.session = onnxruntime.InferenceSession(data, options, providers=['CPUExecutionProvider'])
-        except (*self.failures, failures.InvalidGraph, failures.InvalidProtobuf) as error:
+        except self.errors as error:
             raise InputError(f'onnxruntime {onnxruntime.__version__} cannot run {path}: {last_line(error)}') from error
         self.input = self.session.get_inputs()[0]
-        self.input_shape: tuple[int | str, ...] = tuple(self.input.shape)
+        self.input_shape = tuple(self.input.shape)
+        self.metadata = self.session.get_modelmeta().custom_metadata_map
 
-    def __call__(self, batch: Tensor | np.ndarray) -> list[np.ndarray]:
-        array = as_input(batch, self.input_shape)
+    def run(self, batch: np.ndarray) -> list[np.ndarray]:
         try:
-            return self.session.run(None, {self.input.name: array})
-        except self.failures as error:
-            raise InputError(f'the network cannot run on inputs of shape {array.shape}: {last_line(error)}') from error
+            return self.session.run(None, {self.input.name: batch})
+        except self.errors as error:
+            raise InputError(f'the network cannot run on inputs of shape {batch.shape}: {last_line(error)}') from error

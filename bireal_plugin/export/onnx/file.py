@@ -1,4 +1,4 @@
-"""How ONNX and QONNX files are written and read back: atomically, with metadata, and with a checksum over every byte.
+"""ONNX and QONNX files on disk: written whole, with metadata, and with a checksum over every byte.
 
 A file is a serialized ONNX model whose last entry in ``metadata_props`` is the SHA-256 of all bytes before that entry.
 So any change is noticed before anything is parsed, and any other reader of ONNX sees an ordinary model.
@@ -7,55 +7,40 @@ So any change is noticed before anything is parsed, and any other reader of ONNX
 from __future__ import annotations
 
 import hashlib
-import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import bireal_plugin
 from bireal_plugin.errors import InputError
+from bireal_plugin.version import __version__
+from bireal_plugin.whole_file import whole
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 PRODUCER = 'bireal-plugin'
+IR_VERSION = 8  # the oldest that has opset 18
 # Protocol buffers, wire type 2 (tag, length, bytes): metadata_props is field 14 of a model, key and value are 1 and 2.
 METADATA, KEY, VALUE = b'\x72', b'\x0a', b'\x12'
 
 
-def checked_target(path: str | Path, *, suffix: str) -> Path:
-    """``path``, to which a file can be written; found out before an export takes its time.
-
-    Raises:
-        InputError: another suffix, or a folder that does not exist.
-    """
-    path = Path(path)
-    if path.suffix != suffix:
-        raise InputError(f'this engine writes a file {suffix}, not {path}')
-    if not path.parent.is_dir():
-        raise InputError(f'the folder {path.parent} does not exist; make it first')
-    return path
-
-
-def write_model(model: ModelProto, path: Path, *, file_format: str) -> None:
+def write_model(model: ModelProto, path: Path, *, file_format: str, metadata: Mapping[str, str] | None = None) -> None:
     """Write ``model`` to ``path`` with its metadata and checksum; the file appears whole or not at all.
 
     Args:
         file_format: 'bireal-onnx-1' or 'bireal-qonnx-1', kept with the checksum and asked for again when reading.
+        metadata: texts to keep in the file.
     """
-    model.producer_name, model.producer_version = PRODUCER, bireal_plugin.__version__
-    for key, value in dict(producer=PRODUCER, version=bireal_plugin.__version__).items():
+    model.producer_name, model.producer_version = PRODUCER, __version__
+    for key, value in dict(producer=PRODUCER, version=__version__, **(metadata or {})).items():
         model.metadata_props.add(key=key, value=value)
     body = model.SerializeToString(deterministic=True)
-    partial = path.with_name(f'.{path.name}.partial')
-    try:
+    with whole(path) as partial:
         partial.write_bytes(body + _seal(file_format, hashlib.sha256(body).hexdigest()))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_model(path: Path, *, file_format: str) -> bytes:
-    """The bytes of the model in ``path``, which are those that ``write_model`` wrote.
+    """The bytes of the model in ``path``, as ``write_model`` wrote them.
 
     Raises:
         InputError: the file is missing, truncated, changed, or of another origin or format.

@@ -8,31 +8,34 @@ plain float initializer in front of the weight's BipolarQuant. All shapes are st
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.onnx.file import checked_target, read_model, write_model
+from bireal_plugin.export.onnx.file import IR_VERSION, read_model, write_model
 from bireal_plugin.export.optional_package import require
-from bireal_plugin.export.session_io import as_input
+from bireal_plugin.export.session_io import EngineSession
+from bireal_plugin.hosts.qonnx_private import pinned_ir_version
 
 FORMAT = 'bireal-qonnx-1'
 DOMAIN = 'qonnx.custom_op.general'
 PACKAGES = ('onnx', 'onnxscript', 'onnxruntime', 'qonnx')
 
 
-def export_qonnx(model: nn.Module, path: str | Path, example_shape: Sequence[int]) -> Path:
+def export_qonnx(
+    model: nn.Module, path: Path, example_shape: Sequence[int], *, metadata: Mapping[str, str] | None = None
+) -> Path:
     """Write a folded network to ``path`` (.qonnx) for inputs of exactly ``example_shape`` ``(N, C, H, W)``.
 
+    Args:
+        metadata: texts to keep in the file.
+
     Raises:
-        InputError: another suffix, a network that is not folded or cannot be exported, or qonnx is not installed.
+        InputError: a network that is not folded or cannot be exported, or qonnx is not installed.
     """
-    path = checked_target(path, suffix='.qonnx')
     require(*PACKAGES, engine='qonnx')
     from onnx.helper import make_opsetid
     from qonnx.core.modelwrapper import ModelWrapper
@@ -50,12 +53,12 @@ def export_qonnx(model: nn.Module, path: str | Path, example_shape: Sequence[int
     shaped = ModelWrapper(lowered).transform(InferShapes())
     if not shaped.check_all_tensor_shapes_specified():
         raise InputError(f'the shapes of this network cannot be inferred for inputs of shape {tuple(example_shape)}')
-    write_model(shaped.model, path, file_format=FORMAT)
+    write_model(shaped.model, path, file_format=FORMAT, metadata=metadata)
     return path
 
 
-class QONNXSession:
-    """Runs an exported file in the qonnx package, node by node: ``session(batch)`` gives the outputs as numpy arrays.
+class QONNXSession(EngineSession):
+    """Runs an exported file in the qonnx package, node by node.
 
     Args:
         path: a file that ``export_qonnx`` wrote. threads: taken for the sake of the other engines; the qonnx
@@ -70,33 +73,15 @@ class QONNXSession:
         from qonnx.core.modelwrapper import ModelWrapper
         from qonnx.transformation.infer_shapes import InferShapes
 
+        self.source = str(path)
         self.model = ModelWrapper(read_model(Path(path), file_format=FORMAT)).transform(InferShapes())
         self.input = self.model.graph.input[0].name
-        self.input_shape: tuple[int, ...] = tuple(self.model.get_tensor_shape(self.input))
+        self.input_shape = tuple(self.model.get_tensor_shape(self.input))
+        self.metadata = {entry.key: entry.value for entry in self.model.model.metadata_props}
 
-    def __call__(self, batch: Tensor | np.ndarray) -> list[np.ndarray]:
+    def run(self, batch: np.ndarray) -> list[np.ndarray]:
         from qonnx.core.onnx_exec import execute_onnx
 
-        array = as_input(batch, self.input_shape)
-        with runnable_nodes():
-            outputs = execute_onnx(self.model, {self.input: array})
+        with pinned_ir_version(IR_VERSION):
+            outputs = execute_onnx(self.model, {self.input: batch})
         return [outputs[value.name] for value in self.model.graph.output]
-
-
-@contextmanager
-def runnable_nodes() -> Iterator[None]:
-    """For a while, let qonnx run and fold nodes whatever the versions of onnx and onnxruntime.
-
-    It wraps each node in a model of the newest IR version that onnx knows, which a released onnxruntime may not read
-    yet: onnx 1.23 writes version 14, onnxruntime 1.31 reads up to 13.
-    """
-    from qonnx.core import onnx_exec
-
-    from bireal_plugin.export.onnx.trace import IR_VERSION
-
-    make_model = onnx_exec.qonnx_make_model
-    onnx_exec.qonnx_make_model = partial(make_model, ir_version=IR_VERSION)
-    try:
-        yield
-    finally:
-        onnx_exec.qonnx_make_model = make_model

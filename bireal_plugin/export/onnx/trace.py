@@ -19,10 +19,11 @@ from torch import nn
 
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
+from bireal_plugin.export.onnx.file import IR_VERSION
+from bireal_plugin.export.session_io import first_line
 
-# PyTorch's translations are written for opset 18; what it needs is in every runtime since 2023 (onnx 1.13).
+# PyTorch's translations are written for opset 18, which every runtime has since 2023 (onnx 1.13).
 OPSET = 18
-IR_VERSION = 8
 DOMAIN, OPERATOR = 'bireal', 'BinaryConv2d'
 AXES = ('batch', 'channels', 'height', 'width')
 
@@ -60,8 +61,9 @@ def trace(model: nn.Module, example_shape: Sequence[int], *, dynamic: bool) -> M
                 verbose=False,
             )
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f'PyTorch cannot export this network for inputs of shape {shape}: {reason}') from error
+        raise InputError(
+            f'PyTorch cannot export this network for inputs of shape {shape}: {first_line(error)}'
+        ) from error
     assert exported is not None
     return _bare(exported.model_proto)
 

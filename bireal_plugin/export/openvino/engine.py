@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.openvino import file as openvino_file
 from bireal_plugin.export.openvino.int8 import quantize_real_layers
 from bireal_plugin.export.openvino.nodes import binary_convolution
+from bireal_plugin.export.optional_package import require
+from bireal_plugin.export.session_io import EngineSession, Precision, last_line
 from bireal_plugin.folding.operator import unpack_signs
-
-RealLayers = Literal['f32', 'bf16']
 
 
 def openvino() -> Any:
@@ -31,8 +30,7 @@ def openvino() -> Any:
     Raises:
         InputError: it is not installed.
     """
-    if find_spec('openvino') is None:
-        raise InputError("the openvino engine needs the package openvino: pip install 'bireal-plugin[openvino]'")
+    require('openvino', engine='openvino')
     import openvino
 
     return openvino
@@ -57,7 +55,7 @@ def convert(model: nn.Module, example_shape: Sequence[int]) -> Any:
 
 def export_openvino(
     model: nn.Module,
-    path: str | Path,
+    path: Path,
     example_shape: Sequence[int],
     *,
     calibration: Iterable[np.ndarray] | None = None,
@@ -65,15 +63,12 @@ def export_openvino(
 ) -> Path:
     """Write a folded network to ``path`` (.xml, weights beside it as .bin).
 
-    The example shape is only where conversion starts: ``OpenVINOSession`` compiles the file for other shapes.
+    ``OpenVINOSession`` compiles the file for other shapes than the example's too.
 
     Args:
         calibration: batches ``(N, C, H, W)`` of the example shape; real layers are int8 then, else float32.
-        metadata: texts to keep in the file; a session has them as ``session.metadata``.
+        metadata: texts to keep in the file.
     """
-    path = Path(path)
-    if path.suffix != '.xml':
-        raise InputError(f'an OpenVINO model is written to a file .xml, not {path}')
     converted = convert(model, example_shape)
     if calibration is not None:
         converted = quantize_real_layers(converted, calibration)
@@ -81,22 +76,29 @@ def export_openvino(
     return path
 
 
-class OpenVINOSession:
-    """Runs an exported file: ``session(batch)`` gives the outputs as numpy arrays, one compiled model per shape.
+class OpenVINOSession(EngineSession):
+    """Runs an exported file on any batch and image size that its network takes, one compiled model per shape.
 
     Args:
         source: path of an .xml that ``export_openvino`` wrote, or an ``openvino.Model``.
         real_layers: precision of layers that the file has in float32: 'f32' or 'bf16'.
         threads: of the inference, None for all cores.
+
+    Raises:
+        InputError: another precision, the file is missing, damaged or of another origin, or openvino is not installed.
     """
 
-    def __init__(self, source: Any, *, real_layers: RealLayers = 'f32', threads: int | None = None) -> None:
+    def __init__(self, source: Any, *, real_layers: Precision = 'f32', threads: int | None = None) -> None:
+        if real_layers not in ('f32', 'bf16'):
+            raise InputError(f'OpenVINO computes real layers of {source} in f32 or bf16, not in {real_layers}')
         ov = openvino()
         self.core = ov.Core()
+        self.source = str(source) if isinstance(source, (str, Path)) else 'an openvino.Model'
         if isinstance(source, (str, Path)):
             openvino_file.check(Path(source))
             source = self.core.read_model(str(source))
         self.model = source
+        self.input_shape = tuple(source.inputs[0].shape)
         self.metadata = openvino_file.metadata(source)
         self.options: dict[str, Any] = {'INFERENCE_PRECISION_HINT': real_layers, 'PERFORMANCE_HINT': 'LATENCY'}
         if threads is not None:
@@ -104,20 +106,22 @@ class OpenVINOSession:
         self.compiled: dict[tuple[int, ...], Any] = {}
 
     def compile(self, shape: tuple[int, ...]) -> Any:
-        """The compiled model for one input shape; compiled once."""
+        """The compiled model for one input shape; compiled at the first call."""
         if shape not in self.compiled:
             model = self.model.clone()
             try:
                 model.reshape(list(shape))
                 self.compiled[shape] = self.core.compile_model(model, 'CPU', self.options)
             except RuntimeError as error:
-                reason = str(error).strip().splitlines()[-1]
-                raise InputError(f'the network does not take inputs of shape {shape}: {reason}') from error
+                raise InputError(f'the network does not take inputs of shape {shape}: {last_line(error)}') from error
         return self.compiled[shape]
 
-    def __call__(self, batch: Tensor | np.ndarray) -> list[np.ndarray]:
-        array = np.ascontiguousarray(np.asarray(batch), dtype=np.float32)
-        result = self.compile(array.shape)(array)
+    @property
+    def accepted(self) -> tuple[int | str, ...]:
+        return ('batch', self.input_shape[1], 'height', 'width')
+
+    def run(self, batch: np.ndarray) -> list[np.ndarray]:
+        result = self.compile(batch.shape)(batch)
         return [result[i] for i in range(len(result))]
 
 

@@ -7,13 +7,13 @@ crash in a parser.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.whole_file import whole_set
 
 SECTION = 'bireal'
 VERSION = '1'
@@ -26,20 +26,10 @@ def write(ov: Any, model: Any, path: Path, metadata: Mapping[str, str]) -> None:
     """Save ``model`` at ``path`` (.xml) with ``metadata``; both files appear whole or not at all."""
     for key, value in {**metadata, 'format_version': VERSION, 'checksum': BLANK}.items():
         model.set_rt_info(value, [SECTION, key])
-    # The .bin is found by the .xml's name, so both are written in a folder of their own and moved.
-    folder = path.with_name(f'.{path.stem}.partial')
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        xml, weights = folder / path.name, folder / f'{path.stem}.bin'
+    with whole_set(path.with_suffix('.bin'), path) as (weights, xml):
         ov.save_model(model, str(xml), compress_to_fp16=False)
         text = xml.read_bytes()
         xml.write_bytes(CHECKSUM.sub(_element(_digest(text, weights.read_bytes())), text, count=1))
-        os.replace(weights, path.with_suffix('.bin'))
-        os.replace(xml, path)
-    finally:
-        for leftover in folder.iterdir():
-            leftover.unlink()
-        folder.rmdir()
 
 
 def check(path: Path) -> None:
@@ -64,7 +54,7 @@ def check(path: Path) -> None:
 
 
 def metadata(model: Any) -> dict[str, str]:
-    """What ``write`` was given, of a model that was read."""
+    """The texts in a model that was read: those that ``write`` was given, format version and checksum."""
     if not model.has_rt_info([SECTION]):
         return {}
     return {key: str(value) for key, value in model.get_rt_info([SECTION]).value.items()}

@@ -1,4 +1,4 @@
-"""int8 for what stays real: NNCF's post-training quantization of convolutions and linear layers, and of nothing else.
+"""int8 for real layers: NNCF's post-training quantization of convolutions and linear layers, and of nothing else.
 
 Additions, pooling and the signs in front of 1-bit convolutions keep float32: quantizers there cost more than they save
 and keep the engine from fusing the addition into the 1-bit convolution.
@@ -10,15 +10,15 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterable
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.export.optional_package import require
 
 QUANTIZED = ('Convolution', 'GroupConvolution', 'MatMul')
-# What the quantizer has no operand in anyway; it warns about types that it does not know.
+# Without an operand to quantize; the quantizer warns about types that it does not know.
 NOT_OPERATIONS = ('Constant', 'Parameter', 'Result')
 
 
@@ -31,8 +31,7 @@ def quantize_real_layers(model: Any, calibration: Iterable[np.ndarray]) -> Any:
     Raises:
         InputError: nncf is missing, or there is no calibration batch, or one is of another shape.
     """
-    if find_spec('nncf') is None:
-        raise InputError("int8 real layers need the package nncf: pip install 'bireal-plugin[openvino]'")
+    require('nncf', engine='openvino')
     batches = [np.asarray(batch, np.float32) for batch in calibration]
     shape = tuple(model.inputs[0].shape)
     if not batches:
@@ -47,7 +46,7 @@ def quantize_real_layers(model: Any, calibration: Iterable[np.ndarray]) -> Any:
     set_log_level(logging.ERROR)  # it reports every layer that it was told to leave alone
     types = {operation.get_type_name() for operation in model.get_ops()}
     left = sorted(types.difference(QUANTIZED, NOT_OPERATIONS))
-    with contextlib.redirect_stdout(sys.stderr):  # where its progress bars belong
+    with contextlib.redirect_stdout(sys.stderr):  # its progress bars are no output
         return nncf.quantize(
             model,
             nncf.Dataset(batches),

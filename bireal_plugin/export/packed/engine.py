@@ -1,18 +1,18 @@
-"""The packed file behind the two calls of an engine; what runs is the reference operator in PyTorch."""
+"""The packed file as an engine; PyTorch's reference of the 1-bit operator runs it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from bireal_plugin.errors import InputError
-from bireal_plugin.export.packed.file import RealLayers, load_packed, save_packed
+from bireal_plugin.export.packed.file import open_packed, save_packed
+from bireal_plugin.export.session_io import Choice, EngineSession, Precision, Tapped, flat_outputs, pinned
+from bireal_plugin.folding.layers import FoldedBinaryConv2d
 
 
 def export_packed(
@@ -21,58 +21,44 @@ def export_packed(
     example_shape: Sequence[int],
     *,
     config: Mapping[str, Any],
-    real_layers: RealLayers = 'float32',
+    real_layers: Precision = 'f32',
+    metadata: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a network to ``path`` (.safetensors), which fits any input shape.
-
-    Args:
-        config, real_layers: see ``save_packed``.
-    """
-    save_packed(model, config, path, real_layers=real_layers)
+    """Write a network to ``path`` (.safetensors), which fits any input shape; the options are ``save_packed``'s."""
+    save_packed(model, config, path, real_layers=real_layers, metadata=metadata)
     return Path(path)
 
 
-class PackedSession:
+class PackedSession(EngineSession):
     """Runs a packed file in PyTorch, on the CPU.
 
     Args:
-        threads: of the inference, None for PyTorch's own number.
+        path: of the .safetensors. threads: of the inference, None for PyTorch's own number.
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
-        self.model = load_packed(path)
-        self.threads = threads
+        self.source, self.threads = str(path), threads
+        self.model, content = open_packed(path)
+        self.metadata = content.metadata
+        channels = next(module.in_channels for module in self.model.modules() if isinstance(module, nn.Conv2d))
+        self.input_shape = ('batch', channels, 'height', 'width')
 
     @torch.no_grad()
-    def __call__(self, batch: Tensor | np.ndarray) -> list[np.ndarray]:
-        x = torch.as_tensor(batch, dtype=torch.float32)
-        channels = next(module.in_channels for module in self.model.modules() if isinstance(module, nn.Conv2d))
-        if x.dim() != 4 or x.shape[1] != channels:
-            raise InputError(f'the network takes inputs (N, {channels}, H, W), not {tuple(x.shape)}')
+    def run(self, batch: np.ndarray) -> list[np.ndarray]:
         with pinned(self.threads):
-            return [tensor.numpy() for tensor in flat_outputs(self.model(x))]
+            return [tensor.numpy() for tensor in flat_outputs(self.model(torch.from_numpy(batch)))]
 
 
-@contextmanager
-def pinned(threads: int | None) -> Iterator[None]:
-    """PyTorch on this many threads, for a while."""
-    before = torch.get_num_threads()
-    try:
-        if threads is not None:
-            torch.set_num_threads(threads)
-        yield
-    finally:
-        torch.set_num_threads(before)
+def tap_packed(path: Path, choice: Choice, **options: Any) -> Tapped:
+    """Run ``path`` and read the chosen inputs and outputs of its 1-bit layers; see ``Engine.tap``."""
+    session = PackedSession(path, **options)
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    for module in session.model.modules():
+        if isinstance(module, FoldedBinaryConv2d):
+            module.register_forward_hook(lambda _, given, output: pairs.append((given[0].numpy(), output.numpy())))
 
+    def run(batch: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        pairs.clear()
+        return session(batch), choice(pairs)
 
-def flat_outputs(outputs: Any) -> list[Tensor]:
-    """The tensors of a network's output, which is a tensor or tensors nested in tuples and lists.
-
-    Raises:
-        InputError: there is anything else in it.
-    """
-    if isinstance(outputs, Tensor):
-        return [outputs]
-    if isinstance(outputs, (tuple, list)):
-        return [tensor for output in outputs for tensor in flat_outputs(output)]
-    raise InputError(f'a network to export returns tensors, not {type(outputs).__name__}')
+    return run

@@ -1,8 +1,8 @@
 """The canonical artefact: a folded network in one safetensors file, loaded without running anything from it.
 
 Content: the folded state dict (1-bit weights packed 8 per byte, one scale and bias per channel, real layers); in the
-metadata the model's config. The bytes are ``packed_format.py``'s, what a config may build ``packed_config.py``'s, how
-real weights are stored ``real_layers.py``'s. All of it is checked before a tensor is put into a network.
+metadata the model's config. ``format.py`` reads and writes the bytes, ``config.py`` knows which configs may be built,
+``real_layers.py`` how real weights are stored. All of it is checked before a tensor is put into a network.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.packed.config import allow_in_packed_files, check_config, plain_config
+from bireal_plugin.export.packed.config import check_config, plain_config
 from bireal_plugin.export.packed.format import PackedContent, read_packed, write_packed
 from bireal_plugin.export.packed.real_layers import (
     Layout,
-    RealLayers,
     check_finite,
     check_real_layers,
     dtype_name,
@@ -28,22 +27,27 @@ from bireal_plugin.export.packed.real_layers import (
     restored,
     stored,
 )
+from bireal_plugin.export.session_io import Precision, first_line
 from bireal_plugin.folding.fold import fold, fold_
 
-__all__ = ['RealLayers', 'allow_in_packed_files', 'load_packed', 'read_network', 'save_packed']
-
-# What a network raises that is given arguments it does not take.
+# Raised by networks that are given arguments they do not take.
 NOT_BUILT = (InputError, TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError)
 
 
 def save_packed(
-    model: nn.Module, config: Mapping[str, Any], path: str | Path, *, real_layers: RealLayers = 'float32'
+    model: nn.Module,
+    config: Mapping[str, Any],
+    path: str | Path,
+    *,
+    real_layers: Precision = 'f32',
+    metadata: Mapping[str, str] | None = None,
 ) -> int:
-    """Fold ``model`` and write it to ``path``; its size in bytes. The file appears whole or not at all.
+    """Fold ``model`` and write it to ``path``, whole or not at all; return the file's size in bytes.
 
     Args:
         config: the config that ``MODELS`` builds ``model`` from.
-        real_layers: how the weights of real layers are stored; they compute in float32 again.
+        real_layers: storage of real layers' weights; they compute in float32 again.
+        metadata: texts to keep in the file.
 
     Raises:
         InputError: the model cannot be folded, is not what the config describes, has values that are not finite, or is
@@ -57,7 +61,7 @@ def save_packed(
     _check_tensors(
         layout(state, real_layers), expected, source='the model', claim='the network that its config describes'
     )
-    return write_packed(Path(path), plain, real_layers, stored(state, real_layers))
+    return write_packed(Path(path), plain, real_layers, stored(state, real_layers), metadata or {})
 
 
 def load_packed(path: str | Path) -> nn.Module:
@@ -66,6 +70,11 @@ def load_packed(path: str | Path) -> nn.Module:
     Raises:
         InputError: the file is missing, truncated, changed, of another format or version, or not the network it claims.
     """
+    return open_packed(path)[0]
+
+
+def open_packed(path: str | Path) -> tuple[nn.Module, PackedContent]:
+    """As ``load_packed``, together with the file's content."""
     model, content = read_network(path)
     model.load_state_dict(restored(content.tensors), assign=True)
     preprocessor = getattr(model, 'data_preprocessor', None)
@@ -73,11 +82,11 @@ def load_packed(path: str | Path) -> nn.Module:
         model.data_preprocessor = MODELS.build(
             content.config.get('data_preprocessor') or dict(type='ImagePreprocessor')
         )
-    return model.eval()
+    return model.eval(), content
 
 
 def read_network(path: str | Path) -> tuple[nn.Module, PackedContent]:
-    """The folded network of a packed file without memory, and the tensors that were found to fit it."""
+    """The folded network of a packed file on the meta device, and the content that was found to fit it."""
     content, source = read_packed(path), str(path)
     check_real_layers(content.real_layers, source=source)
     check_config(content.config, source=source)
@@ -96,8 +105,7 @@ def _empty_network(config: dict[str, Any], *, source: str) -> nn.Module:
             model = MODELS.build(config)
         model = fold_(model)
     except (*NOT_BUILT, ArithmeticError) as error:
-        reason = str(error).partition('\n')[0]  # torch puts a C++ stack below
-        raise InputError(f'{source}: its network cannot be built: {reason}') from error
+        raise InputError(f'{source}: its network cannot be built: {first_line(error)}') from error
     state = model.state_dict()
     for name, _ in model.named_buffers():
         if name not in state and not name.startswith('data_preprocessor.'):

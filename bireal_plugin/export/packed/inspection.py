@@ -1,4 +1,4 @@
-"""What is in a packed file: layers, bits and bytes, as data and as a table. The file is checked as for loading."""
+"""Layers, bits and bytes of a packed file, as data and as a table. The file is checked as for loading."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
 
 from bireal_plugin.export.packed.file import read_network
-from bireal_plugin.export.packed.format import VERSION
 from bireal_plugin.export.packed.real_layers import SCALE
 from bireal_plugin.folding.layers import FoldedBinaryConv2d
+from bireal_plugin.hosts.torch_private import Convolution, NormWithStatistics
+from bireal_plugin.text_table import text_table
 
-NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
+NORMS = (NormWithStatistics, nn.GroupNorm, nn.LayerNorm)
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class PackedReport:
 
     Attributes:
         file_bytes: of the whole file, header included.
-        real_layers: how real weights are stored.
+        real_layers: precision of the stored real weights.
     """
 
     path: str
@@ -65,28 +64,33 @@ class PackedReport:
 
     @property
     def compression(self) -> float:
-        """How many times smaller the file is than the weights in float32."""
+        """Size of the weights in float32 over the file's."""
         return self.float32_bytes / self.file_bytes
 
     def __str__(self) -> str:
-        rows = [('layer', 'kind', 'shape', 'bits', 'weights', 'bytes')]
-        rows += [
-            (layer.name, layer.kind, 'x'.join(map(str, layer.shape)), str(layer.bits), *_counts(layer))
+        rows = [
+            dict(
+                layer=layer.name,
+                kind=layer.kind,
+                shape='x'.join(map(str, layer.shape)),
+                bits=layer.bits,
+                weights=f'{layer.weights:,}',
+                bytes=f'{layer.bytes:,}',
+            )
             for layer in self.layers
         ]
         for kind in dict.fromkeys(layer.kind for layer in self.layers):
             same = [layer for layer in self.layers if layer.kind == kind]
             weights, size = sum(layer.weights for layer in same), sum(layer.bytes for layer in same)
-            rows.append(('total', kind, f'{len(same)} layers', '', f'{weights:,}', f'{size:,}'))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ['  '.join(_aligned(row, widths)).rstrip() for row in rows]
+            total = dict(layer='total', kind=kind, shape=f'{len(same)} layers')
+            rows.append({**total, 'weights': f'{weights:,}', 'bytes': f'{size:,}'})
         return '\n'.join(
             [
                 f'{self.path}: format version {self.version}, checksum ok ({self.checksum[:12]}...)',
                 f'network: {summary(self.config)}',
                 f'real layers: {self.real_layers}',
                 '',
-                *lines,
+                text_table(rows, left=('layer', 'kind', 'shape')),
                 '',
                 f'{self.file_bytes:,} bytes; with every weight in float32 {self.float32_bytes:,}: '
                 f'{self.compression:.2f}x smaller',
@@ -95,10 +99,10 @@ class PackedReport:
 
 
 def inspect_packed(path: str | Path) -> PackedReport:
-    """What is in a packed file.
+    """Layers, bits and bytes of a packed file.
 
     Raises:
-        InputError: whatever loading the file would raise.
+        InputError: loading the file would raise it too.
     """
     model, content = read_network(path)
     layers = [
@@ -108,7 +112,7 @@ def inspect_packed(path: str | Path) -> PackedReport:
     ]
     return PackedReport(
         path=str(path),
-        version=VERSION,
+        version=content.version,
         checksum=content.checksum,
         real_layers=content.real_layers,
         config=content.config,
@@ -128,7 +132,7 @@ def summary(config: Any) -> str:
 def _own_tensors(name: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The file's tensors of a module without its children's, by their names in it."""
     prefix = f'{name}.' if name else ''
-    own = {*module._parameters, *module._buffers}
+    own = {key for key, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))}
     return {
         key: tensors[prefix + key]
         for key in (*sorted(own), *(f'{key}{SCALE}' for key in sorted(own)))
@@ -145,19 +149,8 @@ def _layer(name: str, module: nn.Module, own: dict[str, Tensor]) -> PackedLayer:
     else:
         bits = 8 * own[main].element_size()
         kind = 'norm' if isinstance(module, NORMS) else 'other'
-        kind = 'real' if isinstance(module, (_ConvNd, nn.Linear)) else kind
+        kind = 'real' if isinstance(module, (Convolution, nn.Linear)) else kind
     weights = math.prod(shape)
     size = sum(value.numel() * value.element_size() for value in own.values())
     beside = sum(value.numel() for key, value in own.items() if key not in (main, main + SCALE))
     return PackedLayer(name, kind, shape, bits, weights, size, 4 * (weights + beside))
-
-
-def _counts(layer: PackedLayer) -> tuple[str, str]:
-    return f'{layer.weights:,}', f'{layer.bytes:,}'
-
-
-def _aligned(row: tuple[str, ...], widths: list[int]) -> list[str]:
-    return [
-        cell.ljust(width) if i < 3 else cell.rjust(width)
-        for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-    ]

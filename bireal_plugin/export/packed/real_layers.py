@@ -1,11 +1,11 @@
-"""How the weights of real layers are stored in a packed file, and what they are when they are read again.
+"""Storage of real layers' weights in a packed file, and their values when they are read again.
 
 =========== ===================== ==================================================
 real_layers bits per weight       value when read
 =========== ===================== ==================================================
-float32     32                    the weight
-float16     16                    the nearest float16
-bfloat16    16                    the nearest bfloat16
+f32         32                    the weight
+f16         16                    the nearest float16
+bf16        16                    the nearest bfloat16
 int8        8, and 32 per channel ``q * scale`` in float32, ``|q| <= 127``
 =========== ===================== ==================================================
 
@@ -16,23 +16,22 @@ signs. Everything computes in float32 again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from bireal_plugin.errors import InputError
 
-RealLayers = Literal['float32', 'float16', 'bfloat16', 'int8']
+DTYPES = {'f32': torch.float32, 'f16': torch.float16, 'bf16': torch.bfloat16, 'int8': torch.int8}
 SCALE = ':scale'
 LARGEST = 127
 Layout = dict[str, tuple[torch.dtype, tuple[int, ...]]]
 
 
 def check_real_layers(real_layers: str, *, source: str) -> None:
-    """Refuse an unknown type of storage."""
-    if real_layers not in get_args(RealLayers):
-        raise InputError(f'{source}: real_layers is {", ".join(get_args(RealLayers))}, not {real_layers!r}')
+    """Refuse an unknown precision."""
+    if real_layers not in DTYPES:
+        raise InputError(f'{source}: real_layers is {", ".join(DTYPES)}, not {real_layers!r}')
 
 
 def layout(state: Mapping[str, Tensor], real_layers: str) -> Layout:
@@ -41,7 +40,7 @@ def layout(state: Mapping[str, Tensor], real_layers: str) -> Layout:
     for name, value in state.items():
         dtype = torch.float32 if value.is_floating_point() else value.dtype
         if _is_compressed(name, value):
-            dtype = getattr(torch, real_layers)
+            dtype = DTYPES[real_layers]
             if dtype is torch.int8:
                 places[name + SCALE] = torch.float32, (value.shape[0],)
         places[name] = dtype, tuple(value.shape)
@@ -65,7 +64,7 @@ def stored(state: Mapping[str, Tensor], real_layers: str) -> dict[str, Tensor]:
             tensors[name] = value.to(dtype).contiguous()
         check_finite(name, value, source='the network')
         if value.is_floating_point() and not torch.isfinite(tensors[name]).all():
-            raise InputError(f'{name} has values too large for {dtype_name(dtype)}; store real layers in bfloat16')
+            raise InputError(f'{name} has values too large for {dtype_name(dtype)}; store real layers in bf16')
     return tensors
 
 

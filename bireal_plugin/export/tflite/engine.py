@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.export.session_io import first_line
 from bireal_plugin.export.tflite.file import write_tflite
 from bireal_plugin.export.tflite.flatbuffer import packages
 from bireal_plugin.export.tflite.graph import Graph
@@ -27,20 +28,23 @@ def convert(model: nn.Module, example_shape: Sequence[int]) -> Graph:
         with torch.no_grad():
             program = torch.export.export(model.eval(), (torch.zeros(shape),)).run_decompositions({})
     except RuntimeError as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise InputError(f'{type(model).__name__} cannot be traced with inputs of shape {shape}: {reason}') from error
+        raise InputError(
+            f'{type(model).__name__} cannot be traced with inputs of shape {shape}: {first_line(error)}'
+        ) from error
     return translate(program)
 
 
-def export_tflite(model: nn.Module, path: str | Path, example_shape: Sequence[int]) -> Path:
+def export_tflite(
+    model: nn.Module, path: Path, example_shape: Sequence[int], *, metadata: Mapping[str, str] | None = None
+) -> Path:
     """Write a folded network to ``path`` (.tflite); it takes ``(N, H, W, C)`` of the example's size, float32.
 
+    Args:
+        metadata: texts to keep in the file.
+
     Raises:
-        InputError: wrong suffix or shape, a missing package, or an operator without a form in TFLite, by its name.
+        InputError: wrong shape, a missing package, or an operator without a form in TFLite, by its name.
     """
-    path = Path(path)
-    if path.suffix != '.tflite':
-        raise InputError(f'a TFLite model is written to a file .tflite, not {path}')
     packages()
-    write_tflite(convert(model, example_shape), path)
+    write_tflite(convert(model, example_shape), path, metadata)
     return path

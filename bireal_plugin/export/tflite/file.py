@@ -1,40 +1,38 @@
 """The .tflite file: a flatbuffer with a checksum inside, and the check of a file that comes back.
 
-Two buffers are named in the model's metadata. One is the checksum: a marker, then the SHA-256 of the whole file with
+Three buffers are named in the model's metadata. One is the checksum: a marker, then the SHA-256 of the whole file with
 zeros in the checksum's place. It is found by the marker, so that a damaged file is refused before anything in it is
-followed. The other lists the tensors in front of and behind every binary convolution, for ``tap_tflite``.
+followed. One lists the tensors in front of and behind every binary convolution, for ``tap.py``, and one holds the
+exporter's texts.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import struct
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.tflite.flatbuffer import IDENTIFIER, flatbuffer, packages
 from bireal_plugin.export.tflite.graph import Graph
+from bireal_plugin.whole_file import whole
 
-CHECKSUM, LAYERS = 'bireal_checksum', 'bireal_layers'
+CHECKSUM, LAYERS, TEXTS = 'bireal_checksum', 'bireal_layers', 'bireal_metadata'
 MARKER = b'bireal-tflite-1 sha256:'
 UNSIGNED = b'0' * hashlib.sha256().digest_size * 2
-# Where a subgraph's table says where the list of its outputs is: the third of its fields.
-OUTPUTS_FIELD = 8
 
 
-def serialize(graph: Graph) -> bytes:
-    """The content of a file, signed."""
-    pairs = np.array(graph.layers, '<i4').tobytes()
-    return signed(flatbuffer(graph, {CHECKSUM: MARKER + UNSIGNED, LAYERS: pairs}))
-
-
-def write_tflite(graph: Graph, path: Path) -> None:
-    """Write ``graph`` to ``path``; the file appears whole or not at all."""
-    write_bytes(serialize(graph), path)
+def write_tflite(graph: Graph, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write ``graph`` to ``path``, with texts to keep in the file; it appears whole or not at all."""
+    notes = {CHECKSUM: MARKER + UNSIGNED, LAYERS: np.array(graph.layers, '<i4').tobytes()}
+    if metadata:
+        notes[TEXTS] = json.dumps(dict(metadata)).encode()
+    with whole(path) as partial:
+        partial.write_bytes(signed(flatbuffer(graph, notes)))
 
 
 def read_tflite(path: Path) -> bytes:
@@ -62,35 +60,17 @@ def signed(data: bytes) -> bytes:
     return front + hashlib.sha256(front + UNSIGNED + back).hexdigest().encode() + back
 
 
-def write_bytes(data: bytes, path: Path) -> None:
-    """Write ``data`` to ``path``; the file appears whole or not at all."""
-    partial = path.with_name(f'.{path.name}.partial')
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+def note(model: Any, name: str) -> bytes:
+    """A buffer that is named in the metadata of a model as the package ``tflite`` reads it; empty if there is none."""
+    for i in range(model.MetadataLength()):
+        entry = model.Metadata(i)
+        if entry.Name().decode() == name:
+            buffer = model.Buffers(entry.Buffer())
+            return bytes(buffer.Data(j) for j in range(buffer.DataLength()))
+    return b''
 
 
-def tap_tflite(path: Path, target: Path, choice: Callable[[Sequence[tuple[int, int]]], Sequence[int]]) -> int:
-    """Write the file at ``path`` to ``target`` with further outputs; their number.
-
-    Args:
-        choice: picks tensors from what goes into and what comes out of every binary convolution.
-    """
+def metadata(data: bytes) -> dict[str, str]:
+    """The texts that ``write_tflite`` was given."""
     _, tflite = packages()
-    data = bytearray(read_tflite(path))
-    model = tflite.Model.GetRootAs(data)
-    notes = {model.Metadata(i).Name().decode(): model.Metadata(i).Buffer() for i in range(model.MetadataLength())}
-    buffer = model.Buffers(notes[LAYERS])
-    layers = np.array([buffer.Data(i) for i in range(buffer.DataLength())], np.uint8).view('<i4').reshape(-1, 2)
-    chosen = list(choice([(int(x), int(y)) for x, y in layers]))
-    subgraph = model.Subgraphs(0)
-    outputs = [*map(int, subgraph.OutputsAsNumpy()), *chosen]
-    # A list may lie anywhere behind the place that points to it, so the longer one goes to the end of the file.
-    pointer = subgraph._tab.Pos + subgraph._tab.Offset(OUTPUTS_FIELD)
-    data += bytes(-len(data) % 4)
-    struct.pack_into('<I', data, pointer, len(data) - pointer)
-    data += struct.pack(f'<I{len(outputs)}i', len(outputs), *outputs)
-    write_bytes(signed(bytes(data)), target)
-    return len(chosen)
+    return json.loads(note(tflite.Model.GetRootAs(bytearray(data)), TEXTS) or b'{}')

@@ -9,6 +9,7 @@ import numpy as np
 
 from bireal_plugin.export.optional_package import require
 from bireal_plugin.export.tflite.graph import Graph, GraphTensor, Operator
+from bireal_plugin.hosts.flatbuffers_private import byte_vector
 
 IDENTIFIER = b'TFL3'
 SCHEMA_VERSION = 3
@@ -43,7 +44,7 @@ OPTIONS = {
     'SUB': 'SubOptions',
     'TRANSPOSE': 'TransposeOptions',
 }
-# The version in which an operator learned what is used of it here, where that was not the first.
+# The first version of an operator that has the options used here, where that is not 1.
 VERSIONS = {'RESIZE_BILINEAR': 3, 'RESIZE_NEAREST_NEIGHBOR': 3}
 GROUPED_CONV_VERSION = 6
 
@@ -189,12 +190,7 @@ def _flexbuffer(options: dict[str, int]) -> bytes:
 
 
 def _buffer(builder: Any, tflite: Any, data: bytes) -> int:
-    vector = None
-    if data:
-        builder.StartVector(1, len(data), ALIGNMENT)
-        builder.head = builder.head - len(data)
-        builder.Bytes[builder.head : builder.head + len(data)] = data
-        vector = builder.EndVector()
+    vector = byte_vector(builder, data, alignment=ALIGNMENT) if data else None
     tflite.BufferStart(builder)
     if vector is not None:
         tflite.BufferAddData(builder, vector)

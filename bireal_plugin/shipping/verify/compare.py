@@ -1,7 +1,7 @@
-"""What every 1-bit layer of an artefact was given and gave, held against the folded network layer by layer.
+"""Layer-by-layer comparison of an artefact with the folded network, on tensors read from inside the artefact.
 
-The tensors are read out of the artefact itself (``taps.py``), and the reference computes each layer from the tensor
-that the engine had there, so that a flipped sign in one layer cannot spoil the comparison of the next.
+The reference computes each layer from the tensor that the engine had there (``Engine.tap`` reads it), so that a flipped
+sign in one layer cannot spoil the comparison of the next.
 """
 
 from __future__ import annotations
@@ -18,10 +18,19 @@ from torch.nn import functional as F
 
 from bireal_plugin.binary.sign import sign
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.packed.engine import flat_outputs
-from bireal_plugin.folding.fold import FoldedBinaryConv2d
+from bireal_plugin.export.session_io import Tapped, flat_outputs
+from bireal_plugin.folding.layers import FoldedBinaryConv2d
 from bireal_plugin.folding.operator import unpack_signs
-from bireal_plugin.shipping.verify.taps import Tapped
+
+
+def both_sides(pairs: Sequence[tuple[Any, Any]]) -> list[Any]:
+    """Choice of all inputs and outputs: x0, y0, x1, y1, ..."""
+    return [value for pair in pairs for value in pair]
+
+
+def inputs_apart(pairs: Sequence[tuple[Any, Any]], *, start: int, step: int) -> list[Any]:
+    """Choice of the inputs of layers ``start``, ``start + step``, ...; the engine fuses the operators between."""
+    return [x for x, _ in pairs[start::step]]
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,7 @@ class LayerReading:
     """One 1-bit layer inside an engine.
 
     Attributes:
-        x: what the sign is taken of, ``(N, C, H, W)``; channels behind the layer's own are padding.
+        x: operand of the sign, ``(N, C, H, W)``; channels behind the layer's own are padding.
         y: an affine function per channel of the convolution of signs, ``(N, O, H', W')``: before, after or within the
             folded affine map, which engines fuse with what follows.
     """
@@ -40,15 +49,15 @@ class LayerReading:
 
 @dataclass(frozen=True)
 class LayerComparison:
-    """How an engine's tensors agree with the folded network's, each computed from the engine's own earlier ones.
+    """Distance of an engine's tensors from the folded network's, each computed from the engine's own earlier ones.
 
     Attributes:
         layer_error: largest error of a 1-bit layer's output, in the units of that output.
         layer_share: the same in parts of the range of that layer's output.
-        real_share: largest error of what lies between 1-bit layers (their affine maps and all real layers), seen in the
-            next one's input or the network's output, in parts of its range.
-        signs, flips: inputs of 1-bit layers, and how many of them have another sign where the reference runs by itself.
-    order: of each of the network's 1-bit layers, in the order of its calls, the place among the readings.
+        real_share: largest error of the operations between 1-bit layers (their affine maps and all real layers), seen
+            in the next one's input or the network's output, in parts of its range.
+        signs: number of inputs of 1-bit layers. flips: those of another sign than where the reference runs by itself.
+        order: for each of the network's 1-bit layers, in the order of its calls, the place among the readings.
     """
 
     layer_error: float
@@ -61,10 +70,10 @@ class LayerComparison:
 
 @torch.no_grad()
 def compare_layers(model: nn.Module, batches: Sequence[np.ndarray], session: Tapped) -> LayerComparison:
-    """Compare what an engine has inside and gives out on ``batches`` with the folded network ``model``.
+    """Compare an engine's inner tensors and outputs on ``batches`` with the folded network ``model``.
 
     Args:
-        session: reads out both sides of every 1-bit layer.
+        session: reads both sides of every 1-bit layer.
 
     Raises:
         InputError: the artefact's 1-bit layers are not as many as the network's, or of other shapes.
@@ -111,14 +120,14 @@ def compare_layers(model: nn.Module, batches: Sequence[np.ndarray], session: Tap
 def fused_error(
     model: nn.Module, batches: Sequence[np.ndarray], session: Tapped, *, places: Mapping[int, int]
 ) -> float:
-    """The largest ``|a - b| / |b|`` of the tensors that ``session`` reads out, and of the network's outputs.
+    """Largest ``|a - b| / |b|`` of the tensors that ``session`` reads, and of the network's outputs.
 
-    Reading a tensor keeps an engine from fusing what lies on both sides. Here only some are read, so that what is
-    between them runs as in use; the reference follows the engine at these alone.
+    Reading a tensor keeps an engine from fusing the operators on both sides. Here only some are read, so that operators
+    between them run as in use; the reference follows the engine at these alone.
 
     Args:
-        session: reads out the inputs of some 1-bit layers.
-        places: of these layers, in the order of the network's calls, the place among what is read.
+        session: reads the inputs of some 1-bit layers.
+        places: for these layers, in the order of the network's calls, the place among the tensors read.
     """
     image, outputs, tensors = _joined(batches, session)
     errors: list[float] = []
@@ -157,7 +166,7 @@ def _run(model: nn.Module, image: Tensor, hook: Any) -> Any:
 
 
 def _nearest(left: Mapping[int, LayerReading], layer: FoldedBinaryConv2d, x: Tensor, shape: torch.Size) -> int:
-    """Which of ``left`` is ``layer``: of those with its shapes, the one whose input is nearest to ``x``.
+    """Index in ``left`` of the reading of ``layer``: of those with its shapes, the one whose input is nearest to ``x``.
 
     The order of an engine's layers is any that its graph allows. The inputs tell them apart, since the reference has
     followed the engine up to here; layers with one input are told apart by their outputs.

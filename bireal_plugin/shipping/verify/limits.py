@@ -1,15 +1,16 @@
-"""What a verification measured, and the limits by which it is judged."""
+"""Results of a verification, and the limits by which they are judged."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from bireal_plugin.export.session_io import Precision
 from bireal_plugin.shipping.verify.compare import LayerComparison
 
 # A 1-bit layer is exact but for the rounding of its affine map; one wrong weight is a per cent of the range or more.
 LAYER_LIMIT = 1e-3
-# What lies between 1-bit layers, by the precision of real layers: rounding adds up over a few operations.
+# Operations between 1-bit layers, by the precision of real layers: rounding adds up over a few of them.
 REAL_LIMIT = {'f32': 1e-3, 'f16': 1e-2, 'bf16': 2e-2, 'int8': 0.1}
 # |a - b| / |b| where layers are fused; those between two that are read may flip signs.
 FUSED_LIMIT = {'f32': 0.05, 'bf16': 0.5, 'int8': 0.7}
@@ -21,25 +22,25 @@ FEATURE_LIMIT = {'f32': 0.5, 'f16': 0.7, 'bf16': 0.9, 'int8': 0.9}
 
 @dataclass(frozen=True)
 class Artefact:
-    """An exported file and how it is run."""
+    """An exported file and the precision that its real layers run in."""
 
     path: Path
     format: str
-    real_layers: str = 'f32'
+    precision: Precision = 'f32'
 
     @property
     def name(self) -> str:
         """The format, with the precision of real layers unless that is float32."""
-        return self.format if self.real_layers == 'f32' else f'{self.format} {self.real_layers}'
+        return self.format if self.precision == 'f32' else f'{self.format} {self.precision}'
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What was measured, and why it is not good enough (``reasons``, empty if it is).
+    """Measurements of an artefact, and the reasons for which it is refused (none if it is right).
 
     Attributes:
         layers: layer by layer, None where that failed.
-        fused_error: largest ``|a - b| / |b|`` behind layers as the engine fuses them, None where engines do not.
+        fused_error: largest ``|a - b| / |b|`` behind layers as the engine fuses them, None where it fuses none.
         agreement: share of images whose class is the reference's; None for feature maps.
         feature_error: ``|a - b| / |b|`` of the worst output. output_flips: share of outputs with another sign.
             Both are None for classifiers.
@@ -60,7 +61,7 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        """Nothing was found wrong."""
+        """Whether nothing was found wrong."""
         return not self.reasons
 
 
@@ -74,30 +75,30 @@ def mistakes(
     feature_error: float | None,
     min_agreement: float | None,
 ) -> list[str]:
-    """What is not good enough in an artefact's measurements, a sentence each. NaN never is."""
+    """Sentences on the measurements that exceed their limit; NaN exceeds every limit."""
     reasons = []
     if layers is not None:
         if not layers.layer_share <= LAYER_LIMIT:
             reasons.append(
                 f"a 1-bit layer is wrong by {layers.layer_share:.2g} of its output's range ({LAYER_LIMIT:g} is allowed)"
             )
-        limit = REAL_LIMIT[artefact.real_layers]
+        limit = REAL_LIMIT[artefact.precision]
         if not layers.real_share <= limit:
             reasons.append(
-                f'what lies between 1-bit layers is wrong by {layers.real_share:.2g} of its range '
-                f'({limit:g} is allowed with real layers {artefact.real_layers})'
+                f'the operations between 1-bit layers are wrong by {layers.real_share:.2g} of their range '
+                f'({limit:g} is allowed with real layers in {artefact.precision})'
             )
     if fused_error is not None:
-        limit = FUSED_LIMIT[artefact.real_layers]
+        limit = FUSED_LIMIT[artefact.precision]
         if not fused_error <= limit:
             reasons.append(
                 f'layers that are right one by one are wrong as the engine fuses them, by {fused_error:.2g} '
                 f'of their size ({limit:g} is allowed)'
             )
-    limit = AGREEMENT_LIMIT[artefact.real_layers] if min_agreement is None else min_agreement
+    limit = AGREEMENT_LIMIT[artefact.precision] if min_agreement is None else min_agreement
     if agreement is not None and not agreement >= limit:
         reasons.append(f'{agreement:.2%} of {images} images have the class of the reference ({limit:.2%} must)')
-    limit = FEATURE_LIMIT[artefact.real_layers]
+    limit = FEATURE_LIMIT[artefact.precision]
     if feature_error is not None and not feature_error <= limit:
         reasons.append(f'features are wrong by {feature_error:.2g} of their size ({limit:g} is allowed)')
     return reasons

@@ -1,4 +1,4 @@
-"""One artefact while it is measured."""
+"""Runs one exported file on the verification images and accumulates errors, agreement and time."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ import numpy as np
 from torch import nn
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.engines import ENGINES, RunningSession, Session
-from bireal_plugin.shipping.verify.compare import LayerComparison, compare_layers, fused_error
+from bireal_plugin.export.engines import ENGINES
+from bireal_plugin.export.session_io import EngineSession
+from bireal_plugin.shipping.verify.compare import (
+    LayerComparison,
+    both_sides,
+    compare_layers,
+    fused_error,
+    inputs_apart,
+)
 from bireal_plugin.shipping.verify.limits import Artefact, Verification, mistakes
-from bireal_plugin.shipping.verify.taps import inputs_apart, tapped_session
 
-# Engines that fuse operators. They run again with only every third layer read, since reading a tensor keeps it from
-# being fused. (OpenVINO 2026.4 computes convolution
-# + addition + sign wrongly when it fuses all three, as it did at the end of a bottleneck network.)
-FUSING, APART = ('.xml', '.onnx'), 3
-TIMED = 5  # at least, after one warm-up
+# Engines that fuse operators run again with only every third layer read, since reading a tensor keeps it from being
+# fused. (OpenVINO 2026.4 computes convolution + addition + sign wrongly when it fuses all three, as it did at the end
+# of a bottleneck network.)
+APART = 3
+TIMED = 5  # runs at least, after one warm-up
 
 
 @dataclass(frozen=True)
@@ -33,13 +39,17 @@ class Batch:
 
 
 class Trial:
-    """One artefact while it is measured."""
+    """Measurements of one artefact: ``run`` on every batch, ``repeat``, ``look_inside``, then ``result``.
+
+    An artefact that cannot be read or run gets a reason, and is left alone from then on.
+    """
 
     def __init__(self, artefact: Artefact, threads: int) -> None:
         self.artefact = artefact
-        self.options = {'threads': threads, **ENGINES[artefact.format].real_layers[artefact.real_layers][1]}
+        self.engine = ENGINES[artefact.format]
+        self.options = {'threads': threads, **self.engine.precisions[artefact.precision].running}
         self.reasons: list[str] = []
-        self.session: RunningSession | None = None
+        self.session: EngineSession | None = None
         self.seconds: list[float] = []
         self.images = self.agreeing = self.right = self.reference_right = self.labelled = 0
         self.squares: list[np.ndarray] = []  # per batch (outputs, 2): of the difference, of the reference
@@ -47,12 +57,12 @@ class Trial:
         self.layers: LayerComparison | None = None
         self.fused_error: float | None = None
         try:
-            self.session = Session(artefact.path, **self.options)
+            self.session = self.engine.session(artefact.path, **self.options)
         except InputError as error:
             self.reasons.append(str(error))
 
     def run(self, batch: Batch, wanted: Sequence[np.ndarray]) -> None:
-        """Count how the outputs on a batch compare with the reference's."""
+        """Run on a batch, and count differences from the reference's outputs ``wanted``."""
         if self.reasons:
             return
         try:
@@ -64,8 +74,8 @@ class Trial:
         if self.reasons:
             return
         if len(wanted) == 1 and wanted[0].ndim == 2:
-            classes, right = (array[0][: batch.count].argmax(1) for array in (outputs, wanted))
-            self._count_classes(classes, right, batch.labels)
+            found, expected = (arrays[0][: batch.count].argmax(1) for arrays in (outputs, wanted))
+            self._count_classes(found, expected, batch.labels)
         else:
             pairs = list(zip(outputs, wanted, strict=True))
             self.squares.append(np.array([(np.square(a - b).sum(), np.square(b).sum()) for a, b in pairs]))
@@ -73,17 +83,19 @@ class Trial:
             self.flipped += sum(int(((a >= 0) != (b >= 0)).sum()) for a, b in pairs)
 
     def repeat(self, images: np.ndarray) -> None:
-        """Run some more where the images were too few for a median."""
+        """Run again where the images were too few for a median of the time."""
         while not self.reasons and len(self.seconds) <= TIMED:
             self._timed(images)
 
     def look_inside(self, model: nn.Module, head: Sequence[np.ndarray]) -> None:
-        """Compare layer by layer."""
+        """Compare layer by layer on the batches ``head``, and end the session."""
+        if self.session is not None:
+            self.session.close()
         if self.reasons:
             return
         try:
-            self.layers = compare_layers(model, head, tapped_session(self.artefact.path, **self.options))
-            if self.artefact.path.suffix in FUSING:
+            self.layers = compare_layers(model, head, self.engine.tap(self.artefact.path, both_sides, **self.options))
+            if self.engine.fuses:
                 self.fused_error = max(self._fused(model, head, self.layers.order, start) for start in range(APART))
         except InputError as error:
             self.reasons.append(str(error))
@@ -91,7 +103,7 @@ class Trial:
     def _fused(self, model: nn.Module, head: Sequence[np.ndarray], order: Sequence[int], start: int) -> float:
         places = {call: place // APART for call, place in enumerate(order) if place % APART == start}
         choice = partial(inputs_apart, start=start, step=APART)
-        session = tapped_session(self.artefact.path, choice, **self.options)
+        session = self.engine.tap(self.artefact.path, choice, **self.options)
         return fused_error(model, head, session, places=places)
 
     def result(self, min_agreement: float | None) -> Verification:

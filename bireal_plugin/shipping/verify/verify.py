@@ -1,7 +1,7 @@
 """The proof of an artefact: it is run against the folded network on real images, and measured.
 
-Three questions are asked. Does every layer compute what it should, given what the engine computed before it
-(``layers.py``)? Does the file as it is shipped predict the same, or give the same features? How long does it take?
+Three questions are asked. Does every layer compute the right numbers from the numbers that the engine had before it
+(``compare.py``)? Does the file as it is shipped predict the same, or give the same features? How long does it take?
 A flipped sign cascades, so the outputs of a whole network are never compared number by number.
 """
 
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.packed.engine import flat_outputs
+from bireal_plugin.export.session_io import flat_outputs
 from bireal_plugin.shipping.verify.limits import Artefact, Verification
 from bireal_plugin.shipping.verify.trial import Batch, Trial
 
@@ -32,9 +32,11 @@ def verify(
     min_agreement: float | None = None,
     threads: int = 1,
 ) -> list[Verification]:
-    """Run every artefact on the same batches as the folded network ``model``.
+    """Run every artefact on the same batches as the folded network ``model``; one that cannot run has failed.
 
-    An artefact that cannot be read or run is one that failed.
+    Args:
+        min_agreement: share of images with the reference's class, in place of the precision's own limit.
+        threads: of every engine.
 
     Raises:
         InputError: there are no images.

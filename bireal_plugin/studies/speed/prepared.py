@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bireal_plugin.export.openvino.engine import OpenVINOSession, RealLayers, convert, openvino
+from bireal_plugin.export.openvino.engine import OpenVINOSession, convert, openvino
+from bireal_plugin.export.session_io import Precision
 from bireal_plugin.folding.layers import FoldedLayer
 from bireal_plugin.studies.speed.engines import OPENVINO, Engine
 
@@ -85,7 +86,7 @@ class Forms:
     def openvino_session(self, engine: Engine) -> OpenVINOSession:
         """A session of its own for one of ``OPENVINO``."""
         model = self.openvino_int8 if engine == 'openvino-int8' else self.openvino
-        real_layers: RealLayers = 'bf16' if engine == 'openvino-bf16' else 'f32'
+        real_layers: Precision = 'bf16' if engine == 'openvino-bf16' else 'f32'
         return OpenVINOSession(model, real_layers=real_layers, threads=self.threads)
 
 

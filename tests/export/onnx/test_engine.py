@@ -145,22 +145,19 @@ def test_an_image_too_small_for_the_network_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('net', 'name', 'shape', 'sentence'),
+    ('net', 'shape', 'sentence'),
     [
-        (BinaryConv2d(4, 8, 3), 'net.onnx', (1, 4, 9, 9), r'export the result of fold\(model\)'),
-        (nn.Conv2d(4, 8, 3), 'net.xml', (1, 4, 9, 9), 'writes a file .onnx'),
-        (nn.Conv2d(4, 8, 3), 'none/net.onnx', (1, 4, 9, 9), 'none does not exist'),
-        (nn.Conv2d(4, 8, 3), 'net.onnx', (4, 9, 9), r'is \(N, C, H, W\)'),
+        (BinaryConv2d(4, 8, 3), (1, 4, 9, 9), r'export the result of fold\(model\)'),
+        (nn.Conv2d(4, 8, 3), (4, 9, 9), r'is \(N, C, H, W\)'),
         (
             nn.Conv2d(4, 8, 3),
-            'net.onnx',
             (1, 5, 9, 9),
             r'cannot export this network for inputs of shape \(1, 5, 9, 9\)',
         ),
     ],
 )
-def test_a_failed_export_is_told_and_destroys_nothing(net, name, shape, sentence, tmp_path):
+def test_a_failed_export_is_told_and_destroys_nothing(net, shape, sentence, tmp_path):
     (tmp_path / 'net.onnx').write_text('before')
     with pytest.raises(InputError, match=sentence):
-        export_onnx(net, tmp_path / name, shape)
+        export_onnx(net, tmp_path / 'net.onnx', shape)
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [('net.onnx', 'before')]

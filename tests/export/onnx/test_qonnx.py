@@ -10,9 +10,11 @@ from bireal_plugin import __version__
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.onnx.engine import ONNXSession, export_onnx
-from bireal_plugin.export.onnx.qonnx import QONNXSession, export_qonnx, runnable_nodes
+from bireal_plugin.export.onnx.file import IR_VERSION
+from bireal_plugin.export.onnx.qonnx import QONNXSession, export_qonnx
 from bireal_plugin.export.packed.file import save_packed
 from bireal_plugin.folding.fold import fold
+from bireal_plugin.hosts.qonnx_private import pinned_ir_version
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from tests.export.layer_grid import agreement, classifier, expected, folded_layers, geometries, images, with_edges
 from tests.export.onnx.test_file import mutated
@@ -79,7 +81,7 @@ def test_the_cleanup_that_flows_begin_with_leaves_plain_weights(tmp_path):
     net = fold(nn.Sequential(BinaryConv2d(7, 5, 3), BinaryConv2d(5, 8, 1)))
     session, x = QONNXSession(export_qonnx(net, tmp_path / 'net.qonnx', (2, 7, 9, 9))), with_edges(2, 7, 9, 9)
     before = session(x)[0]
-    with runnable_nodes():
+    with pinned_ir_version(IR_VERSION):
         session.model = cleanup_model(session.model)
     nodes = session.model.graph.node
     assert {node.op_type for node in nodes} == {'BipolarQuant', 'Conv', 'Mul', 'Add'}

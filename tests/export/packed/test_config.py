@@ -9,7 +9,8 @@ from torch import nn
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.packed import config as packed_config
-from bireal_plugin.export.packed.file import allow_in_packed_files, load_packed, save_packed
+from bireal_plugin.export.packed.config import allow_in_packed_files
+from bireal_plugin.export.packed.file import load_packed, save_packed
 from bireal_plugin.folding.fold import fold
 from tests.export.forged import CONFIG, forged
 
@@ -115,9 +116,9 @@ def test_networks_of_another_package_are_packed_once_they_are_allowed(pair, tmp_
 @pytest.mark.parametrize(
     ('metadata', 'sentence'),
     [
-        (dict(real_layers='int4'), "real_layers is float32, float16, bfloat16, int8, not 'int4'"),
+        (dict(real_layers='int4'), "real_layers is f32, f16, bf16, int8, not 'int4'"),
         (dict(real_layers='int8'), r'weight:scale is missing \(5 differ\)'),
-        (dict(real_layers='float16'), 'has type float32 and must be float16'),
+        (dict(real_layers='f16'), 'has type float32 and must be float16'),
         (dict(config='{'), 'its config is no JSON'),
         (dict(config='[' * 100_000), 'its config is no JSON'),
         (dict(config='[]'), r'the network is described by a dict with a type, not by \[\]'),

@@ -107,12 +107,12 @@ def with_value(name, value):
             'conv1.bias holds NaN',
         ),
         (
-            lambda path: save_packed(with_value('fc.weight', 1e5), CONFIG, path, real_layers='float16'),
-            'fc.weight has values too large for float16; store real layers in bfloat16',
+            lambda path: save_packed(with_value('fc.weight', 1e5), CONFIG, path, real_layers='f16'),
+            'fc.weight has values too large for float16; store real layers in bf16',
         ),
         (
             lambda path: save_packed(with_value('fc.weight', 1), CONFIG, path, real_layers='int4'),
-            "bfloat16, int8, not 'int4'",
+            "bf16, int8, not 'int4'",
         ),
         (
             lambda path: save_packed(with_value('fc.weight', 1), CONFIG, path.parent / 'a' / 'b'),

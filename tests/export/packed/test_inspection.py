@@ -12,10 +12,10 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.export.packed.file import save_packed
 from tests.export.forged import CONFIG, forged, split
 
-KINDS = {'float32': 32, 'float16': 16, 'bfloat16': 16, 'int8': 8}
+KINDS = {'f32': 32, 'f16': 16, 'bf16': 16, 'int8': 8}
 
 
-def packed(tmp_path, config=CONFIG, real_layers='float32'):
+def packed(tmp_path, config=CONFIG, real_layers='f32'):
     path = tmp_path / 'net.safetensors'
     model = MODELS.build(config).eval()
     save_packed(model, config, path, real_layers=real_layers)
@@ -62,7 +62,7 @@ def test_float32_is_four_bytes_for_every_number_of_the_folded_network(tmp_path):
 def test_the_table_names_every_layer_the_totals_and_the_network(tmp_path):
     _, path = packed(tmp_path)
     text = str(bireal_plugin.inspect(path))
-    assert text.splitlines()[0].startswith(f'{path}: format version 1, checksum ok (')
+    assert text.splitlines()[0].startswith(f'{path}: format version 2, checksum ok (')
     assert 'BiRealClassifier(backbone=BiRealResNet(base_channels=8, depth=18, out_indices=[3])' in text
     rows = {tuple(line.split()[:2]): line.split()[2:] for line in text.splitlines() if line}
     assert rows['backbone.layer4.3.conv1', '1-bit'] == ['64x64x3x3', '1', '36,864', '5,120']

@@ -17,10 +17,10 @@ def model():
     return trained(MODELS.build(CONFIG))
 
 
-@pytest.mark.parametrize(('dtype', 'tolerance'), [('float16', 2e-3), ('bfloat16', 2e-2)])
-def test_real_layers_in_two_bytes_are_their_rounded_selves(model, dtype, tolerance, tmp_path):
+@pytest.mark.parametrize(('precision', 'tolerance'), [('f16', 2e-3), ('bf16', 2e-2)])
+def test_real_layers_in_two_bytes_are_their_rounded_selves(model, precision, tolerance, tmp_path):
     full, half = tmp_path / 'full.safetensors', tmp_path / 'half.safetensors'
-    assert save_packed(model, CONFIG, half, real_layers=dtype) < save_packed(model, CONFIG, full)
+    assert save_packed(model, CONFIG, half, real_layers=precision) < save_packed(model, CONFIG, full)
     loaded, exact = load_packed(half).state_dict(), load_packed(full).state_dict()
     for name, value in exact.items():
         assert loaded[name].dtype == value.dtype
@@ -55,7 +55,7 @@ def test_int8_takes_rows_of_zeros_and_of_extremes(row, tmp_path):
     torch.testing.assert_close(got, row, rtol=1e-6, atol=max(row.abs().max().item() / 253, 1e-44))
 
 
-@pytest.mark.parametrize(('kind', 'bits'), [('float16', 16), ('bfloat16', 16), ('int8', 8)])
+@pytest.mark.parametrize(('kind', 'bits'), [('f16', 16), ('bf16', 16), ('int8', 8)])
 def test_smaller_real_layers_save_just_their_bits(model, kind, bits, tmp_path):
     full, small = tmp_path / 'full.safetensors', tmp_path / 'small.safetensors'
     save_packed(model, CONFIG, full)

@@ -10,11 +10,11 @@ from torch import nn
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
 from bireal_plugin.export import export, fold
+from bireal_plugin.export.engines import ENGINES, engine_of
 from bireal_plugin.folding.fold import FoldedBinaryConv2d
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
-from bireal_plugin.shipping.verify.compare import compare_layers, fused_error
+from bireal_plugin.shipping.verify.compare import both_sides, compare_layers, fused_error, inputs_apart
 from bireal_plugin.shipping.verify.limits import FUSED_LIMIT, LAYER_LIMIT, Artefact
-from bireal_plugin.shipping.verify.taps import both_sides, inputs_apart, tapped_session
 from bireal_plugin.shipping.verify.trial import Batch
 from bireal_plugin.shipping.verify.verify import mark, verify
 from tests.export.tflite.test_binary import needs_larq
@@ -27,7 +27,6 @@ CONFIG = dict(
     backbone=dict(type='BiRealResNet', depth=18, **BACKBONE),
     num_classes=10,
 )
-SUFFIXES = dict(packed='.safetensors', openvino='.xml', onnx='.onnx', qonnx='.qonnx', tflite='.tflite')
 NEEDED = dict(openvino='openvino', onnx='onnxruntime', qonnx='qonnx', tflite='tflite')
 
 
@@ -40,7 +39,11 @@ def written(model, format, folder, shape=SHAPE):
     if format in NEEDED:
         pytest.importorskip(NEEDED[format])
     options = dict(config=CONFIG) if format == 'packed' else {}
-    return Artefact(export(model, format, shape, path=folder / f'net{SUFFIXES[format]}', **options), format)
+    return Artefact(export(model, format, shape, path=folder / f'net{ENGINES[format].suffix}', **options), format)
+
+
+def tapped(path, choice=both_sides, **options):
+    return engine_of(path).tap(path, choice, **options)
 
 
 def images(count=4, shape=SHAPE, labels=None):
@@ -91,7 +94,7 @@ def test_layers_are_recognised_where_engines_fuse_their_affine_maps(format, opti
         for name, value in net.named_parameters():
             if 'shift' in name or 'rprelu' in name:
                 value.normal_()
-    session = tapped_session(written(net, format, tmp_path).path, threads=1)
+    session = tapped(written(net, format, tmp_path).path, threads=1)
     found = compare_layers(net, [batch.images for batch in images()], session)
     assert len(found.order) == 8
     assert max(found.layer_share, found.real_share) < 1e-5
@@ -123,7 +126,7 @@ def test_flips_are_counted_against_the_reference_running_by_itself(tmp_path):
     net, other = classifier(), classifier()
     with torch.no_grad():
         other.backbone.conv1.bias += 0.01
-    session = tapped_session(written(other, 'packed', tmp_path).path)
+    session = tapped(written(other, 'packed', tmp_path).path)
     batch = images(1)[0].images
 
     def signs(model):
@@ -154,7 +157,7 @@ def test_errors_of_layers_that_are_not_read_show_behind_them(start, tmp_path):
     places = {place: place // 3 for place in range(start, 8, 3)}
     choice = partial(inputs_apart, start=start, step=3)
     for model, low, high in ((net, 0, 1e-5), (wrong, FUSED_LIMIT['f32'], 10)):
-        session = tapped_session(written(model, 'packed', tmp_path).path, choice)
+        session = tapped(written(model, 'packed', tmp_path).path, choice)
         assert low <= fused_error(net, batch, session, places=places) < high
 
 
@@ -241,7 +244,7 @@ def test_the_mark_holds_the_reasons_and_goes_when_there_are_none(tmp_path):
 def test_reading_tensors_leaves_the_artefact_alone(tmp_path):
     artefact = written(classifier(), 'packed', tmp_path)
     before = artefact.path.read_bytes()
-    outputs, tensors = tapped_session(artefact.path, both_sides)(images(1)[0].images)
+    outputs, tensors = tapped(artefact.path, both_sides)(images(1)[0].images)
     assert (len(outputs), len(tensors)) == (1, 16)
     assert artefact.path.read_bytes() == before
 
@@ -262,5 +265,5 @@ def test_tflite_layers_are_read_and_right(stride, tmp_path):
     net = fold(trained(nn.Sequential(*layers)), (1, 32, 9, 10))
     path = written(net, 'tflite', tmp_path, (1, 32, 9, 10)).path
     batch = images(1, (1, 32, 9, 10))[0].images
-    found = compare_layers(net, [batch], tapped_session(path, threads=1))
+    found = compare_layers(net, [batch], tapped(path, threads=1))
     assert max(found.layer_share, found.real_share) < 1e-5
