@@ -20,8 +20,8 @@ from bireal_plugin.studies.ablation.report import csv_text, order_text, table_te
 from bireal_plugin.studies.ablation.rows import collect_real_rows, collect_rows
 from bireal_plugin.studies.ablation.schedule import run_grid
 from bireal_plugin.studies.ablation.settings import keep_settings
-from bireal_plugin.training.check import check_stages
 from bireal_plugin.training.config import load_config, work_dir_of
+from bireal_plugin.training.recipe import check_stages
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,15 +10,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 import bireal_plugin  # noqa: F401  registers models and address schemes
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.resnet import DEPTHS
 from bireal_plugin.models.rewritten_checkpoint import convert_checkpoint
-from bireal_plugin.training.check import stage_config
-from bireal_plugin.training.config import config_mistakes, load_config
+from bireal_plugin.training.config import load_config
+from bireal_plugin.training.recipe import stage_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,13 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def configured(path: str, *, backbone: bool) -> nn.Module:
     """The model of a config, or its backbone."""
-    config = load_config(path)
-    if config.get('stages'):
-        config = stage_config(config, list(config.stages)[-1])
-    scope = config.get('default_scope', 'mmengine')
-    with config_mistakes(path), DefaultScope.overwrite_default_scope(scope):
-        model = MODELS.build(config.model)
-        return model.backbone if backbone else model
+    model = stage_model(load_config(path))
+    if not backbone:
+        return model
+    if not isinstance(getattr(model, 'backbone', None), nn.Module):
+        raise InputError(f'--to backbone: the {type(model).__name__} of {path} has no backbone; leave --to out')
+    return model.backbone  # type: ignore[return-value]
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import argparse
 
 import timm
-from mmengine.registry import MODELS
 from torch import nn
 
 import bireal_plugin  # noqa: F401  registers models
 from bireal_plugin.cost import model_cost
 from bireal_plugin.dry_run import input_shape
 from bireal_plugin.errors import InputError
-from bireal_plugin.training.config import config_mistakes, load_config
+from bireal_plugin.training.config import load_config
+from bireal_plugin.training.recipe import stage_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,11 +32,7 @@ def build(source: str) -> nn.Module:
         if not timm.is_model(name):
             raise InputError(f'{source}: timm has no model {name!r}; timm.list_models() lists them')
         return timm.create_model(name)
-    config = load_config(source)
-    if 'model' not in config:
-        raise InputError(f'{source} has no model')
-    with config_mistakes(source):
-        return MODELS.build(config.model)
+    return stage_model(load_config(source))
 
 
 def run(arguments: argparse.Namespace) -> None:

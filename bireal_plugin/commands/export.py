@@ -17,10 +17,11 @@ from bireal_plugin import BiRealClassifier
 from bireal_plugin.export.engines import ENGINES
 from bireal_plugin.shipping.artefacts import export_all, mark_all, plan, refuse_existing
 from bireal_plugin.shipping.images import Batch, batches, dataset_images, folder_images
-from bireal_plugin.shipping.network import Network, as_shape, checkpoint_stage, load_network, tested_size
+from bireal_plugin.shipping.network import Network, as_shape, load_network, tested_size
 from bireal_plugin.shipping.table import export_table, verification_table
 from bireal_plugin.shipping.verify.verify import verify
 from bireal_plugin.training.config import load_config
+from bireal_plugin.training.trained import trained_config
 
 CALIBRATION_IMAGES = 128
 
@@ -69,9 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='of equal classes: 0.995, f16 0.99, bf16 and int8 0.95 by default',
     )
     parser.add_argument('--part', choices=['backbone', 'backbone+neck'], help='of a detector, by default with the neck')
-    parser.add_argument(
-        '--stage', metavar='NAME', help="the checkpoint's stage; by default the folder it lies in, else the last stage"
-    )
+    parser.add_argument('--stage', metavar='NAME', help="the checkpoint's stage; by default the one it carries")
     parser.add_argument('--out', type=Path, help='folder for the files; export beside the checkpoint by default')
     parser.add_argument('--name', help="the files' name without suffix; the config's by default")
     parser.add_argument('--overwrite', action='store_true', help='replace files that exist')
@@ -94,8 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = plan(arguments.format.split(','), arguments.real_layers.split(','), folder, name)
     if not arguments.overwrite:
         refuse_existing(wanted)
-    config = checkpoint_stage(
-        load_config(arguments.config, arguments.cfg_options), arguments.checkpoint, arguments.stage
+    config = trained_config(
+        load_config(arguments.config, arguments.cfg_options), arguments.checkpoint, stage=arguments.stage
     )
     network = load_network(config, arguments.checkpoint, part=arguments.part)
     shape = as_shape(arguments.shape or tested_size(config, network.model), network.channels)

@@ -14,10 +14,9 @@ from mmengine.config import DictAction
 from mmengine.dist import is_main_process
 
 import bireal_plugin  # noqa: F401  registers models, datasets and hooks
-from bireal_plugin.errors import InputError
-from bireal_plugin.training.check import stage_config
 from bireal_plugin.training.config import build_runner, config_mistakes, load_config, work_dir_of
 from bireal_plugin.training.launch import prepare_launch
+from bireal_plugin.training.trained import trained_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,9 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--work-dir', help='where the log goes; work_dirs/<config name>/test by default')
-    parser.add_argument(
-        '--stage', metavar='NAME', help="the checkpoint's stage; by default the folder it lies in, else the last stage"
-    )
+    parser.add_argument('--stage', metavar='NAME', help="the checkpoint's stage; by default the one it carries")
     parser.add_argument('--out', metavar='JSON', help='also write the metrics to this file')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
@@ -40,18 +37,10 @@ def run(arguments: argparse.Namespace) -> None:
     config = load_config(arguments.config, arguments.cfg_options)
     work_dir = arguments.work_dir or str(Path(work_dir_of(config, None), 'test'))
     prepare_launch(config, arguments.launcher)
-    if config.get('stages'):
-        folder = Path(arguments.checkpoint).resolve().parent.name
-        stage = arguments.stage or (folder if folder in config.stages else list(config.stages)[-1])
-        config = stage_config(config, stage)
-        config.pop('absorb_scales', None)
-        config.load_strict = True
-        if is_main_process():
-            print(f'stage {stage} of {arguments.config}')
-    elif arguments.stage:
-        raise InputError(f'--stage {arguments.stage}: {arguments.config} has no stages')
-    if not Path(arguments.checkpoint).is_file() and '://' not in arguments.checkpoint:
-        raise InputError(f'checkpoint {arguments.checkpoint} does not exist')
+    config = trained_config(config, arguments.checkpoint, stage=arguments.stage)
+    if config.get('stage') and is_main_process():
+        print(f'stage {config.stage} of {arguments.config}')
+    config.load_strict = True
     config.work_dir = work_dir
     config.load_from = arguments.checkpoint
     runner = build_runner(config)

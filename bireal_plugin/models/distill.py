@@ -86,3 +86,11 @@ def _frozen(config: Mapping[str, Any], checkpoint: str) -> nn.Module:
     content = read_checkpoint(checkpoint, map_location=next(model.parameters()).device)
     load_weights(model, state_dict_of(content, checkpoint), source=checkpoint, strict=True)
     return model.requires_grad_(False).eval()
+
+
+def student_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config of the network that a distilled one becomes: without the teacher, whose file may be gone by then."""
+    if config.get('type') != 'DistilledClassifier':
+        return config
+    kept = {key: value for key, value in config.items() if key not in ('teacher', 'teacher_checkpoint', 'label_weight')}
+    return {**kept, 'type': 'BiRealClassifier'}

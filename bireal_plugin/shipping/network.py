@@ -11,20 +11,15 @@ from typing import Any, Literal
 import torch
 from mmengine.config import Config
 from mmengine.model import ImgDataPreprocessor
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from bireal_plugin.binary.switch import binary_convolutions
-from bireal_plugin.checkpoints.file import read_checkpoint, state_dict_of
-from bireal_plugin.checkpoints.loading import load_weights
 from bireal_plugin.dry_run import input_shape
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.fold import fold
-from bireal_plugin.training.check import stage_config
-from bireal_plugin.training.config import config_mistakes
+from bireal_plugin.training.trained import load_trained
 
 Part = Literal['backbone', 'backbone+neck']
-TEACHING = ('teacher', 'teacher_checkpoint', 'label_weight')
 DIVISOR = 32  # of the sizes that feature pyramids take
 
 
@@ -57,25 +52,8 @@ class Network:
     bgr: bool
 
 
-def checkpoint_stage(config: Config, checkpoint: str | Path, stage: str | None) -> Config:
-    """The ordinary config of ``checkpoint``: of a recipe the stage named, else its folder's, else the last.
-
-    Raises:
-        InputError: a stage is named that there is not.
-    """
-    if not config.get('stages'):
-        if stage is not None:
-            raise InputError(f'--stage {stage}: {config.filename} has no stages')
-        return config
-    folder = Path(checkpoint).resolve().parent.name
-    chosen = stage or (folder if folder in config.stages else list(config.stages)[-1])
-    merged = stage_config(config, chosen)
-    merged.stage = chosen
-    return merged
-
-
 def load_network(config: Config, checkpoint: str | Path, *, part: Part | None = None) -> Network:
-    """Build the model of an ordinary config (``checkpoint_stage``), load all of ``checkpoint``, and fold it.
+    """Build the model of an ordinary config (``trained_config``), load all of ``checkpoint``, and fold it.
 
     Args:
         part: of a model with a backbone, what to export: by default a detector's backbone and neck, a classifier whole.
@@ -83,21 +61,12 @@ def load_network(config: Config, checkpoint: str | Path, *, part: Part | None = 
     Raises:
         InputError: the model cannot be built, has no such part or cannot be folded, or the weights are another's.
     """
+    whole, config = load_trained(config, checkpoint)
     where = str(config.filename)
-    if 'model' not in config:
-        raise InputError(f'{where} has no model')
-    scope = config.get('default_scope') or 'mmengine'
-    with config_mistakes(where), DefaultScope.overwrite_default_scope(scope):
-        whole = MODELS.build(_deployed(config.model))
-        preprocessor = getattr(whole, 'data_preprocessor', None)
-        if preprocessor is None:
-            preprocessor = MODELS.build(config.get('data_preprocessor') or dict(type='ImagePreprocessor'))
-    source = str(checkpoint)
-    load_weights(whole, state_dict_of(read_checkpoint(checkpoint), source), source=source, strict=True)
-    if config.get('absorb_scales'):
-        check_absorbed(whole, source, config.get('stage'))
-    whole.eval()
-    model, packed_config = _part(whole, _deployed(config.model), part, where)
+    preprocessor = getattr(whole, 'data_preprocessor', None)
+    if preprocessor is None:
+        preprocessor = MODELS.build(config.get('data_preprocessor') or dict(type='ImagePreprocessor'))
+    model, packed_config = _part(whole, config.model, part, where)
     channels = input_shape(model)[0]
 
     def normalise(images: Tensor) -> Tensor:
@@ -136,28 +105,10 @@ def _part(whole: nn.Module, config: Mapping[str, Any], part: Part | None, where:
     return FeatureMaps(backbone, neck), None
 
 
-def _deployed(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Without a distilled classifier's teacher, whose file may be gone once it has taught."""
-    if config.get('type') != 'DistilledClassifier':
-        return config
-    kept = {key: value for key, value in config.items() if key not in TEACHING}
-    return {**kept, 'type': 'BiRealClassifier'}
-
-
 def _packable(config: Mapping[str, Any]) -> dict[str, Any]:
     """Without what loads weights, since a packed file has them inside."""
     kept = {key: value for key, value in config.items() if key not in ('init_cfg', 'pretrained')}
     return {key: _packable(value) if key == 'backbone' else value for key, value in kept.items()}
-
-
-def check_absorbed(model: nn.Module, source: str, stage: str | None) -> None:
-    """Refuse real weights in a stage whose signs carry no scale: it would give other numbers than the stage before."""
-    for name, conv in binary_convolutions(model):
-        if not bool((conv.weight.abs() == 1).all()):
-            raise InputError(
-                f'{source}: {name} has real weights, but stage {stage} has weights of +-1 alone; if the checkpoint is '
-                'of an earlier stage, name that with --stage'
-            )
 
 
 def as_shape(given: Sequence[int], channels: int) -> tuple[int, int, int, int]:

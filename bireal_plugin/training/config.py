@@ -52,11 +52,22 @@ def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> Config
             raise InputError(str(error)) from error
         except ImportError as error:  # mmengine's own sentence is the list of all imports and sys.path
             raise InputError(f'custom_imports: {error.__cause__ or error}') from error
-        for key in overrides or {}:
+    return override(config, overrides or {})
+
+
+def override(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """``config``, changed in place: dotted overrides merged in, ``data_root`` handed to its datasets, and TensorBoard.
+
+    Raises:
+        InputError: an override into something that is not there to override.
+    """
+    earlier_root = config.get('data_root')
+    with config_mistakes(str(config.filename)):
+        for key in overrides:
             _check_override(config, key)
         if overrides:
             config.merge_from_dict(dict(overrides))
-    _spread_data_root(config)
+    _spread_data_root(config, earlier_root)
     if find_spec('tensorboard') is not None and 'stages' in config:
         _add_tensorboard(config)
     return config
@@ -71,11 +82,11 @@ def _check_override(config: Config, path: str) -> None:
         raise InputError(f'--cfg-options {path}: the stages are: {", ".join(config.get("stages") or {})}')
 
 
-def _spread_data_root(config: Config) -> None:
-    """``root=None`` in a dataset means the config's ``data_root``, so that one override moves all of them."""
+def _spread_data_root(config: Config, earlier: str | None) -> None:
+    """Give ``data_root`` to datasets with ``root=None`` or the ``earlier`` one, so that one override moves them all."""
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         dataset = (config.get(key) or {}).get('dataset', {})
-        if 'root' in dataset and dataset.root is None:
+        if 'root' in dataset and dataset.root in (None, earlier):
             dataset.root = config.get('data_root')
 
 

@@ -19,6 +19,7 @@ from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights
 from bireal_plugin.errors import InputError
 from bireal_plugin.training.config import config_mistakes
 from bireal_plugin.training.hooks.plain_checkpoint import PlainCheckpointHook
+from bireal_plugin.training.trained import check_absorbed
 
 
 class _NoDumps(logging.Filter):
@@ -72,6 +73,11 @@ class BiRealRunner(Runner):
                 handler.addFilter(_NoDumps())
         return logger
 
+    def dump_config(self) -> None:
+        """Write the config into the work directory as mmengine does, one that a checkpoint carried as ``config.py``."""
+        name = Path(self.cfg.filename or f'{self.timestamp}.py').name
+        self.cfg.dump(Path(self.work_dir, name if name.endswith(('.py', '.json', '.yaml', '.yml')) else 'config.py'))
+
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """As mmengine's, atomic on local disks."""
@@ -105,6 +111,8 @@ class BiRealRunner(Runner):
         model = self.model.module if is_model_wrapper(self.model) else self.model
         strict = strict or resuming or self.cfg.get('load_strict', False)
         report = load_weights(model, state_dict_of(checkpoint, filename), source=str(filename), strict=strict)
+        if self.cfg.get('absorb_scales'):
+            check_absorbed(model, str(filename))
         self._has_loaded = True
         self.logger.info(str(report))
         return checkpoint

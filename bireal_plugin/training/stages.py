@@ -26,12 +26,13 @@ from mmengine.runner import EpochBasedTrainLoop
 
 from bireal_plugin.checkpoints.file import read_checkpoint, state_dict_of
 from bireal_plugin.checkpoints.loading import load_weights
+from bireal_plugin.checkpoints.origin import Origin
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.absorb import absorb_scales
-from bireal_plugin.training.check import check_stages, stage_config, stage_model
 from bireal_plugin.training.config import config_mistakes
 from bireal_plugin.training.hooks.plain_checkpoint import latest_checkpoint
 from bireal_plugin.training.hooks.stage import StageRecordHook
+from bireal_plugin.training.recipe import check_stages, stage_config, stage_model
 from bireal_plugin.training.runner import BiRealRunner
 
 Result = dict[str, Any]
@@ -86,7 +87,7 @@ def collect_results(work_dir: Path, names: Sequence[str]) -> list[Result]:
 def _run_stage(config: Config, work_dir: Path, name: str, previous: str | None, *, resume: bool) -> Result:
     stage = stage_config(config, name)
     folder = work_dir / name
-    absorb = stage.pop('absorb_scales', False)
+    absorb = stage.get('absorb_scales', False)
     stage.work_dir = str(folder)
     # Two stages may start within one second, and mmengine tells its loggers, hubs and visualizers apart by their names.
     stage.experiment_name = f'{work_dir.name}_{name}_{time.time_ns()}'
@@ -100,7 +101,7 @@ def _run_stage(config: Config, work_dir: Path, name: str, previous: str | None, 
         stage.load_from = str(_checkpoint_of(work_dir, previous, wanted_by=name))
         stage.load_strict = True
     if absorb and started is None:
-        stage.load_from = str(_absorbed(config, previous, stage.load_from, folder))
+        stage.load_from = str(_absorbed(config, stage, previous, stage.load_from))
 
     record = StageRecordHook()
     with config_mistakes(f'{config.filename}, stage {name}'):
@@ -135,18 +136,18 @@ def _checkpoint_of(work_dir: Path, name: str, *, wanted_by: str) -> Path:
     return work_dir / name / json.loads(path.read_text())['checkpoint']
 
 
-def _absorbed(config: Config, previous: str | None, source: str, folder: Path) -> Path:
-    """The stage's starting point, a checkpoint of +-1 weights, written into its folder."""
+def _absorbed(config: Config, stage: Config, previous: str | None, source: str) -> Path:
+    """The starting point of ``stage``, a checkpoint of +-1 weights, written into its folder."""
     if previous is None:
         raise InputError('absorb_scales needs a stage before it, whose scales it absorbs')
-    path = folder / 'start.pth'
+    path = Path(stage.work_dir, 'start.pth')
     if is_main_process():
         model = stage_model(config, previous)
         load_weights(model, state_dict_of(read_checkpoint(source), source), source=source, strict=True)
         absorb_scales(model)
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix('.partial')
-        torch.save(dict(state_dict=model.state_dict()), partial)
+        torch.save(dict(state_dict=model.state_dict(), meta=Origin.of_run(stage.to_dict()).as_meta()), partial)
         os.replace(partial, path)
     barrier()
     return path

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.fileio import LocalBackend
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
@@ -83,7 +84,7 @@ def test_message_hub_survives_saving_and_loading(tmp_path):
     hub.update_info('cfg', 'the whole config, which the checkpoint has anyway')
 
     checkpoint = dict(state_dict={}, meta={}, message_hub=hub.state_dict())
-    PlainCheckpointHook().before_save_checkpoint(SimpleNamespace(work_dir=''), checkpoint)
+    PlainCheckpointHook().before_save_checkpoint(SimpleNamespace(work_dir='', cfg=Config()), checkpoint)
     torch.save(checkpoint, tmp_path / 'hub.pth')
     loaded = torch.load(tmp_path / 'hub.pth', weights_only=True)
     PlainCheckpointHook().after_load_checkpoint(None, loaded)
@@ -126,7 +127,7 @@ def test_schedulers_continue_from_a_weights_only_checkpoint(tmp_path, scheduler)
         optimizer=wrapper.state_dict(),
         param_schedulers=[first.state_dict()],
     )
-    PlainCheckpointHook().before_save_checkpoint(SimpleNamespace(work_dir=''), checkpoint)
+    PlainCheckpointHook().before_save_checkpoint(SimpleNamespace(work_dir='', cfg=Config()), checkpoint)
     torch.save(checkpoint, tmp_path / 'schedulers.pth')
     loaded = torch.load(tmp_path / 'schedulers.pth', weights_only=True)
     wrapper, second = built()

@@ -8,8 +8,8 @@ from mmengine.config import Config
 
 from bireal_plugin.binary import binary_convolutions
 from bireal_plugin.depth.networks.fcn_head import FCNSkipHead
-from bireal_plugin.training.check import check_stages, stage_config, stage_model
 from bireal_plugin.training.config import load_config
+from bireal_plugin.training.recipe import check_stages, stage_config, stage_model
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'depth'
 NAMES = sorted(path.stem for path in CONFIGS.glob('*.py'))

@@ -11,8 +11,8 @@ from bireal_plugin.binary import ABCConv2d, BinaryConv2d, RPReLU, XNORConv2d, bi
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.absorb import conv_norm_pairs
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
-from bireal_plugin.training.check import check_stages, stage_config, stage_model
 from bireal_plugin.training.optimizer import BinaryOptimWrapperConstructor
+from bireal_plugin.training.recipe import check_stages, stage_config, stage_model
 from tests.models import naive
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'baselines'

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.models import DistilledClassifier
-from bireal_plugin.training.check import stage_model
+from bireal_plugin.training.recipe import stage_model
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'baselines'
 TINY = dict(

@@ -12,8 +12,9 @@ import bireal_plugin
 from bireal_plugin.checkpoints.file import read_checkpoint
 from bireal_plugin.export import Session
 from bireal_plugin.export.packed.file import load_packed
-from bireal_plugin.shipping.network import checkpoint_stage, load_network
+from bireal_plugin.shipping.network import load_network
 from bireal_plugin.training.config import load_config
+from bireal_plugin.training.trained import trained_config
 
 
 @pytest.fixture(scope='module')
@@ -49,7 +50,7 @@ def rows(ended):
 def test_the_packed_file_predicts_as_the_checkpoint(export, tiny_config, checkpoint, tmp_path):
     ended = export('--format', 'packed')
     assert ended.status == 0, ended.err
-    config = checkpoint_stage(load_config(str(tiny_config)), checkpoint, None)
+    config = trained_config(tiny_config, checkpoint)
     model = bireal_plugin.BiRealClassifier(**{key: value for key, value in config.model.items() if key != 'type'})
     model.load_state_dict(torch.load(checkpoint, weights_only=True)['state_dict'])
     x = torch.randn(4, 1, 16, 16)
@@ -199,7 +200,7 @@ def test_a_backbone_has_its_feature_maps(export, tiny_config, checkpoint, tmp_pa
     ended = export('--format', 'packed', '--part', 'backbone', '--verify', '--images', 4)
     assert ended.status == 0, ended.err
     assert float(rows(ended)[0]['feature error']) < 1e-5
-    config = checkpoint_stage(load_config(str(tiny_config)), checkpoint, None)
+    config = trained_config(tiny_config, checkpoint)
     whole = load_network(config, checkpoint).model
     x = torch.randn(1, 1, 16, 16)
     with torch.no_grad():

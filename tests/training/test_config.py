@@ -5,8 +5,8 @@ import torch
 from mmengine.config import Config
 
 from bireal_plugin import InputError
-from bireal_plugin.training.check import stage_config
 from bireal_plugin.training.config import load_config, use_amp, work_dir_of
+from bireal_plugin.training.recipe import stage_config
 
 DIGITS, IMAGENET = 'configs/bireal_r18_digits.py', 'configs/bireal_r50_imagenet.py'
 

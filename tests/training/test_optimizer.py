@@ -9,7 +9,7 @@ from torch import nn
 
 from bireal_plugin import BinaryConv2d, InputError
 from bireal_plugin.training import BinaryOptimWrapperConstructor
-from bireal_plugin.training.check import stage_model
+from bireal_plugin.training.recipe import stage_model
 
 BASIC, BOTTLENECK = 'configs/bireal_r18_digits.py', 'configs/bireal_r50_imagenet.py'
 STAGES = [(config, stage) for config in (BASIC, BOTTLENECK) for stage in Config.fromfile(config).stages]

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from bireal_plugin import BinaryConv2d
-from bireal_plugin.training.check import stage_config, stage_model
+from bireal_plugin.training.recipe import stage_config, stage_model
 
 PROBE = (
     "custom_imports = dict(imports=['bireal_plugin', 'tests.probe_hooks'], allow_failed_imports=False)\n"

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from bireal_plugin.depth.loading import load_trained
 from bireal_plugin.depth.maps import resized_disparity
 from bireal_plugin.depth.networks.network import checked_size, trained_size
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import Session
 from bireal_plugin.export.session_io import pinned
+from bireal_plugin.training.trained import load_trained
 
 
 def flip_averaged(predict: Callable[[np.ndarray], np.ndarray], image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -71,8 +71,8 @@ class Predictor:
 
     Args:
         checkpoint: training checkpoint ``.pth``, packed file ``.safetensors`` or OpenVINO model ``.xml``.
-        config: of a training checkpoint, needed there and nowhere else; the files carry their own.
-        stage: of a config with stages; by default the checkpoint's folder says which.
+        config: of a training checkpoint, by default the one it carries; the other files carry theirs.
+        stage: of a config with stages, by default the checkpoint's.
         size: height and width of the network's input, by default those it was trained with.
         real_layers: precision of an OpenVINO model's real layers.
         threads: of the inference; None leaves it to the engine.
@@ -104,8 +104,6 @@ class Predictor:
                 self.engine = _openvino(checkpoint, real_layers, threads)
             else:
                 self.engine = _packed(checkpoint, threads)
-        elif config is None:
-            raise InputError(f'{checkpoint} is a training checkpoint and needs its config: --config FILE')
         else:
             self.engine = _trained(checkpoint, config, stage, threads)
         if len(self.engine.mean) not in (1, 3):
@@ -147,7 +145,9 @@ class Predictor:
         return outputs[0][0, 0]
 
 
-def _trained(checkpoint: str | Path, config: str | Path | Config, stage: str | None, threads: int | None) -> Engine:
+def _trained(
+    checkpoint: str | Path, config: str | Path | Config | None, stage: str | None, threads: int | None
+) -> Engine:
     model, loaded = load_trained(config, checkpoint, stage=stage)
     mean, std = statistics(model, checkpoint)
 

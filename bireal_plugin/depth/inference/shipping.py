@@ -14,11 +14,11 @@ from mmengine.config import Config
 
 from bireal_plugin.binary.switch import binary_convolutions
 from bireal_plugin.depth.inference.predictor import statistics
-from bireal_plugin.depth.loading import load_trained
 from bireal_plugin.depth.networks.network import DepthNetwork, checked_size, trained_size
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import export, write
 from bireal_plugin.export.packed.config import plain_config
+from bireal_plugin.training.trained import load_trained
 
 Format = Literal['packed', 'openvino']
 FORMATS: tuple[Format, ...] = ('packed', 'openvino')
@@ -26,7 +26,7 @@ LOADS_WEIGHTS = ('init_cfg', 'pretrained')
 
 
 def export_depth(
-    config: str | Path | Config,
+    config: str | Path | Config | None,
     checkpoint: str | Path,
     format: Format,
     path: str | Path,

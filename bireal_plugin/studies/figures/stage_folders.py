@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from bireal_plugin.checkpoints.loading import load_weights
 from bireal_plugin.errors import InputError
-from bireal_plugin.training import read_checkpoint, stage_config, state_dict_of
-from bireal_plugin.training.config import config_mistakes, load_config
+from bireal_plugin.training.config import load_config
 from bireal_plugin.training.hooks.plain_checkpoint import latest_checkpoint
+from bireal_plugin.training.trained import checkpoint_config, load_trained, trained_config
 
 
 @dataclass(frozen=True)
@@ -30,14 +28,7 @@ class TrainedStage:
 
     def model(self) -> nn.Module:
         """The network with the checkpoint's weights, all of them, in evaluation mode."""
-        with (
-            config_mistakes(str(self.config.filename)),
-            DefaultScope.overwrite_default_scope(self.config.get('default_scope', 'mmengine')),
-        ):
-            model = MODELS.build(self.config.model)
-        state = state_dict_of(read_checkpoint(self.checkpoint), self.checkpoint)
-        load_weights(model, state, source=str(self.checkpoint), strict=True)
-        return model.eval()
+        return load_trained(self.config, self.checkpoint)[0]
 
 
 def stages_of(
@@ -46,7 +37,7 @@ def stages_of(
     """The stages of a work directory that have a checkpoint, in the order they were trained in.
 
     Args:
-        config: the recipe; by default each stage's own config as its run wrote it into its folder.
+        config: the recipe; by default each checkpoint's own config.
 
     Raises:
         InputError: there are none.
@@ -70,25 +61,12 @@ def stages_of(
 def stage_of(
     checkpoint: Path, *, config: str | None = None, overrides: Mapping[str, Any] | None = None
 ) -> TrainedStage:
-    """The stage that a checkpoint is of: of the ``config``, or as the config beside the checkpoint says.
-
-    With a recipe as ``config``, the folder's name tells the stage, else the last one is meant.
+    """The stage that a checkpoint is of, by ``config`` or the config that it carries.
 
     Raises:
-        InputError: no config is given and not exactly one lies beside the checkpoint.
+        InputError: no config is given and the checkpoint carries none, or they are of different networks.
     """
+    whole = checkpoint_config(checkpoint, overrides) if config is None else load_config(config, overrides)
+    chosen = trained_config(whole, checkpoint)
     folder = checkpoint.resolve().parent
-    if config is None:
-        found = sorted(folder.glob('*.py'))
-        if len(found) != 1:
-            raise InputError(
-                f'{folder} holds {len(found)} configs instead of the one of the run that wrote {checkpoint.name}; '
-                'give it with --config'
-            )
-        config = str(found[0])
-    whole = load_config(config, overrides)
-    name = folder.name
-    if 'stages' in whole:
-        name = folder.name if folder.name in whole.stages else list(whole.stages)[-1]
-        whole = stage_config(whole, name)
-    return TrainedStage(name, folder, checkpoint, whole)
+    return TrainedStage(chosen.get('stage') or folder.name, folder, checkpoint, chosen)

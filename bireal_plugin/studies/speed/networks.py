@@ -28,8 +28,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.models.resnet import DEPTHS, BiRealResNet
-from bireal_plugin.shipping.network import Part, checkpoint_stage, load_network
+from bireal_plugin.shipping.network import Part, load_network
 from bireal_plugin.training.config import config_mistakes, load_config
+from bireal_plugin.training.recipe import stage_config
+from bireal_plugin.training.trained import trained_config
 
 Side = Literal['ours', 'twin', 'torchvision']
 SIDES: tuple[Side, ...] = get_args(Side)
@@ -92,7 +94,7 @@ def load_networks(source: str, checkpoint: str | None = None, *, stage: str | No
         source: the depth, or the path of a config of a BiRealResNet: a classifier, the backbone alone, a depth network,
             or a detector, whose backbone is taken.
         checkpoint: file of trained weights for our side; a config only.
-        stage: of a recipe; by default the one that the checkpoint's folder is named after, else the last.
+        stage: of a recipe; by default the checkpoint's, without a checkpoint the last.
 
     Raises:
         InputError: there is no such depth or config, or it has no BiRealResNet that can be folded, or the checkpoint
@@ -106,9 +108,12 @@ def load_networks(source: str, checkpoint: str | None = None, *, stage: str | No
         backbone = dict(type='BiRealResNet', depth=int(source), out_indices=(3,))
         return _networks(f'Bi-Real-{source}', dict(type='BiRealClassifier', backbone=backbone, num_classes=CLASSES))
     config = load_config(source)
-    if checkpoint is None and stage is None and config.get('stages'):
-        stage = list(config.stages)[-1]
-    config = checkpoint_stage(config, checkpoint or source, stage)
+    if checkpoint is not None:
+        config = trained_config(config, checkpoint, stage=stage)
+    elif config.get('stages'):
+        config = stage_config(config, stage or list(config.stages)[-1])
+    elif stage is not None:
+        raise InputError(f'--stage {stage}: {source} has no stages')
     model, part = _benchmarked(config, source)
     with config_mistakes(source):
         networks = _networks(Path(source).stem, model)

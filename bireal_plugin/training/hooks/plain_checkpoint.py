@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
@@ -15,6 +13,7 @@ from mmengine.registry import HOOKS
 from torch import Tensor
 
 from bireal_plugin.checkpoints.file import Checkpoint
+from bireal_plugin.checkpoints.origin import Origin, plain
 from bireal_plugin.errors import InputError
 
 CURVE = ('values', 'counts')  # the two arrays of a HistoryBuffer
@@ -33,29 +32,13 @@ def latest_checkpoint(folder: str | Path) -> Path | None:
     return Path(pointer.read_text().strip()) if pointer.is_file() else None
 
 
-def _plain(value: Any) -> Any:
-    """Numbers, strings, tensors and containers of them; numpy becomes Python or torch, anything else its ``str``."""
-    if isinstance(value, np.generic):  # first, since numpy.float64 is a float too
-        return value.item()
-    if isinstance(value, (bool, int, float, str, Tensor)) or value is None:
-        return value
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(value.copy()) if value.dtype.kind in 'biuf' else value.tolist()
-    if isinstance(value, Mapping):
-        return {key if isinstance(key, (int, str)) else str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_plain(item) for item in value)
-    if isinstance(value, (list, set, frozenset)):
-        return [_plain(item) for item in value]
-    return str(value)
-
-
 @HOOKS.register_module()
 class PlainCheckpointHook(Hook):
     """Makes mmengine's checkpoints loadable with ``weights_only=True``, in any Runner.
 
     mmengine pickles its message hub (``HistoryBuffer`` objects), which torch >= 2.6 refuses to load on resume. On
-    saving, the log curves become tensors; on loading they become buffers again. Functions that some schedulers keep
+    saving, the log curves become tensors; on loading they become buffers again. ``meta.trained`` holds the run's config
+    and stage as plain data, for ``load_trained``. Functions that some schedulers keep
     in their state are left out; their constructors set them. A network with NaN or infinite weights is not saved at
     all, so that the last good checkpoint stays the last.
     """
@@ -74,10 +57,12 @@ class PlainCheckpointHook(Hook):
             key: {name: torch.tensor(data, dtype=torch.float64) for name, data in zip(CURVE, buffer.data, strict=True)}
             for key, buffer in hub['log_scalars'].items()
         }
-        info = {key: _plain(value) for key, value in hub['runtime_info'].items() if key != 'cfg'}
+        info = {key: plain(value) for key, value in hub['runtime_info'].items() if key != 'cfg'}
         resumed = {key: bool(keep) for key, keep in hub['resumed_keys'].items() if key in curves or key in info}
         checkpoint['message_hub'] = dict(curves=curves, runtime_info=info, resumed_keys=resumed)
-        checkpoint['meta'] = _plain(checkpoint['meta'])
+        checkpoint['meta'] = plain(checkpoint['meta'])
+        if runner.cfg.get('model'):
+            checkpoint['meta'] |= Origin.of_run(runner.cfg.to_dict()).as_meta()
         schedulers = checkpoint.get('param_schedulers', [])
         for states in schedulers.values() if isinstance(schedulers, dict) else [schedulers]:
             states[:] = [{key: value for key, value in state.items() if not callable(value)} for state in states]

@@ -102,7 +102,7 @@ def test_what_is_no_rgb_image_is_refused(tiny, image):
 
 
 def test_a_training_checkpoint_needs_its_config(tiny):
-    with pytest.raises(InputError, match='needs its config: --config FILE'):
+    with pytest.raises(InputError, match='does not carry the config it was trained with: give CONFIG'):
         Predictor(tiny.checkpoint)
 
 

@@ -19,8 +19,8 @@ from bireal_plugin.studies.speed.machine import check_memory, machine, pin_threa
 from bireal_plugin.studies.speed.networks import choose_sides, load_networks
 from bireal_plugin.studies.speed.prepared import Forms, arrays, prepare
 from bireal_plugin.studies.speed.report import Report, from_json, section
-from bireal_plugin.training.check import stage_model
 from bireal_plugin.training.config import load_config
+from bireal_plugin.training.recipe import stage_model
 
 SHAPE = (1, 3, 64, 64)
 NARROW = """

@@ -5,7 +5,7 @@ from mmengine.config import Config
 
 from bireal_plugin import InputError
 from bireal_plugin.training import check_stages
-from bireal_plugin.training.check import stage_config
+from bireal_plugin.training.recipe import stage_config
 
 CONFIG = 'configs/bireal_r18_digits.py'
 

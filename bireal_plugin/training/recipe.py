@@ -1,4 +1,4 @@
-"""Looking at a whole recipe before its first stage trains: a mistake in the last stage should not show after days."""
+"""A recipe and its stages: the config of one, its network, and a check of all of them before the first one trains."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, LOOPS, MODELS, PARAM_SCHEDULERS, DefaultScope
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
@@ -18,20 +19,44 @@ from bireal_plugin.training.config import CONFIG_KEYS, config_mistakes
 
 
 def stage_config(config: Config, name: str) -> Config:
-    """The ordinary config of one stage: the whole without ``stages``, the stage's overrides merged in."""
+    """The ordinary config of one stage: the whole without ``stages``, the stage's overrides merged in.
+
+    ``stage`` is the stage's name in it, ``recipe`` the names of all.
+    """
     content = config.to_dict()
     stages = content.pop('stages')
     if name not in stages:
         raise InputError(f'there is no stage {name!r}; the stages are: {", ".join(stages)}')
     merged = Config(content, filename=config.filename)
     merged.merge_from_dict(stages[name])
+    merged.stage, merged.recipe = name, list(stages)
     return merged
 
 
-def stage_model(config: Config, name: str) -> nn.Module:
-    """The network of one stage, with weights as they are drawn."""
-    with DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmengine')):
-        return MODELS.build(stage_config(config, name).model)
+def build_model(config: Config) -> nn.Module:
+    """The network of an ordinary config, with weights as they are drawn.
+
+    Raises:
+        InputError: the config has no model, or one that cannot be built.
+    """
+    where = str(config.filename)
+    if not config.get('model'):
+        raise InputError(f'{where} has no model')
+    with config_mistakes(where), DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmengine'):
+        return MODELS.build(_with_preprocessor(config))
+
+
+def stage_model(config: Config, name: str | None = None) -> nn.Module:
+    """The network of one stage of a recipe, by default of the last; of an ordinary config its own."""
+    return build_model(stage_config(config, name or list(config.stages)[-1]) if config.get('stages') else config)
+
+
+def _with_preprocessor(config: Config) -> Mapping[str, Any]:
+    """``model`` with the config's ``data_preprocessor``, which a Runner hands to it likewise."""
+    model, shared = config.model, config.get('data_preprocessor')
+    kind = MODELS.get(model['type']) if isinstance(model.get('type'), str) else model.get('type')
+    takes = isinstance(kind, type) and issubclass(kind, BaseModel)
+    return {'data_preprocessor': shared, **model} if shared and takes else model
 
 
 def check_stages(config: Config) -> None:

@@ -1,0 +1,174 @@
+"""``load_trained``: the network of a checkpoint as it was trained, from the config it carries or one that is given."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from bireal_plugin.binary.switch import binary_convolutions
+from bireal_plugin.checkpoints.file import state_dict_of
+from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights
+from bireal_plugin.checkpoints.origin import Origin, origin_of
+from bireal_plugin.errors import InputError
+from bireal_plugin.models.distill import student_config
+from bireal_plugin.training.config import load_config, override
+from bireal_plugin.training.network_difference import network_difference
+from bireal_plugin.training.recipe import build_model, stage_config
+
+
+def load_trained(
+    config: str | Path | Config | None,
+    checkpoint: str | Path,
+    *,
+    stage: str | None = None,
+    allow_other_network: bool = False,
+) -> tuple[nn.Module, Config]:
+    """The network with all of the checkpoint's weights, not folded, in evaluation mode, and its ordinary config.
+
+    Args:
+        config: file or content, of one run or of a recipe; None takes the config that the checkpoint carries.
+        checkpoint: file, or any address that ``fetch_checkpoint`` knows.
+        stage: of a recipe; by default the one that the checkpoint was trained in.
+        allow_other_network: build the network of ``config`` even where the checkpoint says it is of another.
+
+    Raises:
+        InputError: a file is missing or unreadable, the network cannot be built, or the weights are another's.
+    """
+    source = str(checkpoint)
+    content = fetch_checkpoint(source)
+    chosen = _config_of(config, content, source, stage, allow_other_network)
+    model = build_model(chosen)
+    load_weights(model, state_dict_of(content, source), source=source, strict=True)
+    if chosen.get('absorb_scales'):
+        check_absorbed(model, source)
+    return model.eval(), chosen
+
+
+def trained_config(
+    config: str | Path | Config | None,
+    checkpoint: str | Path,
+    *,
+    stage: str | None = None,
+    allow_other_network: bool = False,
+) -> Config:
+    """The ordinary config that ``load_trained`` builds from, for a Runner that loads the weights itself."""
+    return _config_of(config, fetch_checkpoint(str(checkpoint)), str(checkpoint), stage, allow_other_network)
+
+
+def checkpoint_config(checkpoint: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
+    """The config that a checkpoint carries, with dotted ``overrides`` merged in (``--cfg-options``).
+
+    It is read as data: only what is registered, by this package and by the libraries that its scopes name, is built.
+
+    Raises:
+        InputError: the checkpoint carries none, or one that names code elsewhere.
+    """
+    source = str(checkpoint)
+    config = _carried_config(origin_of(fetch_checkpoint(source), source), source)
+    return override(config, overrides) if overrides else config
+
+
+def _config_of(
+    given: str | Path | Config | None, content: Mapping[str, Any], source: str, stage: str | None, allow: bool
+) -> Config:
+    origin = origin_of(content, source)
+    if given is None:
+        config = _carried_config(origin, source)
+        if stage is not None and stage != config.get('stage'):
+            raise InputError(f'--stage {stage}: {source} is of {_stage_words(origin)}; leave --stage out')
+    else:
+        config = given if isinstance(given, Config) else load_config(str(given))
+        config = _with_stage(config, origin, source, stage)
+        if origin is not None and not allow:
+            _check_same_network(config, origin, source)
+    if config.get('model'):
+        config.model = student_config(config.model)
+    return config
+
+
+def _carried_config(origin: Origin | None, source: str) -> Config:
+    if origin is None:
+        raise InputError(f'{source} does not carry the config it was trained with: give CONFIG, the file of that run')
+    _check_types(origin.config, source)
+    for name in (origin.config.get('custom_imports') or {}).get('imports') or []:
+        if str(name).partition('.')[0] == __package__.partition('.')[0]:
+            import_module(name)
+    # A text, or mmengine would read the file for it.
+    config = Config(dict(origin.config), cfg_text=f'# carried by {source}\n', filename=source)
+    config.stage, config.recipe = origin.stage, list(origin.recipe)
+    return config
+
+
+def _check_types(value: Any, source: str) -> None:
+    """Refuse importable names: mmengine would import and call ``dict(type='os.system', ...)``."""
+    if isinstance(value, Mapping):
+        kind = value.get('type')
+        if isinstance(kind, str) and '.' in kind and kind.rpartition('.')[0] not in MODULE2PACKAGE:
+            raise InputError(f'{source}: the config in it names {kind}, which is no registered name: give CONFIG')
+        for item in value.values():
+            _check_types(item, source)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_types(item, source)
+
+
+def _with_stage(config: Config, origin: Origin | None, source: str, stage: str | None) -> Config:
+    """Of a recipe the stage named, else the checkpoint's; of a file that tells none, the one its folder is called."""
+    if not config.get('stages'):
+        if stage is not None:
+            raise InputError(f'--stage {stage}: {config.filename} has no stages')
+        return Config(config.to_dict(), filename=config.filename)
+    stages = ', '.join(config.stages)
+    if stage is None and origin is not None:
+        stage = origin.stage
+        if stage not in config.stages:
+            raise InputError(
+                f'{source} is of {_stage_words(origin)}, and the stages of {config.filename} are: {stages}; '
+                'leave CONFIG out, or name one of them with --stage'
+            )
+    elif stage is None:
+        stage = Path(source).resolve().parent.name
+        if stage not in config.stages:
+            raise InputError(
+                f'{source} does not tell which stage of {config.filename} it is of: name one with --stage ({stages})'
+            )
+        said = f'{source} does not tell its stage; {stage} is taken, as its folder is called (--stage names another)'
+        print(said, file=sys.stderr)
+    return stage_config(config, str(stage))
+
+
+def _stage_words(origin: Origin | None) -> str:
+    return 'a run without stages' if origin is None or origin.stage is None else f'stage {origin.stage}'
+
+
+def _check_same_network(config: Config, origin: Origin, source: str) -> None:
+    with DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmengine'):
+        found = network_difference(
+            student_config(origin.config.get('model') or {}), student_config(config.get('model') or {})
+        )
+    if found is None:
+        return
+    key, theirs, ours = found
+    raise InputError(
+        f'{source} was trained with model{key} = {theirs} ({_stage_words(origin)}), but {config.filename} has {ours}: '
+        'these weights belong to another network; leave CONFIG out, name the right stage with --stage, or take them '
+        'all the same with --allow-other-network'
+    )
+
+
+def check_absorbed(model: nn.Module, source: str) -> None:
+    """Refuse real weights in a stage whose signs carry no scale: it would give other numbers than the stage before."""
+    for name, conv in binary_convolutions(model):
+        if not bool((conv.weight.abs() == 1).all()):
+            raise InputError(
+                f'{source}: {name} has real weights, but this stage (absorb_scales) has weights of +-1 alone; if the '
+                'checkpoint is of an earlier stage, name that with --stage'
+            )
