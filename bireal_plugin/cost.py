@@ -3,9 +3,9 @@
 * memory in bits = 32 x real + 1 x binary parameters
 * bit-operations (BOPs) = 64 x real + binary multiply-accumulates (MACs), of one image
 
-Counted are all parameters, and the MACs of convolutions and linear layers. As in the paper, additions, BatchNorm,
+All parameters are counted, and the MACs of convolutions and linear layers. As in the paper, additions, BatchNorm,
 pooling and the scales of binary weights (which move into the BatchNorm behind, Eq. 20) are free. Operations outside
-modules, such as the products of attention, are not seen.
+modules, such as the products of attention, are not counted.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from bireal_plugin.binary.weight import WeightBinarizer
 from bireal_plugin.binary.xnor import XNORConv2d
 from bireal_plugin.dry_run import Shape, dry_run, input_shape
 from bireal_plugin.hosts.torch_private import Convolution, TransposedConvolution
+from bireal_plugin.text_table import text_table
 
 REAL_BITS = 32
 BOPS_PER_REAL_MAC = 64
@@ -65,16 +66,11 @@ class Cost(_Counts):
         idle = [layer for layer in self.layers if layer not in working]
         rest = LayerCost(*_total(idle), name='other parameters', kind=f'{len(idle)} layers')
         total = LayerCost(*_total(self.layers), name='total', kind='x'.join(map(str, self.shape)))
-        rows: list[tuple[str, ...]] = [
-            ('layer', 'kind', 'binary par.', 'real par.', 'Mbit', 'binary MACs', 'real MACs', 'BOPs')
-        ]
-        rows += [_row(layer) for layer in (*working, rest, total)]
-        widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-        return '\n'.join('  '.join(_aligned(row, widths)).rstrip() for row in rows)
+        return text_table([_row(layer) for layer in (*working, rest, total)], left=('layer', 'kind'))
 
 
 def model_cost(model: nn.Module, shape: Shape | None = None) -> Cost:
-    """Memory and bit-operations of ``model``, which is neither run nor changed (a copy without memory is).
+    """Memory and bit-operations of ``model``, which is neither run nor changed: a copy without memory is run instead.
 
     A BinaryConv2d counts as binary while both its switches are on. Of XNORConv2d, K is counted as real MACs: the mean
     over channels (one per input), the box filter (one per window element) and the product (one per output). Of
@@ -138,7 +134,7 @@ def _is_binary(module: nn.Module) -> bool:
 
 
 def _weight_bases(conv: nn.Module) -> tuple[int, int]:
-    """Binary tensors that stand for the weight, and the real coefficients that must be kept with them."""
+    """Number of binary tensors that make up the weight, and of real coefficients stored with them."""
     if not isinstance(conv, ABCConv2d):
         return 1, 0
     binarizer: WeightBinarizer = conv.weight_binarizer
@@ -156,13 +152,14 @@ def _total(layers: tuple[LayerCost, ...] | list[LayerCost]) -> tuple[int, int, i
     )
 
 
-def _row(layer: LayerCost) -> tuple[str, ...]:
-    parameters = f'{layer.binary_parameters:,}', f'{layer.real_parameters:,}', f'{layer.memory_bits / 1e6:.3f}'
-    return layer.name, layer.kind, *parameters, f'{layer.binary_macs:,}', f'{layer.real_macs:,}', f'{layer.bops:.3g}'
-
-
-def _aligned(row: tuple[str, ...], widths: list[int]) -> list[str]:
-    return [
-        cell.ljust(width) if i < 2 else cell.rjust(width)
-        for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-    ]
+def _row(layer: LayerCost) -> dict[str, str]:
+    return {
+        'layer': layer.name,
+        'kind': layer.kind,
+        'binary par.': f'{layer.binary_parameters:,}',
+        'real par.': f'{layer.real_parameters:,}',
+        'Mbit': f'{layer.memory_bits / 1e6:.3f}',
+        'binary MACs': f'{layer.binary_macs:,}',
+        'real MACs': f'{layer.real_macs:,}',
+        'BOPs': f'{layer.bops:.3g}',
+    }

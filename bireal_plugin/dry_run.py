@@ -1,4 +1,4 @@
-"""One forward pass without arithmetic: which module is called with which shapes. The model itself is only read."""
+"""A forward pass without arithmetic, for the modules called and the shapes they get; the model stays unchanged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def weightless_copy(model: nn.Module, mode: FakeTensorMode | None = None) -> nn.
 
 
 def input_shape(model: nn.Module) -> Shape:
-    """``(C, H, W)`` that a model is meant for: timm's ``default_cfg``, else its first convolution's channels and 224.
+    """``(C, H, W)`` of a model's image: timm's ``default_cfg``, else the first convolution's channels and 224 x 224.
 
     Raises:
         InputError: the model has neither.
@@ -41,7 +41,7 @@ def input_shape(model: nn.Module) -> Shape:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             return module.in_channels, 224, 224
-    raise InputError(f'{type(model).__name__} has no convolution to tell its input by; give shape=(channels, H, W)')
+    raise InputError(f'{type(model).__name__} has no convolution that tells its input; give shape=(channels, H, W)')
 
 
 def dry_run(model: nn.Module, shape: Shape, on_call: OnCall) -> None:

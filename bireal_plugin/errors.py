@@ -1,8 +1,8 @@
-"""The one exception that means: what the user gave cannot be used, and here is how to get it right."""
+"""The exception for mistakes of a user."""
 
 
 class InputError(ValueError):
-    """A mistake in a config, a file or a flag, told in one sentence that names it and the way out.
+    """A mistake in a config, a file or a flag; the message is one sentence that names it and says how to correct it.
 
-    The commands in ``tools/`` and ``depth/`` print the sentence without a traceback and exit with status 1.
+    The commands print it without a traceback and exit with status 1.
     """

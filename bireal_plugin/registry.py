@@ -1,7 +1,7 @@
 """Names for interchangeable mathematics: sign surrogates, weight binarizers and 1-bit convolutions.
 
 Runner-level parts (models, datasets, hooks, metrics) live in mmengine's root registries instead, so that every
-OpenMMLab library finds them. This file imports nothing, so ``bireal_plugin.binary`` stays readable with torch alone.
+OpenMMLab library finds them. This file needs no other package, so that ``bireal_plugin.binary`` needs torch alone.
 """
 
 from __future__ import annotations
@@ -22,17 +22,21 @@ class NameTable:
         self.classes: dict[str, type] = {}
 
     def register(self, cls: T) -> T:
-        """Class decorator; a second class of the same name is a programming error."""
+        """Class decorator that enters the class under its name.
+
+        Raises:
+            KeyError: there is a class of that name already.
+        """
         if cls.__name__ in self.classes:
             raise KeyError(f'{self.kind} {cls.__name__} is registered twice')
         self.classes[cls.__name__] = cls
         return cls
 
     def get(self, name: str) -> type:
-        """The class called ``name``.
+        """Class called ``name``.
 
         Raises:
-            InputError: if there is none; the sentence lists the names there are.
+            InputError: there is none; the sentence lists the names there are.
         """
         if name not in self.classes:
             raise InputError(f'unknown {self.kind} {name!r}; there are: {", ".join(sorted(self.classes))}')

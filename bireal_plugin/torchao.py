@@ -4,8 +4,8 @@
 convolutions one by one (behind a ReLU every sign is +1), so the module that ``filter_fn`` picks must be a whole ResNet,
 or a model around one: ``is_resnet`` picks it wherever it is, and ``lambda module, name: name == 'backbone'`` by
 name. A convolution or linear layer alone, such as torchao's default filter picks, is refused with a sentence, before
-anything changed. ``quantize_`` returns nothing; who wants the report, or the filter over convolutions, calls
-``binarize``.
+anything has changed. ``quantize_`` returns nothing; ``binarize`` itself returns a report and takes a filter over
+convolutions.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ class _BasesConvolution(torch.autograd.Function):
 
 
 def _sign_argument(x: Tensor, shift: Tensor) -> Tensor:
-    """``2 (x + v) - 1``: it has the sign of ``clip(x + v, 0, 1) - 0.5``, and is in (-1, 1) where x + v is in (0, 1)."""
+    """``2 (x + v) - 1``: has the sign of ``clip(x + v, 0, 1) - 0.5`` and is in (-1, 1) where x + v is in (0, 1)."""
     return 2 * (x + shift.to(x.dtype)) - 1
 
 
@@ -135,8 +135,8 @@ class ABCConv2d(BinaryConv2d):
     """M weight bases (``WeightBases``) and N activation bases ``A_j = Sign(clip(A + v_j, 0, 1) - 0.5)``, all +-1.
 
     The shifts v_j and scales beta_j of the activations are learned. A_j passes its gradient where 0 < A + v_j < 1; with
-    another surrogate F' its factor is F'(2 (A + v_j) - 1). A real input (``binary_input=False``) meets neither, so that
-    then ``shift`` and ``scale`` get no gradient (under DDP: ``find_unused_parameters=True``).
+    another surrogate F' its factor is F'(2 (A + v_j) - 1). A real input (``binary_input=False``) uses neither, so
+    ``shift`` and ``scale`` get no gradient then (DDP needs ``find_unused_parameters=True``).
 
     State dict: ``weight``, ``bias``, ``shift`` (N,) and ``scale`` (N,). At first thresholds are spread evenly over
     (-1, 1), where the clipped activations of the initialisation lie, and each scale is 1 / N: the sum is a staircase
@@ -146,7 +146,7 @@ class ABCConv2d(BinaryConv2d):
         weight_bases, activation_bases: M and N.
         per: fit the weight bases per 'layer' (the paper) or per output 'channel'.
         sign: surrogate, by default the clip.
-        options: as for ``BinaryConv2d``; ``weight`` is taken by the bases.
+        options: as for ``BinaryConv2d``, but for ``weight``, which is always ``WeightBases``.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class ABCConv2d(BinaryConv2d):
         return twin
 
     def _reset_bases(self) -> None:
-        """Fresh shifts and scales beside the weight, on its device."""
+        """Create shifts and scales with their first values, on the device of the weight."""
         n = self.activation_bases
         like = dict(device=self.weight.device, dtype=self.weight.dtype)
         thresholds = torch.arange(1, n + 1, **like) * (2 / (n + 1)) - 1  # type: ignore[call-overload]

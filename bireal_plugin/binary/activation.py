@@ -1,4 +1,4 @@
-"""Real activations that stand where the sign will be, one for each stage of the initialisation (Sec. 3.4)."""
+"""Real activations in the place of the sign, one for each stage of the initialisation (Sec. 3.4)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bireal_plugin.errors import InputError
 
 
 class Clip(nn.Hardtanh):
-    """``clip(-1, x, 1)``: the real activation nearest to sign, last before binarization."""
+    """``clip(-1, x, 1)``: the real activation nearest to sign, of the last stage before binarization."""
 
     def __init__(self) -> None:
         super().__init__(-1.0, 1.0)

@@ -1,8 +1,8 @@
 """BinaryConv2d: a convolution whose input and weight are each binary or real, switchable at any time.
 
-One autograd function does the work. It saves the real input and the latent weight, which live anyway, and recomputes
-their signs in backward; no sign, mask or scaled copy outlives the call (a quarter of the memory of the usual
-``sign.detach() - poly.detach() + poly`` formulation).
+One autograd function does the work. It saves the real input and the latent weight, which exist anyway, and recomputes
+their signs in backward. No sign, mask or scaled copy is kept until then, which takes a quarter of the memory of the
+usual formulation ``sign.detach() - poly.detach() + poly``.
 """
 
 from __future__ import annotations
@@ -95,12 +95,12 @@ def convolution_gradients(
 
 
 def binarized(weight: Tensor, binarizer: WeightBinarizer | None, dtype: torch.dtype) -> Tensor:
-    """What the convolution multiplies by: the binary weight, or the real one where ``binarizer`` is None."""
+    """Weight that the convolution multiplies by: binary, or the real one where ``binarizer`` is None."""
     return weight.to(dtype) if binarizer is None else binarizer(weight).to(dtype)
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
-    """What a convolution of ``x`` computes in: autocast's type while autocast is on, else the input's own."""
+    """Data type in which a convolution of ``x`` computes: autocast's while autocast is on, else that of ``x``."""
     device = x.device.type
     if not torch.amp.is_autocast_available(device):  # such as meta, where shapes alone are computed
         return x.dtype
@@ -116,15 +116,15 @@ def _operand(x: Tensor, surrogate: Surrogate | None, dtype: torch.dtype) -> Tens
 class BinaryConv2d(nn.Conv2d):
     """A convolution of ``sign(x)`` with binarized weights: input ``(N, C, H, W)``, latent weight ``(O, C/g, kH, kW)``.
 
-    The arguments of ``Conv2d`` keep their meaning; padding is true zero padding, after the sign. The
-    switches are plain attributes and change nothing in the state dict.
+    The arguments of ``Conv2d`` keep their meaning; padding is with true zeros, after the sign. The switches
+    ``binary_input`` and ``binary_weight`` are plain attributes and change nothing in the state dict.
 
     Args:
         sign: surrogate of the activation's derivative, a name or config of ``SURROGATES``.
         weight: weight binarizer, a name or config of ``WEIGHT_BINARIZERS``.
         binary_input: take the sign of the input; otherwise apply ``activation`` to it.
         binary_weight: binarize the weight; otherwise use it as it is.
-        activation: the real activation in the place of the sign ('relu', 'leaky_clip', 'clip'), or None for none.
+        activation: the real activation in the place of the sign: 'relu', 'leaky_clip', 'clip' or None.
     """
 
     def __init__(
@@ -224,7 +224,7 @@ class BinaryConv2d(nn.Conv2d):
         return self.convolve(x, self.bias)
 
     def convolve(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """The convolution of ``x``, its sign taken if the input is binary, without the real activation."""
+        """Convolution of ``x``, or of its sign where the input is binary; no real activation is applied."""
         return _BinaryConvolution.apply(  # type: ignore[no-untyped-call]
             x,
             self.weight,

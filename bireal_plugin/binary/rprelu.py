@@ -1,4 +1,4 @@
-"""RPReLU (ReActNet, ECCV 2020): a PReLU that may be shifted before and after, per channel."""
+"""RPReLU (ReActNet, ECCV 2020): PReLU with a learned shift before and after it, per channel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class RPReLU(nn.Module):
     """``x - gamma + zeta`` where ``x > gamma``, ``slope (x - gamma) + zeta`` elsewhere: piecewise linear per channel.
 
     Args:
-        channels: C of the input ``(N, C, H, W)``; gamma, slope and zeta are ``(C,)``, at first 0, 0.25 and 0.
+        channels: C of the input ``(N, C, H, W)``; gamma, slope and zeta are ``(C,)`` and start at 0, 0.25 and 0.
     """
 
     def __init__(self, channels: int) -> None:

@@ -1,7 +1,7 @@
-"""The sign function that is never zero, and the surrogates that stand in for its derivative.
+"""The sign function, which is never zero, and the surrogates that replace its derivative.
 
-Forward is always Eq. 1 of Bi-Real Net (IJCV): ``Sign(a) = -1 if a < 0 else +1``. A surrogate chooses only the
-derivative used in backward; its polynomial F approximates Sign, and F' replaces dSign/da.
+Forward is always Eq. 1 of Bi-Real Net (IJCV): ``Sign(a) = -1 if a < 0 else +1``. A surrogate decides only on the
+derivative used in backward: its function F approximates Sign, and F' replaces dSign/da.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ def sign(x: Tensor) -> Tensor:
 
 
 class Surrogate:
-    """A derivative for sign. Calling an instance gives ``sign(x)`` with that derivative in backward."""
+    """Base of derivatives for sign; an instance called with ``x`` gives ``sign(x)`` with its derivative in backward."""
 
     def polynomial(self, x: Tensor) -> Tensor:
-        """F(x), the function whose derivative is used. It is drawn, never trained with."""
+        """F(x), the function whose derivative is used; only pictures need it."""
         raise NotImplementedError
 
     def derivative(self, x: Tensor) -> Tensor:

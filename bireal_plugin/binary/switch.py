@@ -1,6 +1,7 @@
-"""Switches over all binary convolutions of a model: which activation they see, which weights are binary.
+"""Switches for all binary convolutions of a model: the activation before them, and which weights are binary.
 
-Only plain attributes and parameterless activations change, so an optimizer or DDP wrapper built before stays valid.
+Only plain attributes and activations without parameters change, so an optimizer or DDP wrapper built before stays
+valid.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def set_activation(model: nn.Module, activation: str) -> None:
 
 
 def set_weights(model: nn.Module, step: WeightStep) -> None:
-    """'real': no binary weights; 'step1': those of 1x1 convolutions only (two-step scheme); 'binary': all."""
+    """Make weights 'real', 'binary', or binary in 1x1 convolutions only: 'step1' of the two-step scheme (Sec. 3.5)."""
     if step not in get_args(WeightStep):
         raise InputError(f"weights is 'real', 'step1' or 'binary', not {step!r}")
     for _, conv in binary_convolutions(model):

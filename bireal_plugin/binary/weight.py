@@ -1,6 +1,6 @@
-"""Weight binarizers: how a latent real weight becomes the 1-bit weight of a convolution, and how its gradient returns.
+"""Weight binarizers: from a latent real weight to the 1-bit weight of a convolution, and back for the gradient.
 
-A binarizer never keeps state; it is a function of the latent weight ``(O, I/groups, kH, kW)``.
+A binarizer keeps no state; it is a function of the latent weight ``(O, I/groups, kH, kW)``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class WeightBinarizer:
         return None
 
     def window(self, weight: Tensor) -> Tensor:
-        """Factor on the gradient, as a rule the straight-through window: True where it still passes."""
+        """Mask or factor for the latent gradient, in the shape of ``weight``: True where the gradient passes."""
         raise NotImplementedError
 
     def __call__(self, weight: Tensor) -> Tensor:
@@ -52,8 +52,8 @@ class Sign(WeightBinarizer):
 class MagnitudeAware(WeightBinarizer):
     """Bi-Real Net, Eq. 9-20: W_b = mean|W_r| * Sign(W_r).
 
-    No gradient flows through the mean, and the latent gradient is not multiplied by it; it passes where |W_r| <= 1,
-    as in the published training code.
+    As in the published training code, no gradient flows through the mean, and the latent gradient is not multiplied
+    by it: it passes unchanged where |W_r| <= 1, and is 0 elsewhere.
 
     Args:
         per: 'channel' takes one mean per output channel (published code), 'layer' one per layer.
@@ -65,7 +65,7 @@ class MagnitudeAware(WeightBinarizer):
         self.per = per
 
     def scale(self, weight: Tensor) -> Tensor:
-        """Mean magnitude ``(O, 1, 1, 1)``, or ``(1, 1, 1, 1)`` per layer; at least float32, whatever the weight's."""
+        """Mean magnitude ``(O, 1, 1, 1)``, or ``(1, 1, 1, 1)`` per layer; float64 for float64 weights, else float32."""
         dims = (1, 2, 3) if self.per == 'channel' else (0, 1, 2, 3)
         dtype = torch.promote_types(weight.dtype, torch.float32)
         return weight.detach().abs().mean(dim=dims, keepdim=True, dtype=dtype)

@@ -33,9 +33,9 @@ class XNORWeight(MagnitudeAware):
 class XNORConv2d(BinaryConv2d):
     """``(sign(A) * sign(W)) K alpha + bias``: a 1-bit convolution scaled per output pixel by K, per kernel by alpha.
 
-    K belongs to the sign of the input: a real input (``binary_input=False``) has none. Gradients flow through K, for
-    which one tensor of the output's size is saved. K is kept at inference; alpha, being one number per output channel,
-    may move into the BatchNorm behind (``absorb_scales``), which changes nothing that is computed.
+    K replaces the magnitude that the sign of the input loses, so a real input (``binary_input=False``) has none.
+    Gradients flow through K, for which one tensor of the output's size is saved. K is kept at inference; alpha, being
+    one number per output channel, can move into the BatchNorm behind (``absorb_scales``) without changing the output.
 
     Args:
         sign, weight: surrogate and weight binarizer, by default those of XNOR-Net's paper.
@@ -55,7 +55,7 @@ class XNORConv2d(BinaryConv2d):
     def input_scale(self, x: Tensor) -> Tensor:
         """K ``(N, groups, H', W')``: the mean of |x| over a group's channels and over the window of each output pixel.
 
-        The window counts its whole area, padding included, as the box filter of the paper does.
+        The mean divides by the whole area of the window, padding included, as the box filter of the paper.
         """
         rows, columns = self.kernel_size
         magnitude = x.abs().unflatten(1, (self.groups, -1)).mean(2) / (rows * columns)

@@ -1,4 +1,4 @@
-"""Eq. 20: the magnitude scale of 1-bit weights moves into the BatchNorm behind them, leaving weights of exactly +-1."""
+"""Eq. 20: the magnitude scale of 1-bit weights moves into the BatchNorm behind them; the weights become exactly +-1."""
 
 from __future__ import annotations
 
@@ -70,8 +70,9 @@ def absorb_scales(model: nn.Module, example_shape: Sequence[int] | None = None) 
     """Move every weight scale into the BatchNorm behind it and set the weights to exactly +-1, in place.
 
     ``BN(s c; mu, var)`` equals ``BN(c; mu / s, (var + eps) / s^2 - eps)`` with the same gamma and beta, so the network
-    computes what it did. Where that variance would be negative, gamma takes the rest; where s = 0 the channel is the
-    constant it was. Of XNOR-Net's scales alpha is absorbed and K, which depends on the input, stays.
+    computes what it did. Where that variance would be negative it is 0 and gamma takes the remaining factor; a channel
+    with s = 0 stays the constant it was. Of XNOR-Net's scales alpha is absorbed and K, which depends on the input,
+    stays.
 
     Args:
         example_shape: see ``conv_norm_pairs``.
@@ -102,7 +103,7 @@ def absorb_scales(model: nn.Module, example_shape: Sequence[int] | None = None) 
 
 
 def _rescaled(name: str, conv: BinaryConv2d, norm: BatchNorm, scale: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Each tensor of ``norm`` and the bias of ``conv``, with the value it takes when the output lacks ``scale``."""
+    """Tensors of ``norm`` and the bias of ``conv``, each with its value once ``scale`` is no longer in the weights."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     mean, var = norm.running_mean.double(), norm.running_var.double()

@@ -1,6 +1,6 @@
 """Fold a trained network for inference: +-1 weights, one affine map per channel, real convolutions without BatchNorm.
 
-After folding, ``bireal::binary_conv2d`` is the only 1-bit operation in the model; the layers are in ``folded.py``.
+After folding, ``bireal::binary_conv2d`` is the only 1-bit operation in the model; its layers are in ``layers.py``.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ def fold_(model: nn.Module, example_shape: Sequence[int] | None = None) -> nn.Mo
     """Fold ``model`` in place: every convolution takes in the BatchNorm that reads its output, and nothing else does.
 
     ``gamma < 0``, ``gamma = 0``, convolution biases and convolutions without BatchNorm are all legal. GroupNorm, and
-    BatchNorm that has no running statistics or a second reader of its input, stay as they are. XNOR-Net keeps K, which
+    BatchNorm without running statistics or whose input is used elsewhere too, stay as they are. XNOR-Net keeps K, which
     depends on the input, and ABC-Net its M x N coefficients. A folded model is left as it is.
 
-    The model is in evaluation mode then, and no parameter requires a gradient: none passes ``bireal::binary_conv2d``.
+    Afterwards the model is in evaluation mode and no parameter requires a gradient, since ``bireal::binary_conv2d`` has
+    no backward.
 
     Args:
         example_shape: ``(N, C, H, W)`` of an input, for the dry run that finds the pairs; by default timm's
@@ -87,7 +88,7 @@ def _check_foldable(name: str, conv: BinaryConv2d) -> None:
 
 
 def _form(conv: BinaryConv2d) -> type[BinaryConv2d] | None:
-    """The class whose function ``conv`` computes, or None for a subclass that computes another."""
+    """Class whose function ``conv`` computes; None for a subclass that computes something else."""
     for cls in (ABCConv2d, XNORConv2d, BinaryConv2d):
         if isinstance(conv, cls):
             same = type(conv).forward is cls.forward and type(conv).convolve is cls.convolve
@@ -105,7 +106,7 @@ def _folded_binary(conv: BinaryConv2d, multiplier: Tensor, offset: Tensor) -> nn
 
 
 def _affine(conv: nn.Conv2d, norm: BatchNorm | None) -> tuple[Tensor, Tensor]:
-    """Multiplier and offset ``(O,)`` in float64 that stand for the convolution's bias and the BatchNorm behind it."""
+    """Multiplier and offset ``(O,)`` in float64 that replace the convolution's bias and the BatchNorm behind it."""
     ones = torch.ones(conv.out_channels, dtype=torch.float64, device=conv.weight.device)
     bias = torch.zeros_like(ones) if conv.bias is None else conv.bias.double()
     if norm is None:

@@ -1,4 +1,4 @@
-"""The layers of a folded network: ``bireal::binary_conv2d`` with its packed weights, and what each method keeps around.
+"""The layers of a folded network: ``bireal::binary_conv2d`` with its packed weights, and the rest of each method.
 
 ========================== ==========================================================
 BinaryConv2d               ``binary_conv2d(x)``
@@ -6,8 +6,8 @@ XNORConv2d                 ``binary_conv2d(x) K(x) + offset``
 ABCConv2d                  ``sum_j beta_j sum_i binary_conv2d_i(A_j) + offset``
 ========================== ==========================================================
 
-The affine map of every call holds weight scale, convolution bias and BatchNorm; zero biases are stored, so that the
-operator's tensors are constants for every engine.
+The affine map of every call stands for weight scale, convolution bias and BatchNorm. Biases of zero are stored too, so
+that all tensors of the operator are constants for every engine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bireal_plugin.folding.operator import pack_signs
 
 
 class FoldedLayer(nn.Module):
-    """What stands where a 1-bit convolution was. It is not trained, and takes no latent weights."""
+    """Base of the layers in the place of 1-bit convolutions; not trained, and without latent weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,9 +44,9 @@ class FoldedBinaryConv2d(FoldedLayer):
     """One ``bireal::binary_conv2d`` with its packed weight; buffers ``packed_weight, scale, bias``.
 
     Args:
-        conv: where geometry and weight come from.
+        conv: gives geometry and weight.
         scale, bias: ``(O,)``, the affine map.
-        weight: its signs are packed in the place of those of ``conv.weight``.
+        weight: packed instead of ``conv.weight``.
     """
 
     packed_weight: Tensor
@@ -98,7 +98,7 @@ class FoldedXNORConv2d(FoldedLayer):
         return y + self.offset.view(-1, 1, 1)
 
     def input_scale(self, x: Tensor) -> Tensor:
-        """K ``(N, groups, H', W')``, see ``input_scale``."""
+        """K ``(N, groups, H', W')``, see ``XNORConv2d.input_scale``."""
         groups = self.conv.groups
         magnitude = x.abs().mean(1, keepdim=True) if groups == 1 else x.abs().unflatten(1, (groups, -1)).mean(2)
         return F.conv2d(magnitude, self.box, None, self.conv.stride, self.conv.padding, self.conv.dilation, groups)

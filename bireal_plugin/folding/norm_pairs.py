@@ -1,7 +1,7 @@
-"""Which BatchNorm belongs to which convolution, found by following tensors through a model that runs without numbers.
+"""Pairs of convolution and BatchNorm, found by following tensors through a dry run of the model.
 
-Definition order would be wrong for pre-activation networks (``bn1, conv1, bn2, conv2``), for a convolution shared by
-several norms, and wherever a shortcut starts between convolution and norm.
+The order of definition would be wrong for pre-activation networks (``bn1, conv1, bn2, conv2``), for a convolution
+shared by several norms, and wherever a shortcut starts or ends between convolution and norm.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
 
 
 def norm_pairs(model: nn.Module, example_shape: Sequence[int] | None = None) -> dict[str, str]:
-    """Name of a convolution -> name of the BatchNorm that alone reads its output, and reads nothing else.
+    """Names of convolutions, each with the name of the one BatchNorm that uses its output, and uses nothing else.
 
     A copy without memory runs once, in evaluation mode. Modules that it does not call are in no pair.
 
@@ -56,7 +56,7 @@ def norm_pairs(model: nn.Module, example_shape: Sequence[int] | None = None) -> 
 
 
 def _absorbable_norms(model: nn.Module) -> Iterator[tuple[str, BatchNorm]]:
-    """BatchNorms with constant statistics that do nothing else; timm's ``BatchNormAct2d`` has an activation inside."""
+    """BatchNorms with running statistics and no more; timm's ``BatchNormAct2d`` has an activation too."""
     for name, module in model.named_modules():
         plain = isinstance(module, BatchNorm) and (
             type(module).forward in (BatchNorm.forward, nn.SyncBatchNorm.forward)
@@ -66,7 +66,7 @@ def _absorbable_norms(model: nn.Module) -> Iterator[tuple[str, BatchNorm]]:
 
 
 class _Flow(TorchDispatchMode):
-    """Who reads the outputs of convolutions: a BatchNorm by name, or None for any other operation."""
+    """Readers of the outputs of convolutions: names of BatchNorms, and None for any other operation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,17 +76,17 @@ class _Flow(TorchDispatchMode):
         self.sources: dict[str, set[str | None]] = defaultdict(set)
 
     def read(self, values: Any) -> None:
-        """Note that every convolution's output among ``values`` was read."""
+        """Record that every convolution's output among ``values`` was read."""
         for value in tree_leaves(values):
             if id(value) in self.outputs:
                 self.readers[self.outputs[id(value)][1]].add(self.running)
 
     def leave_convolution(self, name: str) -> Callable[..., None]:
-        """The hook behind a convolution."""
+        """Forward hook of a convolution."""
         return lambda module, inputs, output: self.outputs.update({id(output): (output, name)})
 
     def enter_norm(self, name: str) -> Callable[..., None]:
-        """The hook before a BatchNorm."""
+        """Forward pre-hook of a BatchNorm."""
 
         def hook(module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
             source = next(
@@ -98,7 +98,7 @@ class _Flow(TorchDispatchMode):
         return hook
 
     def leave_norm(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        """The hook behind a BatchNorm."""
+        """Forward hook of a BatchNorm."""
         self.running = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

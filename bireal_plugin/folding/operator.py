@@ -1,6 +1,6 @@
-"""``bireal::binary_conv2d``: the one 1-bit operation of a folded network, and how its weights are packed.
+"""``bireal::binary_conv2d``, the one 1-bit operation of a folded network, and the packing of its weights.
 
-Its PyTorch implementation is the reference that every engine is measured against; exporters match this node alone.
+Its PyTorch implementation is the reference for every engine; exporters look for this operation alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BITS = 8
 def pack_signs(weight: Tensor) -> Tensor:
     """Signs of ``weight`` (O, I, kH, kW) as uint8 ``(O, kH, kW, ceil(I / 8))``.
 
-    Input channels run along the bits, least significant first; 1 is +1 (a weight of exactly 0 too), and the bits behind
+    Bit ``i % 8`` of byte ``i // 8`` is input channel ``i``: 1 for +1 (a weight of exactly 0 too), 0 for -1. Bits behind
     the last channel are 0.
     """
     bits = (weight.detach() >= 0).permute(0, 2, 3, 1).to(torch.uint8)
@@ -47,11 +47,11 @@ def binary_conv2d(
     dilation: list[int],
     groups: int,
 ) -> Tensor:
-    """``conv2d(sign(x), +-1 weight) * scale + bias``, zero padding being true zero.
+    """``conv2d(sign(x), +-1 weight) * scale + bias``, padded with true zeros.
 
     Args:
         x: ``(N, C, H, W)``, real. packed_weight: ``(O, kH, kW, ceil(C / groups / 8))`` uint8, see ``pack_signs``.
-        scale, bias: ``(O,)``, the affine map that BatchNorm, weight scale and convolution bias were folded into.
+        scale, bias: ``(O,)``, the affine map that stands for BatchNorm, weight scale and convolution bias.
     """
     weight = unpack_signs(packed_weight, x.shape[1] // groups, dtype=x.dtype)
     y = F.conv2d(sign(x), weight, None, stride, padding, dilation, groups)

@@ -4,7 +4,7 @@ from bireal_plugin.models import timm_models
 from bireal_plugin.models.blocks import BasicBlock, Bottleneck
 from bireal_plugin.models.classifier import BiRealClassifier, ImagePreprocessor
 from bireal_plugin.models.distill import DistilledClassifier
-from bireal_plugin.models.from_resnet import BiRealConfig, ConversionReport, binarize
+from bireal_plugin.models.from_resnet import BinarizeReport, BiRealConfig, binarize
 from bireal_plugin.models.resnet import BiRealResNet
 
 __all__ = [
@@ -12,8 +12,8 @@ __all__ = [
     'BiRealClassifier',
     'BiRealConfig',
     'BiRealResNet',
+    'BinarizeReport',
     'Bottleneck',
-    'ConversionReport',
     'DistilledClassifier',
     'ImagePreprocessor',
     'binarize',

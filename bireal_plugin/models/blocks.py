@@ -32,7 +32,10 @@ Conv = Callable[..., nn.Module]
 
 
 def average_pool(stride: int) -> nn.Module:
-    """Average pool that halves as a padded stride-2 convolution does: odd sizes round up, edges average real pixels."""
+    """Average pool whose output has the size of a padded convolution of that stride: odd sizes round up.
+
+    Windows over the edge average the pixels inside alone.
+    """
     return nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False) if stride > 1 else nn.Identity()
 
 

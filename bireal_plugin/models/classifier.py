@@ -68,9 +68,9 @@ class BiRealClassifier(BaseModel):
         self.label_smoothing = label_smoothing
 
     def switch_to_deploy(self) -> None:
-        """Fold the backbone in place for inference, whatever its class; the second time nothing happens.
+        """Fold the backbone in place for inference, whatever its class; a second call changes nothing.
 
-        ``deploy`` is True from then on. The linear layer can still be trained.
+        ``deploy`` is True afterwards. The linear layer can still be trained.
 
         Raises:
             InputError: the backbone is not binary yet; nothing is changed.
@@ -90,7 +90,7 @@ class BiRealClassifier(BaseModel):
         return self.fc(self.dropout(features.mean((2, 3))))
 
     def forward(self, inputs: Tensor, labels: Tensor | None = None, mode: str = 'tensor') -> Any:
-        """mmengine's three modes.
+        """Output of one of mmengine's three modes.
 
         * 'tensor': the logits.
         * 'loss': ``dict(loss=cross entropy)``; needs ``labels`` ``(N,)``.

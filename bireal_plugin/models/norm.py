@@ -1,4 +1,4 @@
-"""Normalisation layers from OpenMMLab's ``norm_cfg``, without needing mmcv for the common ones."""
+"""Normalisation layers from OpenMMLab's ``norm_cfg``, without mmcv for the common ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOT_FOR_IMAGES = ('BN1d', 'BN3d', 'IN1d', 'IN3d', 'LN')
 
 
 def norm_factory(config: Mapping[str, Any]) -> Norm:
-    """A function from a number of channels to the layer of ``dict(type='BN'|'SyncBN'|'GN'|..., requires_grad=True)``.
+    """Function from a number of channels to the layer of ``dict(type='BN'|'SyncBN'|'GN'|..., requires_grad=True)``.
 
     ``type`` may also be a class, or the name of any layer registered in ``MODELS`` that takes the channels first.
 

@@ -61,9 +61,9 @@ class BiRealResNet(BaseModule):
         zero_init_residual: zero the last scale of each block.
         multi_grid, contract_dilation: as in mmseg: dilations of the last stage's blocks, counted as ResNet counts them;
             half the dilation in the first block of a dilated stage.
-        expansion: of mmpretrain; the depth's own (1 or 4) or None.
+        expansion: as in mmpretrain; accepted if it is that of the depth (1 or 4), or None.
         structure: 'bireal', 'resnet' or 'plain' (Fig. 10).
-        activation: what stands before each 1-bit convolution: 'sign', or the real 'relu', 'leaky_clip', 'clip'.
+        activation: before each 1-bit convolution: 'sign', or the real 'relu', 'leaky_clip', 'clip'.
         weights: 'binary'; 'step1' for 1x1 convolutions only (two-step scheme); 'real'.
         conv: the 1-bit convolution: 'BinaryConv2d', 'XNORConv2d', 'ABCConv2d', or a dict of type and its own options.
         sign: surrogate of sign's derivative. weight: weight binarizer. None leaves either to the convolution's type.
@@ -206,7 +206,7 @@ class BiRealResNet(BaseModule):
                     nn.init.zeros_(last.weight)  # type: ignore[arg-type]
 
     def init_weights(self) -> None:
-        """mmengine's, but that ``Pretrained`` weights have their names mapped and are counted in the log.
+        """As mmengine's; names of ``Pretrained`` weights are mapped too, and the log counts them.
 
         Raises:
             InputError: nothing of the pretrained weights fits, or they cannot be read.
@@ -232,7 +232,7 @@ class BiRealResNet(BaseModule):
         return [getattr(self, f'layer{stage + 1}') for stage in range(self.num_stages)]
 
     def forward_stem(self, x: Tensor) -> Tensor:
-        """Image ``(N, C, H, W)`` to the input of the first stage; no activation (networks.md, the sign follows)."""
+        """Image ``(N, C, H, W)`` to the input of the first stage; no activation, since a sign follows."""
         x = self.stem(x) if self.deep_stem else self.bn1(self.conv1(x))
         return self.maxpool(x)
 
@@ -265,11 +265,11 @@ class BiRealResNet(BaseModule):
                 parameter.requires_grad = False
 
     def switch_to_deploy(self) -> None:
-        """Fold in place for inference, see ``fold_``; the second time nothing happens.
+        """Fold in place for inference, see ``fold_``; a second call changes nothing.
 
-        From then on ``deploy`` is True, no parameter requires a gradient and ``train()`` leaves evaluation mode on:
-        heads behind can be trained, this network cannot. Load weights before; those of a switched network load into one
-        that was built and switched alike.
+        Afterwards ``deploy`` is True, no parameter requires a gradient and ``train()`` keeps evaluation mode: heads
+        behind this network can still be trained, the network itself cannot. Load trained weights before the switch;
+        weights saved after it load into a network that was built and switched in the same way.
 
         Raises:
             InputError: the network is not binary yet; nothing is changed.

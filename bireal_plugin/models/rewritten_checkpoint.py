@@ -36,7 +36,7 @@ def convert_checkpoint(
     prefix: str | None = None,
     overwrite: bool = False,
 ) -> LoadReport:
-    """Read ``source``, load all of it into the network it is of, write that network's weights to ``target``.
+    """Read ``source``, load all of it into a network of its kind, and write the weights of that network to ``target``.
 
     The file is ``dict(state_dict, meta)``, or a safetensors file with ``meta`` as its metadata; it is read back into a
     second network before it takes its name.
@@ -44,9 +44,9 @@ def convert_checkpoint(
     Args:
         source: a file, or an address like ``torchvision://resnet50``.
         target: ``.pth`` or ``.safetensors``.
-        to: whose names to write; 'classifier' by default where the source has one, else 'backbone'.
-        depth: of the network; as the names tell by default.
-        network: what to load into, instead of a network as the source's names and shapes tell; changed.
+        to: 'classifier' or 'backbone', whose names are written; by default a classifier where the source has one.
+        depth: of the network; by default as the names in the source tell.
+        network: loaded into (and so changed) instead of a network built after the names and shapes of the source.
         prefix: use the tensors under this prefix alone.
         overwrite: replace ``target`` if it exists.
 
@@ -83,7 +83,7 @@ def _check_target(target: Path, *, overwrite: bool) -> None:
 
 
 def _classes(state: State) -> int | None:
-    """How many classes the source's linear layer tells apart; None without one."""
+    """Number of classes of the source's linear layer; None without one."""
     weight = state.get('fc.weight', state.get('head.fc.weight'))
     return None if weight is None or weight.dim() != 2 else len(weight)
 
@@ -137,7 +137,7 @@ def _built(to: Target, state: State, source: str, **options: Any) -> nn.Module:
 
 
 def _outside_backbone(state: State) -> dict[str, str]:
-    """What a bare backbone has no place for: names without ``backbone.``, or a classifier's ``fc``."""
+    """Names that are not of a backbone, with the reason: those without ``backbone.``, or a classifier's ``fc``."""
     inside = r'backbone\.' if any(name.startswith('backbone.') for name in state) else r'(?!(head\.)?fc\.)'
     return {name: 'not of the backbone, which alone was asked for' for name in state if not re.match(inside, name)}
 

@@ -14,7 +14,7 @@ from bireal_plugin.models.resnet import DEPTHS, BiRealResNet
 
 
 class TimmBiRealResNet(BiRealResNet):
-    """BiRealResNet with timm's names for things; state-dict names are the backbone's plus ``fc``.
+    """BiRealResNet with timm's interface; state-dict names are the backbone's plus ``fc``.
 
     Args:
         depth: see ``BiRealResNet``, whose other keyword arguments pass through.
@@ -58,8 +58,8 @@ class TimmBiRealResNet(BiRealResNet):
     def reset_classifier(self, num_classes: int, global_pool: str = 'avg') -> None:
         """A fresh linear layer (none for 0 classes) on the same trunk."""
         self.num_classes = num_classes
-        weight = self.fc.weight if isinstance(self.fc, nn.Linear) else self.conv1.weight
         self.global_pool, self.fc = create_classifier(self.num_features, num_classes, pool_type=global_pool)
+        weight = next(self.parameters())
         self.fc.to(weight.device, weight.dtype)
 
     def forward_features(self, x: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ def private():
         ('BatchNorm', [nn.BatchNorm1d(2), nn.BatchNorm2d(2), nn.SyncBatchNorm(2)], [nn.InstanceNorm2d(2)]),
         ('NormWithStatistics', [nn.BatchNorm2d(2), nn.InstanceNorm2d(2)], [nn.GroupNorm(1, 2), nn.LayerNorm(2)]),
         ('Convolution', [nn.Conv1d(2, 2, 1), nn.Conv2d(2, 2, 1), nn.ConvTranspose2d(2, 2, 1)], [nn.Linear(2, 2)]),
+        ('Dropout', [nn.Dropout(), nn.Dropout2d(), nn.AlphaDropout()], [nn.Identity()]),
         ('TransposedConvolution', [nn.ConvTranspose2d(2, 2, 1)], [nn.Conv2d(2, 2, 1)]),
     ],
 )

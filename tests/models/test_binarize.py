@@ -180,7 +180,7 @@ def test_report_numbers_are_those_of_the_model():
     assert report.after.memory_bits == 32 * (real - binary) + binary
     assert (report.after.memory_bits, report.after.bops) == (model_cost(model).memory_bits, model_cost(model).bops)
     assert str(report).splitlines() == [
-        'model: 16 convolutions converted (structure bireal, activation sign, weights binary)',
+        'model: 16 convolutions binarized (structure bireal, activation sign, weights binary)',
         '  real: conv1 (stem)',
         '  real: layer2.0.downsample.0, layer3.0.downsample.0, layer4.0.downsample.0 (stage transition)',
         '  real: fc (classifier)',

@@ -63,6 +63,14 @@ def test_reset_classifier():
     assert model.get_classifier().out_features == 4
 
 
+@pytest.mark.parametrize('deep_stem', [False, True])
+@pytest.mark.parametrize('name', timm.list_models('bireal*'))
+def test_a_classifier_is_put_on_a_trunk_that_was_made_without(name, deep_stem):
+    model = timm.create_model(name, deep_stem=deep_stem, num_classes=0, base_channels=4).bfloat16()
+    model.reset_classifier(10)
+    assert model.forward_head(torch.ones(1, model.num_features, 2, 2, dtype=torch.bfloat16)).shape == (1, 10)
+
+
 def test_drop_rate_acts_in_training_only():
     torch.manual_seed(0)
     model = timm.create_model('bireal_resnet18', base_channels=8, drop_rate=0.5)

@@ -1,10 +1,10 @@
-"""Turning an existing ResNet of any library into its Bi-Real twin: ``binarize(model)``.
+"""``binarize(model)``: from an existing ResNet of any library to its Bi-Real twin.
 
-``anatomy`` reads a block, ``trunk`` finds the network, ``blocks`` are the twins, ``conversion`` puts them in and
-``report`` tells.
+``trunk`` finds the network, ``anatomy`` reads its blocks, ``twins`` are the Bi-Real blocks, ``binarize`` puts them in
+and ``report`` says what was done.
 """
 
 from bireal_plugin.models.from_resnet.binarize import BiRealConfig, binarize
-from bireal_plugin.models.from_resnet.report import ConversionReport
+from bireal_plugin.models.from_resnet.report import BinarizeReport
 
-__all__ = ['BiRealConfig', 'ConversionReport', 'binarize']
+__all__ = ['BiRealConfig', 'BinarizeReport', 'binarize']

@@ -1,4 +1,4 @@
-"""What a convertible residual block consists of, read from its children's names and types; nothing is run here.
+"""Parts of a residual block, read from the names and types of its children; nothing is run here.
 
 torchvision, timm, mmdet and mmpretrain agree on ``conv1, bn1, conv2, bn2[, conv3, bn3], downsample``.
 """
@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules import activation as torch_activations
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.hosts.torch_private import convolves_plainly
+from bireal_plugin.hosts.torch_private import Dropout, convolves_plainly
 
 SHORTCUT_NAMES = ('downsample', 'shortcut')
 # Behind the last normalisation, before the addition.
@@ -21,7 +21,7 @@ ACTIVATIONS = tuple(getattr(torch_activations, name) for name in torch_activatio
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """How one block is taken over.
+    """Plan for one block.
 
     Args:
         name: of the block in the network.
@@ -51,19 +51,19 @@ class BlockPlan:
 
 
 def looks_like_block(module: nn.Module) -> bool:
-    """A module that convolves at least twice under the names of a ResNet's block."""
+    """True for a module with at least two convolutions under the names of a ResNet's block."""
     children = {name for name, _ in module.named_children()}
     return 'conv1' in children and bool(children & {'conv2', 'conv3', 'convs'})
 
 
 def is_activation(module: nn.Module) -> bool:
-    """An activation of torch, timm or OpenMMLab."""
+    """True for an activation of torch, timm or OpenMMLab."""
     return isinstance(module, ACTIVATIONS) or 'activation' in type(module).__module__.rpartition('.')[2]
 
 
 def is_passive(module: nn.Module) -> bool:
-    """A pool, dropout or identity: it keeps signs as they are."""
-    return isinstance(module, (nn.Identity, nn.modules.dropout._DropoutNd)) or 'Pool' in type(module).__name__
+    """True for a pool, dropout or identity, which keep signs as they are."""
+    return isinstance(module, (nn.Identity, Dropout)) or 'Pool' in type(module).__name__
 
 
 def plan_block(name: str, block: nn.Module) -> BlockPlan:
@@ -128,7 +128,7 @@ def _norm_name(name: str, block: nn.Module, k: int) -> str:
 
 
 def _check_superfluous(full_name: str, child: str, module: nn.Module) -> None:
-    """Activations are dropped; whatever else a block holds would be lost."""
+    """Refuse children that would be lost, other than activations."""
     if is_activation(module) and next(module.parameters(), None) is None:
         return
     if isinstance(module, nn.Identity) or child in (*ATTENTION_NAMES, 'drop_path', 'drop_block'):

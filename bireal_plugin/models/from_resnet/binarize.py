@@ -16,7 +16,7 @@ from bireal_plugin.dry_run import Shape, input_shape, weightless_copy
 from bireal_plugin.errors import InputError
 from bireal_plugin.hosts.torch_private import move_hooks
 from bireal_plugin.models.blocks import Structure
-from bireal_plugin.models.from_resnet.report import ConversionReport
+from bireal_plugin.models.from_resnet.report import BinarizeReport
 from bireal_plugin.models.from_resnet.trunk import TrunkPlan, find_host, plan_trunk
 from bireal_plugin.models.from_resnet.twins import MakeConv, TwinBasicBlock, TwinBlock, TwinBottleneck
 from bireal_plugin.registry import BINARY_CONVOLUTIONS
@@ -27,7 +27,7 @@ FIRST = "the network's first 1x1 convolution, behind a leaky clip"
 
 @dataclass(frozen=True)
 class BiRealConfig:
-    """What ``binarize`` makes of a ResNet; the values are those of ``BiRealResNet``.
+    """Options of ``binarize``; the values are those of ``BiRealResNet``.
 
     Args:
         sign: surrogate of sign's derivative; None leaves it to ``conv`` (BinaryConv2d: 'ApproxSign').
@@ -38,7 +38,7 @@ class BiRealConfig:
         structure: 'bireal'; 'resnet' keeps the host's one shortcut per block; 'plain' drops it.
 
     Raises:
-        InputError: a value that there is not.
+        InputError: an unknown value.
     """
 
     sign: Any = None
@@ -59,7 +59,7 @@ class BiRealConfig:
         self.make_conv()(nn.Conv2d(1, 1, 1))
 
     def make_conv(self) -> MakeConv:
-        """A function from a convolution to its 1-bit twin over the same Parameters."""
+        """Function from a convolution to its 1-bit twin over the same Parameters."""
         options = {'type': self.conv} if isinstance(self.conv, str) else dict(self.conv)
         options |= {key: getattr(self, key) for key in ('sign', 'weight') if getattr(self, key) is not None}
         conv_class = BINARY_CONVOLUTIONS.get(options.pop('type'))
@@ -80,13 +80,13 @@ def binarize(
     filter: Filter | None = None,
     shape: Shape | None = None,
     **options: Any,
-) -> ConversionReport:
+) -> BinarizeReport:
     """Turn the ResNet in ``model`` into its Bi-Real twin in place: ``print(binarize(torchvision.models.resnet18()))``.
 
-    Found by structure: blocks of conv1, bn1, conv2, bn2[, conv3, bn3] and downsample that run in a row behind a stem,
-    as torchvision, timm, mmdet and mmpretrain write ResNet, ResNeXt, wide ResNet and their relatives with
-    squeeze-and-excitation (which stays real, on the branch of the last convolution). Each block gets a sign in front
-    of every convolution, a shortcut around each, no activation; the stem's last activation goes. Stem, stage
+    The ResNet is found by its structure: blocks of conv1, bn1, conv2, bn2[, conv3, bn3] and downsample that run in a
+    row behind a stem, as torchvision, timm, mmdet and mmpretrain write ResNet, ResNeXt, wide ResNet and their relatives
+    with squeeze-and-excitation (which stays real, on the branch of the last convolution). Each block gets a sign in
+    front of every convolution, a shortcut around each, no activation; the stem's last activation goes. Stem, stage
     transitions, classifier and a bottleneck network's first 1x1 convolution stay real.
 
     Parameters are the same objects and keep their names, so an optimizer from before still trains them. New are only
@@ -94,7 +94,7 @@ def binarize(
     convolution of another type than BinaryConv2d brings.
 
     Args:
-        config: what to make of it; or its fields as keywords, ``binarize(model, activation='clip', weights='real')``.
+        config: options; or its fields as keywords, ``binarize(model, activation='clip', weights='real')``.
         filter: ``filter(name, conv)`` False keeps a block's convolution real, behind a leaky clip.
         shape: ``(C, H, W)`` of an image, for the check by a dry run and for the report; by default timm's
             ``default_cfg``, else 224 x 224.
@@ -103,7 +103,7 @@ def binarize(
         What was binarized, what stayed real and why, memory and bit-operations before and after.
 
     Raises:
-        InputError: the model cannot be converted; the sentence names the module that stopped it, and nothing changed.
+        InputError: the model has no Bi-Real twin; the sentence names the module at fault, and nothing has changed.
     """
     config = _with_options(config or BiRealConfig(), options)
     host_name = find_host(model)
@@ -118,14 +118,14 @@ def binarize(
     before = model_cost(host, shape)
     kept = _kept_real(host, plan, prefix, filter)
 
-    # The trial is converted and run first, so that no mistake can leave the model half converted.
-    _convert(trial, plan, config, kept)
+    # The trial is changed and run first, so that no mistake can leave the model half changed.
+    _put_twins(trial, plan, config, kept)
     after = model_cost(trial, shape)
     names = {name for name, _ in host.named_parameters()}
-    _convert(host, plan, config, kept)
+    _put_twins(host, plan, config, kept)
 
     new_names = [name for name, _ in host.named_parameters()]
-    return ConversionReport(
+    return BinarizeReport(
         host=host_name,
         binarized=tuple(prefix + name for name, module in host.named_modules() if isinstance(module, BinaryConv2d)),
         real={prefix + name: reason for name, reason in _real_layers(host, plan, kept).items()},
@@ -147,7 +147,7 @@ def _with_options(config: BiRealConfig, options: dict[str, Any]) -> BiRealConfig
 
 
 def _kept_real(host: nn.Module, plan: TrunkPlan, prefix: str, filter: Filter | None) -> dict[str, str]:
-    """Convolutions of the blocks that stay real, and why."""
+    """Convolutions of the blocks that stay real, and the reason."""
     kept = {}
     for i, block in enumerate(plan.blocks):
         for conv in block.convs:
@@ -159,7 +159,7 @@ def _kept_real(host: nn.Module, plan: TrunkPlan, prefix: str, filter: Filter | N
     return kept
 
 
-def _convert(host: nn.Module, plan: TrunkPlan, config: BiRealConfig, kept: dict[str, str]) -> None:
+def _put_twins(host: nn.Module, plan: TrunkPlan, config: BiRealConfig, kept: dict[str, str]) -> None:
     twins: dict[str, TwinBlock] = {}
     narrow_channels: int | None = None
     for block_plan in plan.blocks:
@@ -188,7 +188,7 @@ def _convert(host: nn.Module, plan: TrunkPlan, config: BiRealConfig, kept: dict[
 
 
 def _real_layers(host: nn.Module, plan: TrunkPlan, kept: dict[str, str]) -> dict[str, str]:
-    """Every real convolution and linear layer of the converted host, and why it is real."""
+    """Every real convolution and linear layer of the changed host, and the reason why it is real."""
     reasons = {}
     shortcuts = {f'{block.name}.{block.shortcut}.{block.shortcut_conv}' for block in plan.blocks}
     blocks = tuple(f'{block.name}.' for block in plan.blocks)

@@ -1,4 +1,4 @@
-"""What a conversion did, as data and as text."""
+"""Report of ``binarize``, as data and as text."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from bireal_plugin.cost import Cost
 
 
 @dataclass(frozen=True)
-class ConversionReport:
+class BinarizeReport:
     """The result of ``binarize``.
 
     Args:
-        host: name of the converted network within the model, '' for the model itself.
+        host: name of the changed network within the model, '' for the model itself.
         binarized: names of the convolutions that became 1-bit.
         real: name of every other convolution and linear layer of the host, and why it stayed real.
         removed: names of the stem's activations, now identities. Those of the blocks went with their blocks.
-        new_parameters: names of parameters that no optimizer from before the conversion knows.
+        new_parameters: names of parameters that no optimizer from before knows.
         dropped_parameters: names that are gone (shortcuts, in the 'plain' structure).
-        state: what stands where: structure, activation, weights.
+        state: structure, activation and weights, as text.
         before, after: cost of the host on an image of ``before.shape``.
     """
 
@@ -36,7 +36,7 @@ class ConversionReport:
         reasons: dict[str, list[str]] = {}
         for name, reason in self.real.items():
             reasons.setdefault(reason, []).append(name)
-        lines = [f'{self.host or "model"}: {len(self.binarized)} convolutions converted ({self.state})']
+        lines = [f'{self.host or "model"}: {len(self.binarized)} convolutions binarized ({self.state})']
         lines += [f'  real: {_listed(names)} ({reason})' for reason, names in reasons.items()]
         for what, names in (
             ('removed', self.removed),

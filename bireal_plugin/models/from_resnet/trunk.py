@@ -1,7 +1,7 @@
 """Finding the ResNet in a model: the blocks, the order they run in, and the activation that ends the stem.
 
 Everything is checked on a dry run by following tensors from module to module, so no class or attribute of the host
-needs to be known. What an operation outside modules does to them is seen as a broken chain, and refused.
+needs to be known. An operation outside modules breaks the chain of tensors, which is refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bireal_plugin.models.from_resnet.anatomy import BlockPlan, is_activation, i
 
 @dataclass(frozen=True)
 class TrunkPlan:
-    """Blocks in the order they run, and the names of the stem's activations that go."""
+    """Blocks in the order they run, and the names of the stem's activations that are removed."""
 
     blocks: tuple[BlockPlan, ...]
     stem_activations: tuple[str, ...]
@@ -52,7 +52,7 @@ def find_host(model: nn.Module) -> str:
     if not blocks or '' in blocks:
         raise InputError(
             f'{type(model).__name__} holds no ResNet blocks (conv1, bn1, conv2, bn2, ...); '
-            'binarize() converts ResNets, other networks are built from BinaryConv2d'
+            'binarize() takes ResNets, other networks are built from BinaryConv2d'
         )
     host = blocks[0].split('.')[:-1]
     for block in blocks:

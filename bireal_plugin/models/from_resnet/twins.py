@@ -4,10 +4,10 @@ The wiring is that of ``bireal_plugin.models.blocks``, with two 3x3 convolutions
 What stays real in a row of 1-bit convolutions (the network's first 1x1, and what the user keeps) stands behind a
 leaky clip. No block keeps anything between calls.
 
-The narrow stream of a bottleneck travels as an attribute of the wide feature map it belongs to, since the host passes
-one tensor from stage to stage, in its own code. An attribute needs no state in the modules, so replicas, copies,
-several passes before one backward, ``torch.compile``, ``torch.export`` and non-reentrant checkpointing just work; a
-host that passes another tensor on (reentrant checkpointing, a hook that returns a new tensor) is told.
+The narrow stream of a bottleneck is an attribute of the wide feature map it belongs to, since the host passes one
+tensor from stage to stage, in its own code. An attribute needs no state in the modules, so replicas, copies, several
+passes before one backward, ``torch.compile``, ``torch.export`` and non-reentrant checkpointing work as they are. A host
+that passes another tensor on (reentrant checkpointing, a hook that returns a new tensor) is refused.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MakeConv = Callable[[nn.Conv2d], nn.Conv2d]
 
 
 class TwinBlock(nn.Module):
-    """Takes over the children of ``block``; what has no place in a Bi-Real block (activations) is dropped.
+    """Bi-Real block with the children of ``block``; activations, which have no place in it, are dropped.
 
     Args:
         block: the host's block, which is not changed.

@@ -10,8 +10,11 @@ from statistics import fmean, stdev
 from bireal_plugin.studies.ablation.order import CLAIMS, MARGIN, Accuracies, Claim, Finding, judge, paired_differences
 from bireal_plugin.studies.ablation.paper_table import INITIALISATIONS, PAPER_TOP1, ROWS, STRUCTURES, Cell
 from bireal_plugin.studies.ablation.rows import RealRow, Row, accuracies
+from bireal_plugin.text_table import markdown_table
 
 TITLES = {'bireal': 'Bi-Real', 'resnet': 'Res', 'plain': 'Plain'}
+CHOICES = ('initialisation', 'weight', 'surrogate')
+WORDS = ('structure', 'claim', 'verdict')
 INITIALISATION_TITLES = {'relu': 'ReLU', 'clip': 'Clip'}
 
 
@@ -36,29 +39,26 @@ def csv_text(rows: Sequence[Row]) -> str:
 def table_text(rows: Sequence[Row], real_rows: Sequence[RealRow], *, title: str) -> str:
     """The Markdown page ``ablation.md``; ``title`` says which config made it."""
     seeds = sorted({row.seed for row in rows})
-    header = ['initialisation', 'weight', 'surrogate']
-    for structure in STRUCTURES:
-        header += [f'{TITLES[structure]}, here', f'{TITLES[structure]}-18, paper']
-    body = []
-    for choices in ROWS:
-        line = [INITIALISATION_TITLES[choices[0]], *choices[1:]]
+    lines = []
+    for initialisation, weight, sign in ROWS:
+        line = _choices(initialisation, weight, sign)
         for structure in STRUCTURES:
-            cell = Cell(structure, *choices)
-            here = _entry([row.top1 for row in rows if row.cell == cell])
-            line += [here, f'{PAPER_TOP1[cell]:.1f}']
-        body.append(line)
+            cell = Cell(structure, initialisation, weight, sign)
+            line[f'{TITLES[structure]}, here'] = _entry([row.top1 for row in rows if row.cell == cell])
+            line[f'{TITLES[structure]}-18, paper'] = f'{PAPER_TOP1[cell]:.1f}'
+        lines.append(line)
     for initialisation in INITIALISATIONS:
-        line = [INITIALISATION_TITLES[initialisation], 'real', 'real activation']
+        line = _choices(initialisation, 'real', 'real activation')
         for structure in STRUCTURES:
             mine = [row for row in real_rows if (row.structure, row.initialisation) == (structure, initialisation)]
-            line += [_entry([row.top1 for row in mine]), '']
-        body.append(line)
+            line[f'{TITLES[structure]}, here'] = _entry([row.top1 for row in mine])
+        lines.append(line)
     return (
         f'# The grid of Table 1: {title}\n\n'
         f'Top-1 accuracy in %, mean ± standard deviation over {_count(len(seeds), "seed")}'
         f' ({", ".join(map(str, seeds))}), beside the paper (18 layers, ImageNet). The last two rows are the real '
         'networks that the cells start from.\n\n'
-        f'{_markdown(header, body)}\n'
+        f'{markdown_table(lines, left=CHOICES)}\n'
     )
 
 
@@ -66,8 +66,7 @@ def order_text(rows: Sequence[Row], *, title: str) -> str:
     """The Markdown page ``order.md``: each claim over all matching pairs, then within each structure."""
     measured = accuracies(rows)
     paper = {(cell, 0): value for cell, value in PAPER_TOP1.items()}
-    header = ['claim', 'mean difference', 'standard error', 'in favour', 'verdict', 'paper']
-    body = [_finding_row(claim.text, *_both(measured, paper, claim)) for claim in CLAIMS]
+    lines = [_finding_row(claim.text, *_both(measured, paper, claim)) for claim in CLAIMS]
     detail = []
     for structure in STRUCTURES:
         ours, theirs = (
@@ -76,7 +75,7 @@ def order_text(rows: Sequence[Row], *, title: str) -> str:
         for claim in CLAIMS:
             here, there = _both(ours, theirs, claim)
             if here.pairs:
-                detail.append([TITLES[structure], *_finding_row(claim.text, here, there)])
+                detail.append({'structure': TITLES[structure], **_finding_row(claim.text, here, there)})
     return (
         f"# Does the paper's order come out? {title}\n\n"
         'A pair is two cells of one seed that differ in the claimed choice alone; a difference is the top-1 accuracy '
@@ -84,8 +83,8 @@ def order_text(rows: Sequence[Row], *, title: str) -> str:
         f'difference is positive (negative) and more than {MARGIN:g} standard errors from 0; otherwise the difference '
         'is *within noise*, which does not contradict a ≥. Pairs of one structure and seed start from the same real '
         'networks, so the standard error is a little too small. "paper" is the mean difference in its Table 1.\n\n'
-        f'{_markdown(header, body)}\n\n'
-        f'## Within each structure\n\n{_markdown(["structure", *header], detail)}\n'
+        f'{markdown_table(lines, left=WORDS)}\n\n'
+        f'## Within each structure\n\n{markdown_table(detail, left=WORDS)}\n'
     )
 
 
@@ -93,17 +92,19 @@ def _both(measured: Accuracies, paper: Accuracies, claim: Claim) -> tuple[Findin
     return judge(paired_differences(measured, claim)), judge(paired_differences(paper, claim))
 
 
-def _finding_row(text: str, here: Finding, paper: Finding) -> list[str]:
-    mean = '' if here.mean is None else f'{here.mean:+.2f}'
-    error = '' if here.error is None else f'{here.error:.2f}'
-    return [
-        text,
-        mean,
-        error,
-        f'{here.favourable} of {here.pairs}',
-        here.verdict or 'no pairs',
-        f'{paper.mean or 0.0:+.1f}',
-    ]
+def _finding_row(text: str, here: Finding, paper: Finding) -> dict[str, str]:
+    return {
+        'claim': text,
+        'mean difference': '' if here.mean is None else f'{here.mean:+.2f}',
+        'standard error': '' if here.error is None else f'{here.error:.2f}',
+        'in favour': f'{here.favourable} of {here.pairs}',
+        'verdict': here.verdict or 'no pairs',
+        'paper': f'{paper.mean or 0.0:+.1f}',
+    }
+
+
+def _choices(initialisation: str, weight: str, sign: str) -> dict[str, str]:
+    return dict(zip(CHOICES, (INITIALISATION_TITLES[initialisation], weight, sign), strict=True))
 
 
 def _entry(values: Sequence[float]) -> str:
@@ -115,8 +116,3 @@ def _entry(values: Sequence[float]) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f'{number} {noun}' if number == 1 else f'{number} {noun}s'
-
-
-def _markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = [header, ['---'] * len(header), *body]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)

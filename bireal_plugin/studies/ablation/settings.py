@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.whole_file import whole
 
 SETTINGS = 'settings.json'
 # Where the data lie and who watches may change between two starts of the same grid.
@@ -34,9 +34,8 @@ def keep_settings(config: Config, work_dir: Path) -> None:
             )
         return
     work_dir.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix('.partial')
-    partial.write_text(json.dumps(settings, indent=1) + '\n')
-    os.replace(partial, path)
+    with whole(path) as partial:
+        partial.write_text(json.dumps(settings, indent=1) + '\n')
 
 
 def _without_movable(value: Any) -> Any:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bireal_plugin.binary import binary_convolutions
 from bireal_plugin.binary.activation import REAL_ACTIVATIONS
 from bireal_plugin.errors import InputError
+from bireal_plugin.shipping.images import spread
 from bireal_plugin.studies.figures.style import BLUE, new_figure, save, styled
 from bireal_plugin.training.config import config_mistakes
 
@@ -44,8 +45,7 @@ def spread_batch(config: Config, count: int) -> Any:
         dataset = DATASETS.build(loader.dataset)
     options = dict(loader.get('collate_fn', dict(type='pseudo_collate')))
     collate = partial(FUNCTIONS.get(options.pop('type')), **options)
-    indices = np.unique(np.linspace(0, len(dataset) - 1, num=count).round().astype(int))
-    return collate([dataset[index] for index in indices.tolist()])
+    return collate([dataset[index] for index in spread(len(dataset), count)])
 
 
 @torch.no_grad()
