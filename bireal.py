@@ -12,21 +12,21 @@ from importlib import import_module
 from pathlib import Path
 
 COMMANDS = {
-    'train': 'train a config: every stage of a recipe, or one ordinary mmengine run',
+    'train': 'train a config: a recipe of stages, or one mmengine run',
     'test': 'evaluate a checkpoint on the test data of its config',
-    'export': 'write a trained network for engines that run it, and verify the files',
+    'export': 'write a trained network to files, and verify them',
     'inspect': 'list the layers, bits and bytes of a packed file',
     'convert': 'rewrite foreign weights under the names of this package',
     'cost': 'memory and operations of a network, layer by layer',
-    'benchmark': 'time inference on every engine, beside the float twin',
+    'benchmark': 'time inference on every engine',
     'benchmark-training': 'time and memory of a training step',
-    'ablation': 'train the grid of structures, initialisations, weights and surrogates (Table 1)',
-    'analyze': 'draw weights, activations, surrogates and training curves',
-    'depth infer': 'depth of images and videos',
+    'ablation': 'train the grid of Table 1',
+    'analyze': 'draw weights, activations and training curves',
+    'depth infer': 'depth maps of images and videos',
     'depth evaluate': 'depth errors on KITTI or on rendered streets',
-    'depth export': 'write a trained depth network for engines that run it',
+    'depth export': 'write a trained depth network to files, and verify them',
     'depth doctor': "check a download of KITTI's raw recordings",
-    'depth render': 'write rendered streets as KITTI raw recordings',
+    'depth render': 'write rendered streets in the form of KITTI raw recordings',
 }
 SCRIPTS = {'inspect': 'tools/inspect_packed.py', 'convert': 'tools/convert_checkpoint.py'}
 
@@ -38,7 +38,12 @@ def main() -> None:
     name = ' '.join(words[:length])
     if name in COMMANDS:
         _start(name, words[length:], lambda command: f'bireal {command}')
-    _listing().parse_args(words[:length] or ['--help'])
+    parser, commands = _parsers()
+    given = parser.parse_args(words + ['--help'] * (words in ([], ['depth'])))
+    if given.version:
+        print(import_module('bireal_plugin').__version__)
+        return
+    print(import_module('bireal_plugin.commands.command_line').completion(parser, commands, given.print_completion))
 
 
 def run(name: str) -> None:
@@ -58,16 +63,19 @@ def _start(name: str, words: list[str], spelled: Callable[[str], str]) -> None:
     import_module('bireal_plugin.commands.command_line').run_command(name, words, spelled, COMMANDS)
 
 
-def _listing() -> argparse.ArgumentParser:
-    """Parser that knows names and one line of help each, for ``--help`` and for mistyped names."""
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """A parser that knows names and a line of help each, and the still empty parsers of the commands."""
     parser = argparse.ArgumentParser(prog='bireal', description='1-bit Bi-Real networks: train, ship, see depth.')
-    commands = parser.add_subparsers(metavar='COMMAND', required=True)
-    depth = commands.add_parser('depth', help='depth from one image: infer, evaluate, export, doctor, render')
-    depth_commands = depth.add_subparsers(metavar='COMMAND', required=True)
+    parser.add_argument('--version', action='store_true', help='print the version of this package')
+    parser.add_argument('--print-completion', choices=['bash', 'zsh'], help='print a completion script for this shell')
+    inner = parser.add_subparsers(metavar='COMMAND')
+    depth = inner.add_parser('depth', help='infer, evaluate, export, doctor, render')
+    inner_depth = depth.add_subparsers(metavar='COMMAND', required=True)
+    commands = {}
     for name, help_line in COMMANDS.items():
-        inner, last = (depth_commands, name.split()[1]) if ' ' in name else (commands, name)
-        inner.add_parser(last, help=help_line)
-    return parser
+        place = inner_depth if name.startswith('depth ') else inner
+        commands[name] = place.add_parser(name.removeprefix('depth '), help=help_line, add_help=False)
+    return parser, commands
 
 
 if __name__ == '__main__':

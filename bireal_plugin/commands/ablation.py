@@ -1,9 +1,10 @@
-"""Train the grid of Table 1 (structure x initialisation x weight rule x surrogate) and set it beside the paper's.
+"""Train the grid of Table 1: structure x initialisation x weight rule x surrogate of sign.
 
-bireal ablation configs/studies/ablation_fashion_mnist.py --seeds 3 --jobs 2 --cfg-options data_root=DATA
-bireal ablation configs/bireal_r18_cifar10.py --cells 'bireal-*' '*-clip-MagnitudeAware-ApproxSign'
+bireal ablation ablation_fashion_mnist --seeds 3 --jobs 2
+bireal ablation bireal_r18_cifar10 --cells 'bireal-*' '*-clip-*-ApproxSign'
 
-Started again, it goes on where it stopped. The work directory gets ablation.md, .csv, .png, .svg and order.md.
+Started again, it continues. The work directory gets ablation.md, .csv, .png and .svg,
+and order.md, which compares the order of the cells with the paper's.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 import bireal_plugin  # noqa: F401  registers models, datasets and hooks
+from bireal_plugin.commands.arguments import Words, add_overrides
 from bireal_plugin.errors import InputError
 from bireal_plugin.studies.ablation.grid import choose_cells, plan_units, stage_roles
 from bireal_plugin.studies.ablation.report import csv_text, order_text, table_text
@@ -26,21 +26,22 @@ from bireal_plugin.training.recipe import check_stages
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument('config', help='config with stages, whose backbone is a BiRealResNet')
-    parser.add_argument('--work-dir', help='work_dirs/<config name> by default')
+    parser.usage = '%(prog)s CONFIG [options]'
+    parser.add_argument('config', metavar='CONFIG', help='config with stages and a BiRealResNet, file or name')
+    parser.add_argument('--work-dir', metavar='DIR', help='for all runs (default: work_dirs/<config name>)')
     parser.add_argument('--seeds', type=int, default=3, metavar='N', help='seeds 0 to N-1 (default: 3)')
     parser.add_argument(
         '--cells',
-        nargs='+',
+        action=Words,
         metavar='PATTERN',
-        help="only the cells structure-initialisation-weight-sign that match, such as 'bireal-*-STE' (default: all 24)",
+        help="only cells that match, such as 'bireal-*-STE' (default: all 24)",
     )
     parser.add_argument('--with-bn', action='store_true', help='end every cell with the stage that absorbs scales')
-    parser.add_argument('--jobs', type=int, default=1, metavar='N', help='stages trained at once (default: 1)')
-    parser.add_argument('--resume', action='store_true', help='as in tools/train.py; here it is always on')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override config entries, dotted keys'
+        '--jobs', type=int, default=1, metavar='N', help='number of stages trained at once (default: 1)'
     )
+    parser.add_argument('--resume', action='store_true', help='no effect: it always continues')
+    add_overrides(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:

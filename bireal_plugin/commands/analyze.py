@@ -1,7 +1,7 @@
-"""Draw what the paper draws (Fig. 7, 8, 9) and training curves, from a checkpoint or a work directory; PNG and SVG.
+"""Draw weights, activations, surrogates (Fig. 7, 8, 9) and training curves, as PNG and SVG.
 
-bireal analyze --out pictures                                     the surrogates of sign
-bireal analyze work_dirs/bireal_r18_digits --out pictures         all pictures
+bireal analyze --out pictures                                  the surrogates of sign
+bireal analyze work_dirs/bireal_r18_digits --out pictures      all pictures
 bireal analyze work_dirs/bireal_r18_digits/binary/epoch_12.pth --out pictures
 """
 
@@ -10,31 +10,29 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 import bireal_plugin  # noqa: F401  registers models, datasets and hooks
+from bireal_plugin.commands.arguments import add_overrides, positive
 from bireal_plugin.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument('source', nargs='?', help='checkpoint or work directory; without it the surrogates alone')
+    parser.usage = '%(prog)s [SOURCE] --out DIR [options]'
+    parser.add_argument(
+        'source', nargs='?', metavar='SOURCE', help='checkpoint or work directory; without it the surrogates alone'
+    )
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the pictures')
+    parser.add_argument('--config', metavar='CONFIG', help='file or name (default: as the source was trained)')
     parser.add_argument(
-        '--config', help='config of the source; by default the one its run wrote beside its checkpoints'
+        '--images', type=positive, default=128, metavar='N', help='test images for activations (default: 128)'
     )
-    parser.add_argument('--images', type=int, default=128, help='test images for activations (default: 128)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override config entries, dotted keys'
-    )
+    add_overrides(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     from bireal_plugin.studies.figures import pictures  # here, so that lack of matplotlib is a sentence
 
-    if arguments.images < 1:
-        raise InputError('--images must be 1 or more')
     out = Path(arguments.out)
     options = dict(config=arguments.config, overrides=arguments.cfg_options)
     if arguments.source is None:

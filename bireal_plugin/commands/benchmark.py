@@ -1,55 +1,70 @@
-"""How fast one inference is: Bi-Real on every engine, beside its float twin and torchvision's ResNet.
+"""Time one inference on every engine: Bi-Real, its float twin and torchvision's ResNet.
 
 bireal benchmark 18 50 --rounds 30 --out benchmark
-bireal benchmark 18 --shape 1 3 224 224 --shape 1 3 160 608 --engines openvino-f32 openvino-bf16 torch
-bireal benchmark configs/bireal_r18_imagenet.py --checkpoint bireal18.pth
+bireal benchmark 18 --size 224 224 --size 160 608 --engines openvino-f32 openvino-bf16 torch
+bireal benchmark bireal_r18_imagenet --checkpoint bireal18.pth
 
-Every engine has the same number of threads, and every side its turn in every round, so that a shared machine slows all
-of them alike.
+Each side has its turn on each engine in every round: a shared machine slows all of them alike.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import bireal_plugin  # noqa: F401  registers models
+from bireal_plugin.commands.arguments import Renamed, Words, add_existing, positive, to_write
 from bireal_plugin.errors import InputError
-from bireal_plugin.studies.speed.engines import ENGINES, choose_engines
-from bireal_plugin.studies.speed.inference import Plan, benchmark, check_shape
+from bireal_plugin.studies.speed.engines import choose_engines
+from bireal_plugin.studies.speed.inference import Plan, Shape, benchmark, check_shape
 from bireal_plugin.studies.speed.machine import machine, pin_threads
-from bireal_plugin.studies.speed.networks import SIDES, choose_sides, load_networks
+from bireal_plugin.studies.speed.networks import SIDES, Networks, choose_sides, load_networks
 from bireal_plugin.studies.speed.report import Report, section, write_text
 
-DEFAULT_SHAPE = (1, 3, 224, 224)
+DEFAULT_SIZE = (224, 224)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument('model', nargs='+', metavar='DEPTH|CONFIG', help='18, 34, 50, 101, 152 or a config file')
-    parser.add_argument('--checkpoint', metavar='FILE', help='trained weights of the one config; random without it')
+    parser.usage = '%(prog)s MODEL [MODEL ...] [options]'
+    parser.add_argument('model', nargs='+', metavar='MODEL', help='18, 34, 50, 101, 152 or a config, file or name')
+    parser.add_argument('--checkpoint', metavar='FILE', help='trained weights of the one config (default: random)')
     parser.add_argument(
-        '--stage', metavar='NAME', help="of the config; by default the checkpoint's folder, else the last"
+        '--stage', metavar='NAME', help="of a recipe's config (default: the checkpoint's own, or the last)"
     )
     parser.add_argument(
-        '--shape',
-        nargs=4,
-        type=int,
+        '--size',
+        nargs=2,
+        type=positive,
         action='append',
-        metavar=('N', 'C', 'H', 'W'),
-        help='of the batch, 1 3 224 224 by default; may be given several times',
+        metavar=('H', 'W'),
+        help='of images, px; may be given several times (default: 224 224)',
     )
-    parser.add_argument('--sides', nargs='+', metavar='SIDE', default=list(SIDES), help=', '.join(SIDES))
+    parser.add_argument('--batch', type=positive, default=1, metavar='N', help='images in a run (default: 1)')
     parser.add_argument(
-        '--engines', nargs='+', metavar='ENGINE', help=f'{", ".join(ENGINES)}; by default all but tflite'
+        '--shape', dest='size', action=Renamed, append=True, now='--size H W, and --batch N', nargs=4, type=positive
+    )
+    parser.add_argument(
+        '--sides', action=Words, default=list(SIDES), metavar='SIDE', help=f'some of {", ".join(SIDES)} (default: all)'
+    )
+    parser.add_argument(
+        '--engines',
+        action=Words,
+        metavar='ENGINE',
+        help='openvino-f32, openvino-bf16, openvino-int8, onnxruntime,'
+        ' torch, torch-channels-last, torch-compile, tflite (default: all but tflite)',
     )
     parser.add_argument('--no-compile', action='store_true', help='leave out torch-compile, which is slow to prepare')
-    parser.add_argument('--rounds', type=int, default=30, help='turns of each side')
-    parser.add_argument('--repeats', type=int, default=3, help='timed runs in a turn')
-    parser.add_argument('--warm-up', type=int, default=3, help='runs before the first round')
-    parser.add_argument('--threads', type=int, default=1, help='of every engine')
-    parser.add_argument('--out', metavar='DIR', help='also write benchmark.json, benchmark.md and bar charts')
+    parser.add_argument('--rounds', type=positive, default=30, metavar='N', help='turns of each side (default: 30)')
+    parser.add_argument('--repeats', type=positive, default=3, metavar='N', help='timed runs in a turn (default: 3)')
+    parser.add_argument('--warm-up', type=int, default=3, metavar='N', help='runs before the first round (default: 3)')
+    parser.add_argument('--threads', type=positive, default=1, metavar='N', help='of every engine (default: 1)')
+    parser.add_argument(
+        '--out', type=Path, metavar='DIR', help='write benchmark.json, benchmark.md and bar charts there'
+    )
+    add_existing(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -62,13 +77,17 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.engines is None and 'openvino-bf16' not in engines:
         print('openvino-bf16 is left out: this processor has no bf16 instructions')
     sides = choose_sides(arguments.sides)
-    shapes = arguments.shape or [DEFAULT_SHAPE]
+    sizes = arguments.size or [DEFAULT_SIZE]
+    names = [Path('benchmark.json'), Path('benchmark.md')] if arguments.out else []
+    if arguments.out and not to_write([arguments.out / name for name in names], arguments):
+        print(f'{arguments.out} has a benchmark already, which --skip-existing keeps')
+        return
     if arguments.out:
         import bireal_plugin.studies.speed.chart as chart  # a missing matplotlib is told now, not after the measurement
 
     every = [load_networks(source, arguments.checkpoint, stage=arguments.stage) for source in arguments.model]
     # Every mistake is found before the first measurement.
-    plans = [(networks, [check_shape(shape, networks) for shape in shapes]) for networks in every]
+    plans = [(networks, [_shape(size, arguments.batch, networks) for size in sizes]) for networks in every]
     report = Report(machine(), arguments.threads, plan, ())
     print('\n'.join(report.how()), flush=True)
     for networks, checked in plans:
@@ -79,7 +98,11 @@ def run(arguments: argparse.Namespace) -> None:
             report = replace(report, results=(*report.results, result))
             print('\n'.join(['', *section(result)]), flush=True)
             if arguments.out:
-                folder = Path(arguments.out)
-                write_text(folder / 'benchmark.json', report.to_json())
-                write_text(folder / 'benchmark.md', report.markdown())
-                chart.draw_result(folder, result)
+                write_text(arguments.out / 'benchmark.json', report.to_json())
+                write_text(arguments.out / 'benchmark.md', report.markdown())
+                chart.draw_result(arguments.out, result)
+
+
+def _shape(size: Sequence[int], batch: int, networks: Networks) -> Shape:
+    """``(N, C, H, W)`` of ``--size`` and ``--batch``, or of a whole shape."""
+    return check_shape(size if len(size) == 4 else (batch, networks.in_channels, *size), networks)

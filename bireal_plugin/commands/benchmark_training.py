@@ -1,7 +1,7 @@
 """Time and memory of a training step: float twin, binary network, and the usual mask formulation.
 
 bireal benchmark-training --steps 15 --memory
-bireal benchmark-training --compile --precision fp32 bf16 --json training.json
+bireal benchmark-training --compile --precision f32 bf16 --json training.json
 """
 
 from __future__ import annotations
@@ -10,42 +10,76 @@ import argparse
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 
+from bireal_plugin.commands.arguments import Words, add_existing, positive, to_write
 from bireal_plugin.errors import InputError
-from bireal_plugin.studies.speed.training_step import HEADER, SIDES, Setting, measure, peak_memory, table
+from bireal_plugin.models.resnet import DEPTHS
+from bireal_plugin.studies.speed.training_step import HEADER, SIDES, Precision, Setting, measure, peak_memory, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument('--depth', type=int, default=18)
-    parser.add_argument('--batch', type=int, default=16)
-    parser.add_argument('--size', type=int, default=224)
-    parser.add_argument('--steps', type=int, default=15, help='timed steps of each side')
-    parser.add_argument('--sides', nargs='+', choices=SIDES, default=list(SIDES))
-    parser.add_argument('--precision', nargs='+', choices=['fp32', 'bf16'], default=['fp32'])
+    parser.usage = '%(prog)s [options]'
+    parser.add_argument(
+        '--depth', type=int, choices=DEPTHS, default=18, metavar='LAYERS', help='18, 34, 50, 101 or 152 (default: 18)'
+    )
+    parser.add_argument('--batch', type=positive, default=16, metavar='N', help='images in a step (default: 16)')
+    parser.add_argument(
+        '--size',
+        type=positive,
+        nargs=2,
+        default=[224, 224],
+        metavar=('H', 'W'),
+        help='of images, px (default: 224 224)',
+    )
+    parser.add_argument(
+        '--steps', type=positive, default=15, metavar='N', help='timed steps of each side (default: 15)'
+    )
+    parser.add_argument(
+        '--sides', action=Words, default=list(SIDES), metavar='SIDE', help=f'some of {", ".join(SIDES)} (default: all)'
+    )
+    parser.add_argument(
+        '--precision',
+        action=Words,
+        older={'fp32': 'f32'},
+        default=['f32'],
+        metavar='NAME',
+        help='f32, bf16 or both (default: f32)',
+    )
     parser.add_argument('--compile', action='store_true', help='also time the compiled networks')
-    parser.add_argument('--memory', action='store_true', help='also measure peak memory, one process per side')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
-    parser.add_argument('--json', metavar='FILE', help='also write all numbers to this file')
+    parser.add_argument('--memory', action='store_true', help='also measure peak memory, a process for each side')
+    parser.add_argument(
+        '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='cpu or cuda (default: cuda if there)'
+    )
+    parser.add_argument('--threads', type=positive, default=torch.get_num_threads(), metavar='N', help='of the CPU')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='also write all numbers to this file')
+    add_existing(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    if min(arguments.steps, arguments.batch, arguments.size, arguments.threads) < 1:
-        raise InputError('--steps, --batch, --size and --threads must be at least 1')
+    for flag, given, known in (
+        ('--sides', arguments.sides, SIDES),
+        ('--precision', arguments.precision, get_args(Precision)),
+    ):
+        for word in given:
+            if word not in known:
+                raise InputError(f'{flag} {word}: there are {", ".join(known)}')
+    json_files = to_write([arguments.json] if arguments.json else [], arguments, flag='--json')
     if arguments.device == 'cuda' and not torch.cuda.is_available():
         raise InputError('--device cuda: no GPU is visible here; use --device cpu')
     torch.set_num_threads(arguments.threads)
+    height, width = arguments.size
     print(
-        f'Bi-Real-{arguments.depth}, {arguments.batch} x {arguments.size}^2, channels_last, '
+        f'Bi-Real-{arguments.depth}, {arguments.batch} images of {height} x {width}, channels_last, '
         f'torch {torch.__version__}, {arguments.threads} threads, {arguments.steps} steps each, interleaved\n'
     )
     print('\n'.join(HEADER), flush=True)
     records = []
-    base = Setting(depth=arguments.depth, batch=arguments.batch, size=arguments.size, device=arguments.device)
+    base = Setting(depth=arguments.depth, batch=arguments.batch, size=(height, width), device=arguments.device)
     for precision in arguments.precision:
         for compiled in [False, True] if arguments.compile else [False]:
             setting = replace(base, precision=precision, compiled=compiled)
@@ -54,5 +88,5 @@ def run(arguments: argparse.Namespace) -> None:
                 rows = [replace(row, peak_mib=peak_memory(row.side, setting)) for row in rows]
             print('\n'.join(table(setting, rows)), flush=True)
             records += [{**asdict(setting), **asdict(row)} for row in rows]
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(records, indent=2) + '\n')
+    for path in json_files:
+        path.write_text(json.dumps(records, indent=2) + '\n')

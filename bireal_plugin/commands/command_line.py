@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from types import ModuleType
+
+import shtab
 
 from bireal_plugin.errors import InputError
 
@@ -32,20 +35,40 @@ def run_command(name: str, words: list[str], spelled: Callable[[str], str], name
     sys.exit(status)
 
 
-def command_module(name: str) -> ModuleType:
-    """The module of a command: ``depth infer`` is ``bireal_plugin.commands.depth.infer``."""
-    return import_module('bireal_plugin.commands.' + name.replace(' ', '.').replace('-', '_'))
+def command_parser(
+    name: str, parser: argparse.ArgumentParser, spelled: Callable[[str], str], names: Iterable[str]
+) -> ModuleType:
+    """Give ``parser`` the description and the arguments of a command; return the command's module."""
+    module = import_module('bireal_plugin.commands.' + name.replace(' ', '.').replace('-', '_'))
+    longest_first = '|'.join(sorted(map(re.escape, names), key=len, reverse=True))
+    parser.description = re.sub(
+        rf'\bbireal ({longest_first})\b', lambda match: spelled(match[1]), (module.__doc__ or '').strip()
+    )
+    parser.formatter_class = OneScreen
+    parser.add_argument('-h', '--help', action='help', help=argparse.SUPPRESS)
+    module.add_arguments(parser)
+    return module
+
+
+def completion(parser: argparse.ArgumentParser, commands: Mapping[str, argparse.ArgumentParser], shell: str) -> str:
+    """The script by which ``shell`` completes the commands of ``parser``; it goes where the shell looks for those."""
+    for name, command in commands.items():
+        command_parser(name, command, lambda other: f'bireal {other}', commands)
+    return shtab.complete(parser, shell=shell)
+
+
+class OneScreen(argparse.RawDescriptionHelpFormatter):
+    """Help in lines of up to 100 columns, an option a line."""
+
+    def __init__(self, prog: str) -> None:
+        columns = shutil.get_terminal_size().columns
+        super().__init__(prog, max_help_position=30, width=min(100, max(60, columns)) if sys.stdout.isatty() else 100)
 
 
 def _run(name: str, words: list[str], spelled: Callable[[str], str], names: Iterable[str]) -> int | None:
-    module = command_module(name)
-    longest_first = '|'.join(sorted(map(re.escape, names), key=len, reverse=True))
-    description = re.sub(rf'\bbireal ({longest_first})\b', lambda match: spelled(match[1]), module.__doc__ or '')
-    parser = argparse.ArgumentParser(
-        prog=spelled(name), description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    module.add_arguments(parser)
-    return module.run(parser.parse_args(words))
+    parser = argparse.ArgumentParser(prog=spelled(name), add_help=False)
+    module = command_parser(name, parser, spelled, names)
+    return module.run(parser.parse_intermixed_args(words))
 
 
 def _sentence(error: Exception) -> str:

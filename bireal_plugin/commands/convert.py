@@ -1,4 +1,4 @@
-"""Rewrite foreign weights under the names of this package: the published Bi-Real 18, 34 and 50, any ResNet, our own.
+"""Rewrite weights under the names of this package: the published Bi-Real networks, any ResNet.
 
 bireal convert birealnet18.pth.tar bireal18.pth
 bireal convert birealnet18.pth.tar bireal18.safetensors --to timm
@@ -13,6 +13,7 @@ from pathlib import Path
 from torch import nn
 
 import bireal_plugin  # noqa: F401  registers models and address schemes
+from bireal_plugin.commands.arguments import add_existing, to_write
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.resnet import DEPTHS
 from bireal_plugin.models.rewritten_checkpoint import convert_checkpoint
@@ -22,18 +23,24 @@ from bireal_plugin.training.recipe import stage_model
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument('source', help='checkpoint file, or torchvision://, timm://, open-mmlab://, https:// address')
-    parser.add_argument('target', type=Path, help='file to write: .pth or .safetensors')
+    parser.usage = '%(prog)s SOURCE TARGET [options]'
+    parser.add_argument(
+        'source', metavar='SOURCE', help='file, or torchvision://, timm://, open-mmlab:// or https:// address'
+    )
+    parser.add_argument('target', type=Path, metavar='TARGET', help='file to write: .pth or .safetensors')
     network = parser.add_mutually_exclusive_group()
-    network.add_argument('--depth', type=int, choices=list(DEPTHS), help='by default as the names in the file tell')
-    network.add_argument('--config', help='config whose model the weights are of (of a recipe: its last stage)')
+    network.add_argument(
+        '--depth', type=int, choices=list(DEPTHS), metavar='LAYERS', help='18 to 152 (default: as the names tell)'
+    )
+    network.add_argument('--config', metavar='CONFIG', help='file or name, whose last stage the weights are of')
     parser.add_argument(
         '--to',
         choices=['backbone', 'classifier', 'timm'],
-        help="whose names to write (default: classifier where the file has one, else backbone; the config's model)",
+        metavar='NAMES',
+        help='names to write: backbone, classifier or timm (default: as much as there is)',
     )
-    parser.add_argument('--prefix', help='use only what stands behind this prefix, e.g. backbone. of a detector')
-    parser.add_argument('--overwrite', action='store_true', help='replace the target if it exists')
+    parser.add_argument('--prefix', metavar='TEXT', help='take only names that begin so, as backbone. of a detector')
+    add_existing(parser)
 
 
 def configured(path: str, *, backbone: bool) -> nn.Module:
@@ -48,6 +55,8 @@ def configured(path: str, *, backbone: bool) -> nn.Module:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
+    if not to_write([arguments.target], arguments, flag='TARGET'):
+        return
     network = None
     if arguments.config:
         if arguments.to not in (None, 'backbone'):

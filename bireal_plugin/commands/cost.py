@@ -1,7 +1,7 @@
-"""Memory and bit-operations of a model, layer by layer (Table 5): a config's, or one of timm's.
+"""Memory and bit-operations of a network, layer by layer (Table 5).
 
-bireal cost configs/bireal_r18_imagenet.py
-bireal cost timm:resnet50 --shape 160 160
+bireal cost bireal_r18_imagenet
+bireal cost timm:resnet50 --size 160 160
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import timm
 from torch import nn
 
 import bireal_plugin  # noqa: F401  registers models
+from bireal_plugin.commands.arguments import Renamed, positive
 from bireal_plugin.cost import model_cost
 from bireal_plugin.dry_run import input_shape
 from bireal_plugin.errors import InputError
@@ -21,8 +22,12 @@ from bireal_plugin.training.recipe import stage_model
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument('model', metavar='CONFIG|timm:NAME', help='config file, or a name of timm')
-    parser.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'), help="image size; by default the model's own")
+    parser.usage = '%(prog)s MODEL [--size H W]'
+    parser.add_argument('model', metavar='MODEL', help='config, file or name; or timm:NAME')
+    parser.add_argument(
+        '--size', nargs=2, type=positive, metavar=('H', 'W'), help='of the image, px (default: as the config tests)'
+    )
+    parser.add_argument('--shape', dest='size', action=Renamed, now='--size H W', nargs=2, type=positive)
 
 
 def build(source: str) -> nn.Module:
@@ -39,6 +44,6 @@ def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     model = build(arguments.model)
     shape = input_shape(model)
-    if arguments.shape:
-        shape = (shape[0], *arguments.shape)
+    if arguments.size:
+        shape = (shape[0], *arguments.size)
     print(model_cost(model, shape).table())

@@ -1,8 +1,8 @@
-"""Write a trained network for engines that run it, and prove that the files are right.
+"""Write a trained network to files that engines run, and verify them against the checkpoint.
 
-bireal export configs/bireal_r18_digits.py work_dirs/demo/bn/epoch_1.pth --format packed,openvino --verify
-bireal export CONFIG CHECKPOINT --format openvino --real-layers f32,int8 --calibrate photos --verify photos
-bireal export configs/detection/retinanet_bireal_r18_fpn_1x_coco.py CHECKPOINT --shape 800 1344 --verify photos
+bireal export work_dirs/bireal_r18_digits/bn/epoch_1.pth --format packed openvino --verify
+bireal export CHECKPOINT --format openvino --real-layers f32 int8 --calibrate photos --verify photos
+bireal export retinanet_bireal_r18_fpn_1x_coco CHECKPOINT --size 800 1344 --verify photos
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is in a packed file (.safetensors): its layers, bits and bytes.
+"""List the layers, bits and bytes of a packed file.
 
 bireal inspect net.safetensors
 bireal inspect net.safetensors --json
@@ -15,7 +15,8 @@ import bireal_plugin
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument('file', metavar='FILE', help='packed file')
+    parser.usage = '%(prog)s FILE [--json]'
+    parser.add_argument('file', metavar='FILE', help='packed file (.safetensors)')
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
 
 

@@ -1,6 +1,7 @@
-"""Evaluate a checkpoint: of a stage of a recipe, or of any mmengine config (mmdet's included).
+"""Evaluate trained weights on the test data of their config, a recipe's or mmdet's.
 
-bireal test configs/bireal_r18_digits.py work_dirs/bireal_r18_digits/bn/epoch_1.pth
+bireal test work_dirs/bireal_r18_digits/bn/epoch_1.pth
+bireal test configs/bireal_r18_digits.py weights.pth --stage bn
 """
 
 from __future__ import annotations

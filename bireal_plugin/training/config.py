@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from bireal_plugin.errors import InputError
+
+# In a checkout a link to the folder configs/; in a wheel the files themselves, where OpenMMLab's packages have theirs.
+CONFIGS = (Path(__file__).parents[1] / '.mim' / 'configs').resolve()
 
 # What a Runner reads from a config: its arguments, and entries of the whole config.
 CONFIG_KEYS = {
@@ -38,13 +42,12 @@ def config_mistakes(where: str) -> Iterator[None]:
 
 
 def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> Config:
-    """The config file at ``path`` with dotted overrides merged in.
+    """The config ``path``, a file or the name of one in this package, with dotted overrides merged in.
 
     Raises:
         InputError: no such file, a syntax error in it, or an override into something that is not there to override.
     """
-    if not Path(path).is_file():
-        raise InputError(f'config {path} does not exist')
+    path = config_file(path)
     with config_mistakes(path):
         try:
             config = Config.fromfile(path)
@@ -71,6 +74,25 @@ def override(config: Config, overrides: Mapping[str, Any]) -> Config:
     if find_spec('tensorboard') is not None and 'stages' in config:
         _add_tensorboard(config)
     return config
+
+
+def config_file(given: str) -> str:
+    """Path of a config: ``given`` if that is a file, else the config of this package that has that name.
+
+    Names are ``bireal_r18_digits`` or, with its folder, ``depth/bireal_r18_street``.
+
+    Raises:
+        InputError: neither a file nor a name; the sentence lists the names that are near, or all.
+    """
+    if Path(given).is_file():
+        return given
+    files = [file for file in CONFIGS.rglob('*.py') if '_base_' not in file.parts]
+    names = {file.stem: file for file in files}
+    names |= {file.relative_to(CONFIGS).with_suffix('').as_posix(): file for file in files}
+    if given.removesuffix('.py') in names:
+        return str(names[given.removesuffix('.py')])
+    near = get_close_matches(Path(given).stem, names, n=3) or sorted({file.stem for file in files})
+    raise InputError(f'config {given} does not exist; by name there are {", ".join(near)}')
 
 
 def _check_override(config: Config, path: str) -> None:

@@ -28,7 +28,7 @@ def narrow(folder):
 
 @pytest.fixture(scope='module')
 def measured(run_tool, narrow, folder):
-    shapes = ('--shape', 1, 3, 32, 32, '--shape', 2, 3, 32, 64)
+    shapes = ('--size', 32, 32, '--shape', 2, 3, 32, 64)  # the second in the older spelling
     return run_tool(
         'benchmark.py', narrow, *shapes, '--engines', 'torch', 'openvino-f32', *QUICK, '--out', folder / 'out'
     )
@@ -60,6 +60,23 @@ def test_the_tables_printed_are_those_of_the_files(measured, folder):
     assert 'no side torchvision' in measured.out
 
 
+def test_older_spelling_works_with_a_note(measured):
+    assert 'note: --shape is called --size H W, and --batch N now\n' in measured.err
+
+
+def test_older_spelling_still_names_the_channels(run_tool, narrow):
+    ended = run_tool('benchmark.py', narrow, '--shape', 1, 4, 32, 32)
+    assert (ended.status, ended.err.splitlines()[-1].partition(': ')[0]) == (1, 'error')
+    assert 'takes images of 3 channels' in ended.err
+
+
+def test_a_report_is_not_replaced_unasked(measured, run_tool, narrow, folder):
+    before = (folder / 'out' / 'benchmark.json').read_text()
+    ended = run_tool('benchmark.py', narrow, *QUICK, '--out', folder / 'out')
+    assert (ended.status, (folder / 'out' / 'benchmark.json').read_text()) == (1, before)
+    assert 'benchmark.json exists; give another --out, --overwrite to replace it, or --skip-existing' in ended.err
+
+
 @pytest.mark.parametrize(
     ('arguments', 'words'),
     [
@@ -67,10 +84,9 @@ def test_the_tables_printed_are_those_of_the_files(measured, folder):
         (['absent.py'], 'config absent.py does not exist'),
         (['CONFIG', '--engines', 'tensorrt'], "there is no engine 'tensorrt'"),
         (['CONFIG', '--sides', 'theirs'], "there is no side 'theirs'"),
-        (['CONFIG', '--shape', 1, 4, 32, 32], 'takes images of 3 channels'),
-        (['CONFIG', '--shape', 1, 3, 16, 32], 'at least 32 pixels'),
-        (['CONFIG', '--engines', 'torch', '--shape', 1, 3, 99999, 99999], 'networks at this size take about'),
-        (['CONFIG', '--rounds', 0], '--rounds, --repeats and --warm-up must be at least 1'),
+        (['CONFIG', '--size', 16, 32], 'at least 32 pixels'),
+        (['CONFIG', '--engines', 'torch', '--size', 99999, 99999], 'networks at this size take about'),
+        (['CONFIG', '--warm-up', 0], '--rounds, --repeats and --warm-up must be at least 1'),
         (['CONFIG', '--threads', 9999], '--threads 9999: this process has'),
         (['CONFIG', '--sides', 'torchvision', '--engines', 'torch'], 'has no side torchvision'),
         (['CONFIG', '--checkpoint', 'absent.pth'], 'checkpoint absent.pth does not exist'),

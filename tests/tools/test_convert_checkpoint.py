@@ -158,7 +158,7 @@ def test_existing_target_is_replaced_only_on_demand(run_tool, tiny, tmp_path):
     ended = run_tool('convert_checkpoint.py', tiny[1], target)
     assert (ended.status, ended.err) == (
         1,
-        f'error: {target} exists already; give --overwrite to replace it, or another name\n',
+        f'error: {target} exists; give another TARGET, --overwrite to replace it, or --skip-existing\n',
     )
     assert target.read_text() == 'precious'
     assert run_tool('convert_checkpoint.py', tiny[1], target, '--overwrite').status == 0

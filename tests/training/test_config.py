@@ -1,5 +1,7 @@
 """Reading a config and its overrides."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -25,6 +27,29 @@ def test_dataset_with_its_own_root_keeps_it():
     options = {'data_root': '/data/imagenet', 'val_dataloader.dataset.root': '/ssd/val'}
     config = load_config(IMAGENET, options)
     assert (config.train_dataloader.dataset.root, config.val_dataloader.dataset.root) == ('/data/imagenet', '/ssd/val')
+
+
+@pytest.mark.parametrize('name', ['bireal_r18_street', 'depth/bireal_r18_street', 'bireal_r18_street.py'])
+def test_config_is_found_by_name_from_any_folder(name, tmp_path, monkeypatch):
+    wanted = load_config('configs/depth/bireal_r18_street.py').to_dict()
+    monkeypatch.chdir(tmp_path)
+    assert load_config(name).to_dict() == wanted
+
+
+def test_file_wins_over_a_name(tmp_path, monkeypatch):
+    (tmp_path / 'bireal_r18_digits.py').write_text('data_root = "here"')
+    monkeypatch.chdir(tmp_path)
+    assert load_config('bireal_r18_digits.py').data_root == 'here'
+
+
+def test_unknown_config_lists_near_names():
+    with pytest.raises(InputError, match=r'birael_r18_digit does not exist; by name there are bireal_r18_digits, '):
+        load_config('birael_r18_digit')
+
+
+def test_no_two_configs_share_a_name():
+    stems = [file.stem for file in Path('configs').rglob('*.py') if '_base_' not in file.parts]
+    assert len(stems) == len(set(stems))
 
 
 def test_override_reaches_one_stage():

@@ -1,7 +1,8 @@
-"""Checks a download of KITTI's raw recordings: ``bireal depth doctor ROOT``.
+"""Check a download of KITTI's raw recordings: what is there, missing or broken, and what mends it.
 
-Prints what is there, what is missing or broken, and the commands that make it usable. Ends with status 1 if something
-needed is missing or cannot be used. Headers and file ends are read by default, every file with ``--deep``.
+bireal depth doctor kitti --need test lidar
+
+Status 1 if something needed is missing or cannot be used.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
+from bireal_plugin.commands.arguments import Words
 from bireal_plugin.depth.kitti.calibration import stereo_camera
 from bireal_plugin.depth.kitti.doctor.diagnosis import (
     Fault,
@@ -25,9 +27,14 @@ from bireal_plugin.depth.kitti.raw import RawFolder
 from bireal_plugin.depth.kitti.splits import GARG_DRIVES
 from bireal_plugin.errors import InputError
 
+NEEDS = ('train', 'test', 'lidar', 'annotated')
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
+    for need in arguments.need:
+        if need not in NEEDS:
+            raise InputError(f'--need {need}: there are {", ".join(NEEDS)}')
     raw = RawFolder(arguments.root, annotated=arguments.annotated)
     drives = [survey_drive(raw, *drive, deep=arguments.deep) for drive in raw.drives()]
     faults: list[Fault] = [] if drives else layout_faults(raw.root)
@@ -49,17 +56,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument('root', type=Path, help='the folder that holds dates like 2011_09_26')
+    parser.usage = '%(prog)s ROOT [options]'
+    parser.add_argument('root', type=Path, metavar='ROOT', help='folder that holds dates like 2011_09_26')
     parser.add_argument('--split', type=Path, nargs='+', default=[], metavar='FILE', help='lists that must be there')
     parser.add_argument(
         '--need',
-        nargs='+',
+        action=Words,
         default=[],
-        choices=('train', 'test', 'lidar', 'annotated'),
-        help="all of Garg's train or test drives, laser scans, annotated depth",
+        metavar='NAME',
+        help=f"some of {', '.join(NEEDS)}: Garg's drives, laser scans, annotated depth",
     )
-    parser.add_argument('--annotated', type=Path, help='folder of annotated depth maps apart from ROOT')
-    parser.add_argument('--deep', action='store_true', help='decode every file instead of reading headers')
+    parser.add_argument('--annotated', type=Path, metavar='DIR', help='annotated depth maps apart from ROOT')
+    parser.add_argument('--deep', action='store_true', help='decode every file; by default headers and ends are read')
 
 
 def print_drives(raw: RawFolder, drives: Iterable[DriveSurvey]) -> None:

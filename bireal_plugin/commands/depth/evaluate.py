@@ -1,9 +1,8 @@
-"""Depth errors as the literature counts them, on KITTI or on rendered streets, in one table that says how.
+"""Depth errors as the literature counts them, on KITTI or on rendered streets.
 
-bireal depth evaluate epoch_10.pth --config configs/depth/bireal_r18_street.py --streets 100
+bireal depth evaluate epoch_10.pth --streets 100
 bireal depth evaluate net.safetensors --raw kitti --split eigen_test_files.txt --csv scores.csv
-bireal depth evaluate --disparities predicted --raw kitti --truth annotated --cap 50 80 --png benchmark
-bireal depth evaluate --disparities sgbm --filled-only --raw kitti
+bireal depth evaluate --disparities sgbm --raw kitti --truth annotated --cap 50 80 --filled-only
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bireal_plugin.commands.arguments import positive
 from bireal_plugin.depth.evaluation.cases import RENDERED, Case, kitti_cases, street_cases
 from bireal_plugin.depth.evaluation.metrics import CROPS
 from bireal_plugin.depth.evaluation.predictions import Predictions, by_function, by_sgbm, from_files
@@ -43,32 +43,47 @@ def metres(text: str) -> float:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    what = parser.add_argument_group('predictions, one of')
-    what.add_argument('checkpoint', nargs='?', type=Path, help='training checkpoint, packed file or OpenVINO .xml')
-    what.add_argument(
+    parser.usage = '%(prog)s [CHECKPOINT] [--raw ROOT | --streets N] [options]'
+    source = parser.add_argument_group('predictions, one of')
+    source.add_argument(
+        'checkpoint', nargs='?', type=Path, metavar='CHECKPOINT', help='trained weights or an exported file'
+    )
+    source.add_argument(
         '--disparities', metavar='DIR', help=f'.npy in px or 16-bit .png of px x 256; {SGBM} matches the pairs'
     )
-    what.add_argument('--depths', type=Path, metavar='DIR', help='.npy in m or 16-bit .png of m x 256')
+    source.add_argument('--depths', type=Path, metavar='DIR', help='.npy in m or 16-bit .png of m x 256')
     network = parser.add_argument_group('network')
-    network.add_argument('--config', help='of a training checkpoint')
-    network.add_argument('--stage', help="of a config with stages; by default the one of the checkpoint's folder")
-    network.add_argument('--size', nargs=2, type=int, metavar=('H', 'W'), help="the network's input, as trained")
+    network.add_argument('--config', metavar='CONFIG', help='file or name (default: the one the checkpoint carries)')
+    network.add_argument('--stage', metavar='NAME', help="of a recipe's config (default: the checkpoint's own)")
+    network.add_argument('--size', nargs=2, type=int, metavar=('H', 'W'), help='of the input, px (default: as trained)')
     network.add_argument('--flip', action='store_true', help='average with the mirror image')
-    network.add_argument('--threads', type=int, metavar='N', help='of the inference')
-    data = parser.add_argument_group('images')
+    network.add_argument('--threads', type=positive, metavar='N', help='of the CPU (default: all)')
+    data = parser.add_argument_group('images, one of --raw and --streets')
     data.add_argument('--raw', type=Path, metavar='ROOT', help='folder of KITTI raw recordings')
     data.add_argument(
-        '--split', default='all', help="list of frames, or Garg's 'test' or 'train' drives; by default all"
+        '--split', default='all', metavar='FILE', help="list of frames, or Garg's test or train drives (default: all)"
     )
-    data.add_argument('--truth', choices=[*TRUTHS], default='lidar', help='velodyne: x of the scanner, as Eigen et al.')
+    data.add_argument(
+        '--truth',
+        choices=[*TRUTHS],
+        default='lidar',
+        metavar='NAME',
+        help=f'{", ".join(TRUTHS)} (default: lidar; velodyne: its x)',
+    )
     data.add_argument('--annotated', type=Path, metavar='DIR', help='annotated depth maps apart from the recordings')
-    data.add_argument('--streets', type=int, metavar='N', help='N rendered streets with exact depth instead')
-    data.add_argument('--seed', type=int, default=0, help='of the streets')
-    data.add_argument('--street-size', nargs=2, type=int, default=[96, 320], metavar=('H', 'W'), help='of the streets')
+    data.add_argument('--streets', type=positive, metavar='N', help='N rendered streets with exact depth')
+    data.add_argument('--seed', type=int, default=0, metavar='N', help='of the streets (default: 0)')
+    data.add_argument(
+        '--street-size', nargs=2, type=int, default=[96, 320], metavar=('H', 'W'), help='px (default: 96 320)'
+    )
     scoring = parser.add_argument_group('scoring')
-    scoring.add_argument('--cap', nargs='+', type=metres, default=[80.0], metavar='M', help='farthest depth (80)')
-    scoring.add_argument('--crop', choices=[*CROPS], help='by default garg, and none for streets')
-    scoring.add_argument('--baseline', type=metres, metavar='M', help="instead of the calibration's, such as 0.54")
+    scoring.add_argument(
+        '--cap', nargs='+', type=metres, default=[80.0], metavar='M', help='farthest depths, m (default: 80)'
+    )
+    scoring.add_argument(
+        '--crop', choices=[*CROPS], metavar='NAME', help=f'{", ".join(CROPS)} (default: garg; none for streets)'
+    )
+    scoring.add_argument('--baseline', type=metres, metavar='M', help="instead of the calibration's, m, such as 0.54")
     scoring.add_argument('--median-scaling', action='store_true', help='for networks trained without a scale')
     scoring.add_argument('--filled-only', action='store_true', help='leave out pixels without a prediction')
     output = parser.add_argument_group('output')

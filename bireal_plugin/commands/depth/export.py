@@ -1,6 +1,6 @@
-"""Write a trained depth network to files that depth/infer.py runs.
+"""Write a trained depth network to files that `bireal depth infer` runs, and verify them.
 
-bireal depth export configs/depth/bireal_r18_street.py work_dirs/street/bn/epoch_1.pth --format packed,openvino
+bireal depth export work_dirs/bireal_r18_street/bn/epoch_1.pth --format packed openvino --verify
 """
 
 from __future__ import annotations

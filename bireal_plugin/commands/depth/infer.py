@@ -1,9 +1,9 @@
-"""Depth of your own images and videos, by a network with 1-bit convolutions.
+"""Depth maps of images and videos by a network with 1-bit convolutions.
 
 bireal depth infer photo.jpg --checkpoint net.xml --focal 1380 --baseline 0.5327
-bireal depth infer kitti/2011_09_26/2011_09_26_drive_0048_sync/image_02/data --checkpoint net.safetensors
-bireal depth infer drive.mp4 --checkpoint epoch_10.pth --config configs/depth/bireal_r18_street.py --save side
-bireal depth infer image.png --checkpoint net.xml --save png16,npy,ply --at 600,200 --box 500,180,560,240
+bireal depth infer kitti/2011_09_26/2011_09_26_drive_0048_sync/image_02/data --checkpoint net.xml
+bireal depth infer drive.mp4 --checkpoint epoch_10.pth --save side
+bireal depth infer image.png --checkpoint net.xml --save png16 npy --at 600,200
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bireal_plugin.commands.arguments import Words, add_existing, positive
 from bireal_plugin.depth.inference.batch import Wanted, infer
-from bireal_plugin.depth.inference.inputs import KNOWN, find_inputs
+from bireal_plugin.depth.inference.inputs import find_inputs
 from bireal_plugin.depth.inference.outputs import SUFFIXES, Style, check_forms
 from bireal_plugin.depth.inference.pictures import MAPS
 from bireal_plugin.depth.inference.point_cloud import MAX_DEPTH
@@ -40,44 +41,59 @@ def box(text: str) -> tuple[int, ...]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument('inputs', nargs='+', metavar='INPUT', help=KNOWN)
+    parser.usage = '%(prog)s INPUT [INPUT ...] --checkpoint FILE [options]'
+    parser.add_argument(
+        'inputs', nargs='+', metavar='INPUT', help='images, videos, folders, globs, or lists of files (.txt)'
+    )
     network = parser.add_argument_group('network')
     network.add_argument(
-        '--checkpoint', type=Path, required=True, help='training checkpoint, packed file or OpenVINO .xml'
+        '--checkpoint', type=Path, required=True, metavar='FILE', help='trained weights or an exported file'
     )
-    network.add_argument('--config', help='of a training checkpoint')
-    network.add_argument('--stage', help="of a config with stages; by default the one of the checkpoint's folder")
-    network.add_argument('--size', nargs=2, type=int, metavar=('H', 'W'), help="the network's input, as trained")
+    network.add_argument('--config', metavar='CONFIG', help='file or name (default: the one the checkpoint carries)')
+    network.add_argument('--stage', metavar='NAME', help="of a recipe's config (default: the checkpoint's own)")
+    network.add_argument('--size', nargs=2, type=int, metavar=('H', 'W'), help='of the input, px (default: as trained)')
     network.add_argument('--flip', action='store_true', help='average with the mirror image: better, half as fast')
-    network.add_argument('--real-layers', choices=['f32', 'bf16'], default='f32', help='of an OpenVINO model')
-    network.add_argument('--threads', type=int, metavar='N', help='of the inference')
+    network.add_argument('--real-layers', choices=['f32', 'bf16'], default='f32', help='of an .xml (default: f32)')
+    network.add_argument('--threads', type=positive, metavar='N', help='of the CPU (default: all)')
     camera = parser.add_argument_group('camera', "by default KITTI's calibration where an image lies beside one")
     camera.add_argument('--calibration', type=Path, metavar='FILE', help='a calib_cam_to_cam.txt for all inputs')
     camera.add_argument('--focal', type=float, metavar='PX', help="focal length in px of the image's own width")
     camera.add_argument('--baseline', type=float, metavar='METRES', help='of the stereo pairs in training')
     camera.add_argument('--relative', action='store_true', help='no metres, whatever calibration there is')
     output = parser.add_argument_group('output')
-    output.add_argument('--out', type=Path, default=Path('depth_maps'), help='folder for the files (depth_maps)')
-    output.add_argument('--save', default='colour', metavar='FORMS', help=f'some of {",".join(SUFFIXES)} (colour)')
-    output.add_argument('--overwrite', action='store_true', help='replace files that exist')
-    output.add_argument('--at', type=point, action='append', default=[], metavar='X,Y', help='print depth at a pixel')
     output.add_argument(
-        '--box', type=box, action='append', default=[], metavar='X0,Y0,X1,Y1', help='print the median depth of a box'
+        '--out', type=Path, default=Path('depth_maps'), metavar='DIR', help='for the files (default: depth_maps)'
+    )
+    output.add_argument(
+        '--save',
+        action=Words,
+        default=['colour'],
+        metavar='FORM',
+        help=f'some of {", ".join(SUFFIXES)} (default: colour)',
+    )
+    add_existing(output)
+    output.add_argument(
+        '--at', type=point, action='append', default=[], metavar='X,Y', help='print the depth at a pixel, m'
+    )
+    output.add_argument(
+        '--box', type=box, action='append', default=[], metavar='X0,Y0,X1,Y1', help='print the median depth of a box, m'
     )
     output.add_argument(
         '--range',
         type=float,
         nargs=2,
         metavar=('MIN', 'MAX'),
-        help="depths of the first and last colour; by default each picture's own, over a video the first frame's",
+        help="depths of the end colours, m (default: the image's)",
     )
-    output.add_argument('--colours', choices=[*MAPS], default='magma')
-    output.add_argument('--max-depth', type=float, default=MAX_DEPTH, metavar='METRES', help='of points in a .ply (80)')
+    output.add_argument('--colours', choices=[*MAPS], default='magma', metavar='NAME', help=f'{", ".join(MAPS)}')
+    output.add_argument(
+        '--max-depth', type=float, default=MAX_DEPTH, metavar='METRES', help='of points in a .ply (default: 80)'
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    forms = list(dict.fromkeys(arguments.save.split(',')))
+    forms = arguments.save
     check_forms(forms, flip=arguments.flip)
     style = Style(arguments.colours, tuple(arguments.range) if arguments.range else None, arguments.max_depth)
     wanted = Wanted(arguments.out, forms, style, arguments.at, arguments.box, arguments.flip, arguments.overwrite)

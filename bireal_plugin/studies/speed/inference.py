@@ -106,13 +106,13 @@ def check_shape(shape: Sequence[int], networks: Networks) -> Shape:
     Raises:
         InputError: it is none, or not one that the network takes.
     """
-    text = ' '.join(map(str, shape))
     if len(shape) != 4 or min(shape) < 1:
-        raise InputError(f'--shape {text}: give four numbers of 1 or more, N C H W, such as 1 3 224 224')
+        raise InputError(f'a shape is four numbers of 1 or more, N C H W, not {" ".join(map(str, shape))}')
+    text = f'{shape[2]} {shape[3]}'
     if shape[1] != networks.in_channels:
-        raise InputError(f'--shape {text}: {networks.name} takes images of {networks.in_channels} channels')
+        raise InputError(f'{networks.name} takes images of {networks.in_channels} channels, not {shape[1]}')
     if min(shape[2:]) < SMALLEST:
-        raise InputError(f'--shape {text}: height and width must be at least {SMALLEST} pixels')
+        raise InputError(f'--size {text}: height and width must be at least {SMALLEST} pixels')
     return shape[0], shape[1], shape[2], shape[3]
 
 

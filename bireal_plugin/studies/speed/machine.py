@@ -62,7 +62,7 @@ def check_memory(shape: Sequence[int], count: int) -> None:
     free = next((1024 * int(line.split()[1]) for line in _proc('meminfo') if line.startswith('MemAvailable')), needed)
     if needed > free:
         raise InputError(
-            f'--shape {" ".join(map(str, shape))}: {count} networks at this size take about {needed / 2**30:.0f} GiB '
+            f'--size {shape[2]} {shape[3]}: {count} networks at this size take about {needed / 2**30:.0f} GiB '
             f'and {free / 2**30:.0f} GiB are free; give fewer --sides and --engines, or a smaller shape'
         )
 

@@ -26,7 +26,7 @@ from bireal_plugin.binary import binary_convolutions
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 
 Side = Literal['float', 'ours', 'mask']
-Precision = Literal['fp32', 'bf16']
+Precision = Literal['f32', 'bf16']
 SIDES: tuple[Side, ...] = get_args(Side)
 
 
@@ -35,14 +35,14 @@ class Setting:
     """One row of the benchmark.
 
     Args:
-        depth: of the network. batch: images per step. size: their side in pixels.
-        precision: 'fp32', or 'bf16' autocast. compiled: through torch.compile. device: 'cpu' or 'cuda'.
+        depth: of the network. batch: images per step. size: their height and width in px.
+        precision: 'f32', or 'bf16' autocast. compiled: through torch.compile. device: 'cpu' or 'cuda'.
     """
 
     depth: int = 18
     batch: int = 16
-    size: int = 224
-    precision: Precision = 'fp32'
+    size: tuple[int, int] = (224, 224)
+    precision: Precision = 'f32'
     compiled: bool = False
     device: str = 'cpu'
 
@@ -96,7 +96,7 @@ def training_step(side: Side, setting: Setting) -> Callable[[], None]:
     model = build(side, setting.depth).to(device).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
     torch.manual_seed(1)
-    images = torch.randn(setting.batch, 3, setting.size, setting.size, device=device)
+    images = torch.randn(setting.batch, 3, *setting.size, device=device)
     images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 1000, (setting.batch,), device=device)
     forward = torch.compile(model) if setting.compiled else model

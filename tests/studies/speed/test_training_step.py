@@ -4,7 +4,7 @@ import torch
 from bireal_plugin.binary import binary_convolutions
 from bireal_plugin.studies.speed.training_step import Measurement, Setting, build, measure, peak_memory, table
 
-TINY = Setting(batch=2, size=32)
+TINY = Setting(batch=2, size=(32, 32))
 
 
 def test_all_sides_have_the_same_parameters():
@@ -53,4 +53,4 @@ def test_ratios_in_the_table():
         Measurement('mask', 400.0, 390.0, 410.0, 3000.0),
     ]
     cells = [cell.strip() for cell in table(Setting(), rows)[1].split('|')[1:-1]]
-    assert cells == ['cpu, fp32, eager', 'ours', '110 (100 to 130)', '145.5', '1.10', '0.28', '1050', '1.05']
+    assert cells == ['cpu, f32, eager', 'ours', '110 (100 to 130)', '145.5', '1.10', '0.28', '1050', '1.05']

@@ -1,0 +1,122 @@
+"""Arguments that several commands share: one spelling each, and notes where an older one is used."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+
+from bireal_plugin.errors import InputError
+from bireal_plugin.training.launch import prepare_launch
+
+
+class Words(argparse.Action):
+    """A list of words: ``--format packed onnx``; ``--format packed,onnx`` means the same.
+
+    Args:
+        older: former spellings of words, to the present ones.
+    """
+
+    def __init__(
+        self, option_strings: Sequence[str], dest: str, *, older: Mapping[str, str] | None = None, **options: Any
+    ) -> None:
+        super().__init__(option_strings, dest, **{'nargs': '+', **options})
+        self.older = older or {}
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        words = [word for value in values for word in value.split(',') if word]
+        for word in words:
+            if word in self.older:
+                print(f'note: {option} {word} is called {self.older[word]} now', file=sys.stderr)
+        words = [self.older.get(word, word) for word in words]
+        setattr(namespace, self.dest, list(dict.fromkeys(words)))
+
+
+class Renamed(argparse.Action):
+    """An older spelling, which works as the one in ``now`` and says so on stderr."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, *, now: str, append: bool = False, **options: Any):
+        super().__init__(option_strings, dest, **{'help': argparse.SUPPRESS, 'default': argparse.SUPPRESS, **options})
+        self.now, self.append = now, append
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        print(f'note: {option} is called {self.now} now', file=sys.stderr)
+        earlier = getattr(namespace, self.dest, None) or []
+        setattr(namespace, self.dest, [*earlier, values] if self.append else values)
+
+
+def add_overrides(parser: argparse._ActionsContainer) -> None:
+    """``--cfg-options``."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change entries of the config, such as model.backbone.depth=34',
+    )
+
+
+def add_launcher(parser: argparse._ActionsContainer) -> None:
+    """``--launcher``, and the flag that torch.distributed.launch passes; torchrun sets a variable instead."""
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        metavar='NAME',
+        help='of several processes: pytorch, slurm or mpi (default: none)',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def launch(config: Config, arguments: argparse.Namespace) -> None:
+    """Join the other processes, if there are any; see ``prepare_launch``."""
+    os.environ.setdefault('LOCAL_RANK', str(arguments.local_rank))
+    prepare_launch(config, arguments.launcher)
+
+
+def add_trained(parser: argparse.ArgumentParser) -> None:
+    """``[CONFIG] CHECKPOINT`` and what chooses the network among them; see ``trained_source``."""
+    parser.add_argument(
+        'config', nargs='?', metavar='CONFIG', help='config file or name; by default the checkpoint has it'
+    )
+    parser.add_argument('checkpoint', type=Path, metavar='CHECKPOINT', help='file of trained weights')
+    parser.add_argument('--stage', metavar='NAME', help="of a recipe's config; by default the checkpoint's own")
+    parser.add_argument(
+        '--allow-other-network', action='store_true', help='take weights that were trained as another network'
+    )
+    add_overrides(parser)
+
+
+def add_existing(parser: argparse._ActionsContainer) -> None:
+    """``--overwrite`` and ``--skip-existing``; see ``to_write``."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument('--overwrite', action='store_true', help='replace files that exist')
+    group.add_argument('--skip-existing', action='store_true', help='leave files that exist as they are')
+
+
+def to_write(paths: Iterable[Path], arguments: argparse.Namespace, flag: str = '--out') -> list[Path]:
+    """Those of ``paths`` that are to be written: all with ``--overwrite``, the missing ones with ``--skip-existing``.
+
+    Args:
+        flag: that named the paths, for the sentence.
+
+    Raises:
+        InputError: one of them exists and neither was given.
+    """
+    paths = list(paths)
+    there = [path for path in paths if path.is_file()]
+    if there and not (arguments.overwrite or arguments.skip_existing):
+        raise InputError(f'{there[0]} exists; give another {flag}, --overwrite to replace it, or --skip-existing')
+    return [path for path in paths if arguments.overwrite or path not in there]
+
+
+def positive(text: str) -> int:
+    """A whole number of 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'must be a whole number of 1 or more, not {text}')
+    return int(text)

@@ -1,0 +1,75 @@
+"""The console command ``bireal``: names, help, completion, and how a command is spelled."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bireal
+from bireal_plugin.commands.command_line import completion
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def started(monkeypatch, capsys):
+    """``started('train', '--help')`` is the status, stdout and stderr of ``bireal train --help``."""
+
+    def start(*words, main=bireal.main):
+        monkeypatch.setattr(sys, 'argv', ['bireal', *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return ended.value.code, said.out, said.err
+
+    return start
+
+
+@pytest.mark.parametrize('name', bireal.COMMANDS)
+def test_help_of_every_command_fits_on_one_screen(started, name):
+    status, out, _ = started(*name.split(), '--help')
+    assert status == 0
+    lines = out.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize('words', [[], ['--help'], ['depth'], ['depth', '--help'], ['frobnicate']])
+def test_names_are_listed_without_torch(words):
+    code = 'import sys, bireal\ntry:\n    bireal.main()\nfinally:\n    assert "torch" not in sys.modules'
+    done = subprocess.run([sys.executable, '-c', code, *words], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == (2 if words == ['frobnicate'] else 0), done.stderr
+    assert all(
+        name.split()[-1] in done.stdout + done.stderr for name in bireal.COMMANDS if ('depth' in words) == (' ' in name)
+    )
+
+
+def test_every_command_is_listed_with_its_own_line(started):
+    listed = started('--help')[1] + started('depth', '--help')[1]
+    assert all(' '.join(listed.split()).count(line) == 1 for line in bireal.COMMANDS.values())
+
+
+def test_usage_and_examples_are_spelled_as_the_command_was_started(started, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+
+    def script():
+        monkeypatch.setattr(sys, 'argv', ['tools/inspect_packed.py', '--help'])
+        bireal.run('inspect')
+
+    assert 'bireal inspect net.safetensors' in started('inspect', '--help')[1]
+    assert 'python tools/inspect_packed.py net.safetensors' in started(main=script)[1]
+
+
+@pytest.mark.parametrize('shell', ['bash', 'zsh'])
+def test_completion_knows_every_command_and_option(shell):
+    text = completion(*bireal._parsers(), shell)
+    assert all(word in text for name in bireal.COMMANDS for word in name.split())
+    assert all(word in text for word in ('--cfg-options', '--skip-existing', '--median-scaling'))
+
+
+def test_mistake_is_one_sentence_and_status_1(started):
+    assert started('inspect', 'absent.safetensors')[::2] == (
+        1,
+        'error: packed file absent.safetensors does not exist\n',
+    )

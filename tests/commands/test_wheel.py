@@ -1,0 +1,73 @@
+"""The wheel, installed outside the checkout, with nothing of the checkout in reach."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+NOT_BUILT_FROM = shutil.ignore_patterns(
+    '.*', 'tests', 'docs', 'build', 'work_dirs', 'data', '*.egg-info', '__pycache__'
+)
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope='module')
+def site(tmp_path_factory):
+    """A folder that the wheel is installed in."""
+    folder = tmp_path_factory.mktemp('wheel')
+    tree, site = folder / 'tree', folder / 'site'
+    shutil.copytree(REPOSITORY, tree, ignore=NOT_BUILT_FROM)
+    (tree / 'bireal_plugin' / '.mim').mkdir()
+    (tree / 'bireal_plugin' / '.mim' / 'configs').symlink_to('../../configs')
+    pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check', '--quiet']
+    subprocess.run([*pip, 'wheel', '--no-deps', '--no-build-isolation', '--wheel-dir', folder, tree], check=True)
+    (wheel,) = folder.glob('*.whl')
+    subprocess.run([*pip, 'install', '--no-deps', '--target', site, wheel], check=True)
+    return site
+
+
+@pytest.fixture
+def bireal(site, tmp_path):
+    """``bireal('cost', ...)`` starts the installed console command in an empty folder."""
+
+    def start(*arguments):
+        environment = {**os.environ, 'PYTHONPATH': str(site), 'OMP_NUM_THREADS': '1'}
+        command = [sys.executable, str(site / 'bin' / 'bireal'), *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+
+    return start
+
+
+def test_the_wheel_holds_the_package_and_its_command_alone(site):
+    (top_level,) = site.glob('bireal_plugin-*.dist-info/top_level.txt')
+    assert top_level.read_text().split() == ['bireal', 'bireal_plugin']
+    assert (site / 'bireal_plugin' / 'py.typed').is_file()
+
+
+def test_the_wheel_holds_every_config(site):
+    configs = REPOSITORY / 'configs'
+    packed = site / 'bireal_plugin' / '.mim' / 'configs'
+    assert {path.relative_to(packed) for path in packed.rglob('*.py')} == {
+        path.relative_to(configs) for path in configs.rglob('*.py')
+    }
+
+
+def test_a_config_is_trained_by_name_outside_the_checkout(bireal, tmp_path):
+    short = [
+        'model.backbone.base_channels=4',
+        'train_dataloader.dataset.subset=64',
+        'stages.float.train_cfg.max_epochs=1',
+    ]
+    ended = bireal('train', 'bireal_r18_digits', '--stage', 'float', '--cfg-options', *short)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / 'work_dirs' / 'bireal_r18_digits' / 'float' / 'epoch_1.pth').is_file()
+
+
+def test_a_config_is_measured_by_name_outside_the_checkout(bireal):
+    ended = bireal('cost', 'bireal_r18_digits')
+    assert ended.returncode == 0, ended.stderr
+    assert 'layer1.0.conv1' in ended.stdout
