@@ -1,22 +1,29 @@
 """Monocular depth on a 1-bit backbone: KITTI data, losses, networks, metrics, and inference on photographs.
 
-Importing this package registers its networks, datasets and metric in mmengine's root registries; a config needs
+Importing this package registers its networks, losses, datasets and metric in mmengine's root registries; a config needs
 ``custom_imports = dict(imports=['bireal_plugin.depth'])``.
 """
 
-from bireal_plugin.depth.evaluation import metric
-from bireal_plugin.depth.kitti import stereo_pairs
-from bireal_plugin.depth.losses import garg, photometric
-from bireal_plugin.depth.networks import fcn_head, network, unet_head
-from bireal_plugin.depth.street import pairs
+from bireal_plugin.depth.camera import Camera
+from bireal_plugin.depth.evaluation.metric import DepthMetric
+from bireal_plugin.depth.inference.predictor import Predictor
+from bireal_plugin.depth.kitti.stereo_pairs import StereoPairs
+from bireal_plugin.depth.losses.garg import GargLoss
+from bireal_plugin.depth.losses.photometric import PhotometricLoss
+from bireal_plugin.depth.networks.fcn_head import FCNSkipHead
+from bireal_plugin.depth.networks.network import DepthNetwork
+from bireal_plugin.depth.networks.unet_head import UNetHead
+from bireal_plugin.depth.street.pairs import StreetPairs
 
 __all__ = [
-    'fcn_head',
-    'garg',
-    'metric',
-    'network',
-    'pairs',
-    'photometric',
-    'stereo_pairs',
-    'unet_head',
+    'Camera',
+    'DepthMetric',
+    'DepthNetwork',
+    'FCNSkipHead',
+    'GargLoss',
+    'PhotometricLoss',
+    'Predictor',
+    'StereoPairs',
+    'StreetPairs',
+    'UNetHead',
 ]

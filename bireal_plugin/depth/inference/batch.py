@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,14 +17,12 @@ from bireal_plugin.depth.camera import Camera
 from bireal_plugin.depth.inference.inputs import Input
 from bireal_plugin.depth.inference.outputs import FILMED, Estimate, Style, output_path, picture, save
 from bireal_plugin.depth.inference.pictures import depth_range
-from bireal_plugin.depth.inference.predictor import flip_averaged
+from bireal_plugin.depth.inference.predictor import PredictDisparity, flip_averaged
 from bireal_plugin.depth.inference.scale import CameraChoice, depth_of, sentence
 from bireal_plugin.depth.inference.video import VideoReader, VideoWriter
 from bireal_plugin.depth.maps import Box, Point, depth_at, depth_in
 from bireal_plugin.errors import InputError
 from bireal_plugin.progress import progress, say
-
-Predict = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,12 @@ class BatchReport:
 
 
 def infer(
-    inputs: Sequence[Input], predict: Predict, cameras: CameraChoice, wanted: Wanted, *, problems: Sequence[str] = ()
+    inputs: Sequence[Input],
+    predict: PredictDisparity,
+    cameras: CameraChoice,
+    wanted: Wanted,
+    *,
+    problems: Sequence[str] = (),
 ) -> BatchReport:
     """Work through the inputs; results go to stdout, progress and problems to stderr as they are met.
 
@@ -104,7 +107,7 @@ def infer(
 class _Batch:
     """State of one call of ``infer``."""
 
-    def __init__(self, predict: Predict, cameras: CameraChoice, wanted: Wanted, report: BatchReport) -> None:
+    def __init__(self, predict: PredictDisparity, cameras: CameraChoice, wanted: Wanted, report: BatchReport) -> None:
         self.predict, self.cameras, self.wanted, self.report = predict, cameras, wanted, report
         self.told: str | None = None
 

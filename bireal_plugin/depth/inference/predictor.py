@@ -1,6 +1,6 @@
-"""One image in, its disparity out, whatever the network is stored as: a checkpoint, a packed file or an OpenVINO model.
+"""``Predictor``: disparity or depth of an image, by a network in a checkpoint, a packed file or an OpenVINO model.
 
-The files are written by training (``.pth``) and by ``shipping.py`` (``.safetensors``, ``.xml``).
+Training writes the ``.pth``, ``bireal depth export`` the ``.safetensors`` and ``.xml``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
+from bireal_plugin.data.image_file import read_rgb
+from bireal_plugin.depth.camera import Camera
 from bireal_plugin.depth.maps import resized_disparity
 from bireal_plugin.depth.networks.network import checked_size, trained_size
 from bireal_plugin.errors import InputError
@@ -23,8 +25,12 @@ from bireal_plugin.export.engines import Session
 from bireal_plugin.export.session_io import pinned
 from bireal_plugin.training.trained import load_trained
 
+ImageSource = str | Path | np.ndarray
+RealLayers = Literal['f32', 'bf16']
+PredictDisparity = Callable[[np.ndarray], np.ndarray]
 
-def flip_averaged(predict: Callable[[np.ndarray], np.ndarray], image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+
+def flip_averaged(predict: PredictDisparity, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean of the disparities of an image and of its mirror image, mirrored back; and the confidence in it.
 
     Args:
@@ -42,13 +48,9 @@ def flip_averaged(predict: Callable[[np.ndarray], np.ndarray], image: np.ndarray
     return (straight + mirrored) / 2, confidence
 
 
-RealLayers = Literal['f32', 'bf16']
-Run = Callable[[np.ndarray], list[np.ndarray]]
-
-
 @dataclass(frozen=True)
-class Engine:
-    """A network and what belongs to it.
+class DisparityNetwork:
+    """A loaded network and the images that it takes.
 
     Attributes:
         run: normalised images ``(1, 3, H, W)`` float32 to the outputs.
@@ -57,7 +59,7 @@ class Engine:
         any_size: whether it runs on other sizes too.
     """
 
-    run: Run
+    run: Callable[[np.ndarray], list[np.ndarray]]
     size: tuple[int, int] | None
     mean: np.ndarray
     std: np.ndarray
@@ -65,7 +67,7 @@ class Engine:
 
 
 class Predictor:
-    """``predictor(image)`` is the disparity of an RGB image ``(H, W, 3)`` uint8: ``(H, W)`` float32 in its own px.
+    """``predictor(image)`` is the disparity of an image, ``predictor.metres(image, ...)`` its depth.
 
     The image is resized to the network's input, and the disparity back, its values by the ratio of the widths.
 
@@ -101,28 +103,53 @@ class Predictor:
             if config is not None or stage is not None:
                 raise InputError(f'{checkpoint} carries its own config; leave --config and --stage out')
             if suffix == '.xml':
-                self.engine = _openvino(checkpoint, real_layers, threads)
+                self.network = _openvino(checkpoint, real_layers, threads)
             else:
-                self.engine = _packed(checkpoint, threads)
+                self.network = _packed(checkpoint, threads)
         else:
-            self.engine = _trained(checkpoint, config, stage, threads)
-        if len(self.engine.mean) not in (1, 3):
-            raise InputError(f'{checkpoint} normalises {len(self.engine.mean)} channels; a depth network sees RGB')
+            self.network = _trained(checkpoint, config, stage, threads)
+        if len(self.network.mean) not in (1, 3):
+            raise InputError(f'{checkpoint} normalises {len(self.network.mean)} channels; a depth network sees RGB')
         self.size = self._chosen_size(size)
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
+    def __call__(self, image: ImageSource) -> np.ndarray:
+        """Disparity ``(H, W)`` float32 in px of the image's own width.
+
+        Args:
+            image: RGB uint8 ``(H, W, 3)``, or a file, which is turned upright as a viewer shows it.
+
+        Raises:
+            InputError: it is no such image, or the network gives no finite disparity of it.
+        """
+        if isinstance(image, (str, Path)):
+            image = np.asarray(read_rgb(Path(image)))
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise InputError(f'an image is uint8 of shape (H, W, 3), not {image.dtype} of shape {image.shape}')
         return resized_disparity(self._network_disparity(self._normalised(image)), image.shape[:2])
 
+    def metres(self, image: ImageSource, *, focal: float, baseline: float) -> np.ndarray:
+        """Depth ``(H, W)`` float32 in m along the camera's axis, infinite where the disparity is not positive.
+
+        Args:
+            image: see ``__call__``.
+            focal: focal length of the image's camera, in px of the image's own width.
+            baseline: distance of the two cameras that the network was trained with, in m (0.5327 for KITTI).
+
+        Raises:
+            InputError: see ``__call__``; or a focal length or baseline that is not positive.
+        """
+        disparity = self(image)
+        width = disparity.shape[1]
+        return Camera(focal, width, baseline, source='focal and baseline').depth(disparity, width=width)
+
     def _chosen_size(self, given: Sequence[int] | None) -> tuple[int, int]:
-        own = self.engine.size
+        own = self.network.size
         if given is None:
             if own is None:
                 raise InputError(f'{self.source} does not say the size of its images; give it with --size H W')
             return own
         size = checked_size(given)
-        if size != own and not self.engine.any_size:
+        if size != own and not self.network.any_size:
             raise InputError(f'{self.source} was exported for {own}; export it again with --shape for {size}')
         return size
 
@@ -131,11 +158,11 @@ class Predictor:
         shrinks = image.shape[0] >= height and image.shape[1] >= width
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR  # the area rule repeats pixels where it grows
         pixels = cv2.resize(image, (width, height), interpolation=interpolation)
-        normalised = (pixels.astype(np.float32) - self.engine.mean) / self.engine.std
+        normalised = (pixels.astype(np.float32) - self.network.mean) / self.network.std
         return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None])
 
     def _network_disparity(self, batch: np.ndarray) -> np.ndarray:
-        outputs = self.engine.run(batch)
+        outputs = self.network.run(batch)
         expected = (1, 1, *self.size)
         if len(outputs) != 1 or outputs[0].shape != expected:
             found = ', '.join(str(output.shape) for output in outputs)
@@ -147,7 +174,7 @@ class Predictor:
 
 def _trained(
     checkpoint: str | Path, config: str | Path | Config | None, stage: str | None, threads: int | None
-) -> Engine:
+) -> DisparityNetwork:
     model, loaded = load_trained(config, checkpoint, stage=stage)
     mean, std = statistics(model, checkpoint)
 
@@ -157,16 +184,16 @@ def _trained(
             output = model(torch.from_numpy(batch), mode='tensor')
         return [tensor.numpy() for tensor in (output if isinstance(output, (list, tuple)) else [output])]
 
-    return Engine(run, trained_size(loaded), mean, std)
+    return DisparityNetwork(run, trained_size(loaded), mean, std)
 
 
-def _packed(path: str | Path, threads: int | None) -> Engine:
+def _packed(path: str | Path, threads: int | None) -> DisparityNetwork:
     session: Any = Session(path, threads=threads)
     mean, std = statistics(session.model, path)
-    return Engine(session, getattr(session.model, 'size', None), mean, std)
+    return DisparityNetwork(session, getattr(session.model, 'size', None), mean, std)
 
 
-def _openvino(path: str | Path, real_layers: RealLayers, threads: int | None) -> Engine:
+def _openvino(path: str | Path, real_layers: RealLayers, threads: int | None) -> DisparityNetwork:
     session: Any = Session(path, real_layers=real_layers, threads=threads)
     try:
         config = json.loads(session.metadata['config'])
@@ -174,7 +201,7 @@ def _openvino(path: str | Path, real_layers: RealLayers, threads: int | None) ->
         size = config['size']
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f'{path} does not say how its images are made; export it with depth/export.py') from error
-    return Engine(session, checked_size(size), mean, std, any_size=False)
+    return DisparityNetwork(session, checked_size(size), mean, std, any_size=False)
 
 
 def statistics(model: Any, source: str | Path) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS
+from PIL import Image
 
 from bireal_plugin.depth.inference.predictor import Predictor
 from bireal_plugin.depth.inference.shipping import export_depth
@@ -49,6 +50,24 @@ def test_a_checkpoint_predicts_what_its_network_computes(tiny):
     expected = by_hand(tiny, IMAGE)
     assert expected.std() > 1  # the random network makes a map with something in it
     np.testing.assert_allclose(Predictor(tiny.checkpoint, config=tiny.config)(IMAGE), expected, rtol=1e-4)
+
+
+def test_three_lines_give_metres(tiny, shipped, tmp_path):
+    file, photo = shipped['packed'], tmp_path / 'photo.png'
+    Image.fromarray(IMAGE).save(photo)
+    lines = (
+        'from bireal_plugin.depth import Predictor\n'
+        'predictor = Predictor(file)\n'
+        'metres = predictor.metres(photo, focal=150, baseline=0.5327)\n'
+    )
+    told = dict(file=file, photo=photo)
+    exec(lines, told)
+    disparity = by_hand(tiny, IMAGE)
+    assert told['metres'].shape == IMAGE.shape[:2]
+    expected = np.where(disparity > 0, 150 * 0.5327 / disparity, np.inf)
+    near = expected < 80
+    assert near.mean() > 0.1
+    assert np.median(abs(told['metres'][near] / expected[near] - 1)) < 1e-4
 
 
 @pytest.mark.parametrize('format', ['packed', 'openvino'])
