@@ -89,10 +89,6 @@ class RawFolder:
         """Whether the image file exists."""
         return self._find_image(frame, side) is not None
 
-    def has_pair(self, frame: Frame) -> bool:
-        """Whether both image files exist."""
-        return self.has_image(frame, 'left') and self.has_image(frame, 'right')
-
     def image(self, frame: Frame, side: Side = 'left') -> Path:
         """Path of the colour image, the PNG where there is a JPEG too.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal
 
 from bireal_plugin.depth.kitti.raw import Frame, RawFolder
 from bireal_plugin.errors import InputError
@@ -45,36 +45,22 @@ Need = Literal['pair', 'left']
 
 
 @dataclass(frozen=True)
-class FrameSplit(Sequence[Frame]):
+class FrameSplit:
     """Frames of a split that are on disk, and those that are not.
 
     Attributes:
         name: the list's path or the split's name.
         frames: complete frames, in the list's order, each once.
         incomplete: listed frames that lack an image.
-        repeated: number of lines that name a frame again; lists with both views name each frame twice.
     """
 
     name: str
     frames: tuple[Frame, ...]
     incomplete: tuple[Frame, ...] = ()
-    repeated: int = 0
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    @overload
-    def __getitem__(self, index: int) -> Frame: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Frame, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> Frame | tuple[Frame, ...]:
-        return self.frames[index]
 
     def __str__(self) -> str:
         skipped = f', {len(self.incomplete)} skipped for want of an image' if self.incomplete else ''
-        return f'{self.name}: {len(self)} frames{skipped}'
+        return f'{self.name}: {len(self.frames)} frames{skipped}'
 
 
 def find_split(split: str | Path, raw: RawFolder, *, need: Need = 'pair') -> FrameSplit:
@@ -210,4 +196,4 @@ def _on_disk(name: str, listed: list[Frame], raw: RawFolder, need: Need) -> Fram
             f'{frame.date}/{frame.folder}/image_02/data/{frame.file}.png or .jpg and so on'
         )
     incomplete = tuple(frame for frame in unique if frame not in present)
-    return FrameSplit(name, kept, incomplete, len(listed) - len(unique))
+    return FrameSplit(name, kept, incomplete)

@@ -74,9 +74,10 @@ class StereoPairs(PairDataset):
         self.size = (int(size[0]), int(size[1]))
         self.swap, self.truth = swap, truth
         self.split = find_split(split, self.raw)
-        self.cameras = {date: self._camera(date, baseline) for date in sorted({frame.date for frame in self.split})}
-        self.frames = self.split.frames if truth is None else frames_with_truth(self.raw, self.split, truth)
-        self.without_truth = len(self.split) - len(self.frames)
+        dates = sorted({frame.date for frame in self.split.frames})
+        self.cameras = {date: self._camera(date, baseline) for date in dates}
+        self.frames = self.split.frames if truth is None else frames_with_truth(self.raw, self.split.frames, truth)
+        self.without_truth = len(self.split.frames) - len(self.frames)
         if self.split.incomplete or self.without_truth:
             lacking = f', {self.without_truth} skipped for want of {truth} depth' if truth else ''
             print_log(f'{self.split}{lacking}', logger='current')

@@ -9,7 +9,7 @@ import torch
 from mmengine.registry import MODELS
 from PIL import Image
 
-from bireal_plugin.depth.inference.predictor import Predictor
+from bireal_plugin.depth.inference.predictor import Predictor, flip_averaged
 from bireal_plugin.depth.inference.shipping import export_depth
 from bireal_plugin.depth.street.scene import render_street
 from bireal_plugin.errors import InputError
@@ -198,3 +198,34 @@ def test_predictions_that_are_not_finite_are_refused(tiny, tmp_path):
     torch.save(dict(state_dict=state), tmp_path / 'x.pth')
     with pytest.raises(InputError, match='not finite'):
         Predictor(tmp_path / 'x.pth', config=tiny.config)(IMAGE)
+
+
+NOISE = np.random.default_rng(0).integers(1, 256, (6, 8, 3), np.uint8)
+
+
+def brightness(image):
+    """A network that treats a mirror image as the mirror image."""
+    return image.mean(2, dtype=np.float32)
+
+
+def slanted(image):
+    """A network with a bias to the left."""
+    return brightness(image) + np.arange(image.shape[1], dtype=np.float32)
+
+
+def test_a_network_without_a_side_is_confirmed_by_the_mirror_image():
+    disparity, confidence = flip_averaged(brightness, NOISE)
+    np.testing.assert_allclose(disparity, brightness(NOISE), rtol=1e-6)
+    np.testing.assert_allclose(confidence, 1, rtol=1e-6)
+
+
+def test_mean_and_relative_disagreement_of_both():
+    disparity, confidence = flip_averaged(slanted, NOISE)
+    a, b = slanted(NOISE), brightness(NOISE) + np.arange(8)[::-1]
+    np.testing.assert_allclose(disparity, (a + b) / 2, rtol=1e-6)
+    np.testing.assert_allclose(confidence, 1 - abs(a - b) / np.maximum(a, b), rtol=1e-5)
+
+
+def test_there_is_no_confidence_in_a_disparity_that_is_not_positive():
+    _, confidence = flip_averaged(lambda image: np.full(NOISE.shape[:2], -1, np.float32), NOISE)
+    assert (confidence == 0).all()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bireal_plugin.depth.kitti.raw import Frame, RawFolder
+from bireal_plugin.depth.kitti.raw import CAMERAS, Frame, RawFolder
 from bireal_plugin.depth.maps import write_depth_png
 from bireal_plugin.errors import InputError
 from tests.depth.recordings import FOCAL, FRAME, write_date, write_frame, write_scan
@@ -44,14 +44,13 @@ def test_stray_files_are_no_frames(tmp_path, stray):
     assert RawFolder(tmp_path).frames((FRAME.date, FRAME.drive)) == [FRAME]
 
 
-def test_a_pair_needs_both_images(tmp_path):
+def test_each_image_of_a_pair_is_looked_for(tmp_path):
     write_frame(tmp_path, sides=('image_02',))
     raw = RawFolder(tmp_path)
     assert raw.has_image(FRAME, 'left')
     assert not raw.has_image(FRAME, 'right')
-    assert not raw.has_pair(FRAME)
     write_frame(tmp_path, sides=('image_03',), suffix='.jpg')
-    assert raw.has_pair(FRAME)
+    assert raw.has_image(FRAME, 'right')
 
 
 def test_a_missing_image_names_the_file_and_the_archive(tmp_path):
@@ -100,5 +99,5 @@ def test_the_real_sample(shared_data):
         ('2011_09_26', '0048'): 3,
         ('2011_10_03', '0034'): 6,
     }
-    assert all(raw.has_pair(frame) for found in frames.values() for frame in found)
+    assert all(raw.has_image(frame, side) for found in frames.values() for frame in found for side in CAMERAS)
     assert [raw.velodyne(found[0]).is_file() for found in frames.values()] == [True, False]
