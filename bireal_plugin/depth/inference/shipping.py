@@ -1,6 +1,6 @@
 """A trained depth network as files that run without its config and checkpoint: packed, or for OpenVINO.
 
-Besides the network they say what its images are like: size, mean and standard deviation. ``predictor.py`` reads them.
+Besides the network they hold the size, mean and standard deviation of its images, which ``network_file.py`` reads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from mmengine.config import Config
 
 from bireal_plugin.binary.switch import binary_convolutions
-from bireal_plugin.depth.inference.predictor import statistics
+from bireal_plugin.depth.inference.network_file import statistics
 from bireal_plugin.depth.networks.network import DepthNetwork, checked_size, trained_size
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import export, write

@@ -148,7 +148,7 @@ def test_a_packed_file_that_does_not_say_its_size_asks_for_it(tiny, tmp_path):
 
 def test_an_openvino_model_that_says_nothing_of_images_is_refused(tmp_path):
     path = export(torch.nn.Conv2d(3, 1, 1), 'openvino', (1, 3, *SIZE), path=tmp_path / 'net.xml')
-    with pytest.raises(InputError, match=r'export it with depth/export\.py'):
+    with pytest.raises(InputError, match='export it with bireal depth export'):
         Predictor(path)
 
 
