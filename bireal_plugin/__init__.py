@@ -23,6 +23,7 @@ if find_spec('mmengine'):
     from bireal_plugin.folding.absorb import absorb_scales
     from bireal_plugin.folding.fold import fold
     from bireal_plugin.models import BiRealClassifier, BiRealConfig, BiRealResNet, binarize
+    from bireal_plugin.training.trained import load_trained
 else:
 
     def __getattr__(name: str) -> object:
@@ -45,5 +46,6 @@ __all__ = [
     'fold',
     'inspect',
     'load',
+    'load_trained',
     'model_cost',
 ]
