@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bireal_plugin.commands.arguments import Words
-from bireal_plugin.depth.kitti.calibration import stereo_camera
 from bireal_plugin.depth.kitti.doctor.diagnosis import (
     Fault,
     date_faults,
@@ -22,7 +21,7 @@ from bireal_plugin.depth.kitti.doctor.diagnosis import (
     need_faults,
     split_faults,
 )
-from bireal_plugin.depth.kitti.doctor.survey import DriveSurvey, survey_drive
+from bireal_plugin.depth.kitti.doctor.survey import drive_table, survey_drive
 from bireal_plugin.depth.kitti.raw import RawFolder
 from bireal_plugin.depth.kitti.splits import GARG_DRIVES
 from bireal_plugin.errors import InputError
@@ -38,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     raw = RawFolder(arguments.root, annotated=arguments.annotated)
     drives = [survey_drive(raw, *drive, deep=arguments.deep) for drive in raw.drives()]
     faults: list[Fault] = [] if drives else layout_faults(raw.root)
-    print_drives(raw, drives)
+    print(drive_table(raw, drives))
     for found in drives:
         faults += drive_faults(raw, found)
     for date in sorted({found.date for found in drives}):
@@ -68,28 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--annotated', type=Path, metavar='DIR', help='annotated depth maps apart from ROOT')
     parser.add_argument('--deep', action='store_true', help='decode every file; by default headers and ends are read')
-
-
-def print_drives(raw: RawFolder, drives: Iterable[DriveSurvey]) -> None:
-    """A table with one line per drive and the sum."""
-    drives = list(drives)
-    columns = ('left', 'right', 'pairs', 'lidar', 'annotated')
-    print(f'{"drive":<28}{"".join(f"{name:>10}" for name in columns)}{"MB":>10}  size, calibration')
-    for found in drives:
-        numbers = ''.join(f'{getattr(found, name):>10}' for name in columns)
-        sizes = ' '.join(f'{width} x {height}' for height, width in sorted(found.sizes)) or 'no image'
-        print(f'{found.folder:<28}{numbers}{found.bytes / 1e6:>10.1f}  {sizes}, {calibration_text(raw, found.date)}')
-    totals = ''.join(f'{sum(getattr(found, name) for found in drives):>10}' for name in columns)
-    print(f'{f"{len(drives)} drives":<28}{totals}{sum(found.bytes for found in drives) / 1e6:>10.1f}')
-
-
-def calibration_text(raw: RawFolder, date: str) -> str:
-    """Focal length and baseline of a date, or that they are not to be had."""
-    try:
-        camera = stereo_camera(raw.calibration(date), source=date)
-    except InputError:
-        return 'no calibration'  # the faults say why
-    return f'f {camera.focal:.2f} px, b {camera.baseline:.4f} m'
 
 
 def print_faults(faults: Iterable[Fault]) -> int:

@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from bireal_plugin.commands.arguments import positive
-from bireal_plugin.depth.evaluation.cases import RENDERED, Case, kitti_cases, street_cases
+from bireal_plugin.depth.evaluation.cases import CaseList, kitti_cases, street_cases
 from bireal_plugin.depth.evaluation.metrics import CROPS
-from bireal_plugin.depth.evaluation.predictions import Predictions, by_function, by_sgbm, from_files
+from bireal_plugin.depth.evaluation.predictions import Predictions, by_network, by_sgbm, from_files
 from bireal_plugin.depth.evaluation.scoring import Scoring, evaluate
 from bireal_plugin.depth.evaluation.table import evaluation_table, write_scores
-from bireal_plugin.depth.inference.predictor import Predictor, flip_averaged
+from bireal_plugin.depth.inference.predictor import Predictor
 from bireal_plugin.depth.kitti.ground_truth import TRUTHS
 from bireal_plugin.depth.kitti.raw import RawFolder
-from bireal_plugin.depth.kitti.splits import find_split
+from bireal_plugin.depth.kitti.splits import Need
 from bireal_plugin.errors import InputError
 
 SGBM = 'sgbm'
@@ -93,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen_predictions(arguments: argparse.Namespace) -> Predictions:
-    """What the user wants evaluated."""
+    """The one source of predictions that was given."""
     given = [arguments.checkpoint, arguments.disparities, arguments.depths]
     if sum(source is not None for source in given) != 1:
         raise InputError('give one of a checkpoint, --disparities DIR or sgbm, and --depths DIR')
@@ -112,39 +108,26 @@ def chosen_predictions(arguments: argparse.Namespace) -> Predictions:
         size=arguments.size,
         threads=arguments.threads,
     )
-    disparity_of: Callable[[np.ndarray], np.ndarray] = predictor
-    name = f'{arguments.checkpoint} at {predictor.size[0]} x {predictor.size[1]}'
-    if arguments.flip:
-        disparity_of, name = (
-            (lambda image: flip_averaged(predictor, image)[0]),
-            f'{name}, averaged with the mirror image',
-        )
-    return by_function(name, disparity_of)
+    return by_network(predictor, flip=arguments.flip)
 
 
-def chosen_cases(arguments: argparse.Namespace) -> tuple[Sequence[Case], str, Counter[str]]:
-    """The images, the name of their ground truth, and how many frames there were without it, or without an image."""
+def chosen_cases(arguments: argparse.Namespace) -> CaseList:
+    """The recordings or the streets."""
     if (arguments.raw is None) == (arguments.streets is None):
         raise InputError('give either --raw ROOT, a folder of KITTI raw recordings, or --streets N')
     if arguments.raw is None:
         if arguments.split != 'all' or arguments.truth != 'lidar' or arguments.annotated is not None:
             raise InputError('--split, --truth and --annotated belong to --raw; leave them out with --streets')
-        height, width = arguments.street_size
-        cases = street_cases(arguments.streets, (height, width), seed=arguments.seed, baseline=arguments.baseline)
-        return cases, RENDERED, Counter()
+        return street_cases(arguments.streets, arguments.street_size, seed=arguments.seed, baseline=arguments.baseline)
     raw = RawFolder(arguments.raw, annotated=arguments.annotated)
-    split = find_split(arguments.split, raw, need='pair' if arguments.disparities == SGBM else 'left')
-    frames = kitti_cases(raw, split.frames, arguments.truth, baseline=arguments.baseline)
-    skipped = Counter(
-        {'without an image': len(split.incomplete), 'without ground truth': len(split.frames) - len(frames)}
-    )
-    return frames, TRUTHS[arguments.truth], skipped
+    need: Need = 'pair' if arguments.disparities == SGBM else 'left'
+    return kitti_cases(raw, arguments.split, arguments.truth, need=need, baseline=arguments.baseline)
 
 
-def refuse_existing(arguments: argparse.Namespace, cases: Sequence[Case]) -> None:
-    """Say so before the work, if a file would be replaced."""
+def refuse_existing(arguments: argparse.Namespace, cases: CaseList) -> None:
+    """Refuse before the work to replace a file unasked."""
     written = [arguments.csv] if arguments.csv else []
-    written += [arguments.png / f'{case.name}.png' for case in cases] if arguments.png else []
+    written += [arguments.png / f'{case.name}.png' for case in cases.cases] if arguments.png else []
     there = [path for path in written if path.exists()]
     if there and not arguments.overwrite:
         raise InputError(f'{there[0]} exists; give another name, or --overwrite to replace it')
@@ -152,22 +135,19 @@ def refuse_existing(arguments: argparse.Namespace, cases: Sequence[Case]) -> Non
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    cases, ground_truth, skipped = chosen_cases(arguments)
+    cases = chosen_cases(arguments)
     predictions = chosen_predictions(arguments)
     refuse_existing(arguments, cases)
-    if arguments.png is not None:
-        arguments.png.mkdir(parents=True, exist_ok=True)
-    crop = arguments.crop or ('garg' if arguments.streets is None else 'none')
     caps = tuple(dict.fromkeys(arguments.cap))
-    outcome = evaluate(
+    scoring = Scoring(caps, arguments.crop or cases.crop, arguments.median_scaling, arguments.filled_only)
+    evaluation = evaluate(
         cases,
         predictions,
-        Scoring(caps, crop, arguments.median_scaling, arguments.filled_only),
+        scoring,
         png=arguments.png,
         complain=lambda sentence: print(f'error: {sentence}', file=sys.stderr, flush=True),
     )
-    outcome.skipped.update(skipped)
-    print(evaluation_table(outcome, predictions=predictions.name, ground_truth=ground_truth))
+    print(evaluation_table(evaluation, predictions=predictions.name, ground_truth=cases.ground_truth))
     if arguments.csv is not None:
-        write_scores(arguments.csv, outcome)
-    return 1 if outcome.failures else 0
+        write_scores(arguments.csv, evaluation)
+    return 1 if evaluation.failures else 0

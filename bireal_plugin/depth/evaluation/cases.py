@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
 from bireal_plugin.depth.camera import Camera
 from bireal_plugin.depth.kitti.calibration import stereo_camera
-from bireal_plugin.depth.kitti.ground_truth import Truth, frames_with_truth, true_depth
+from bireal_plugin.depth.kitti.ground_truth import TRUTHS, Truth, frames_with_truth, true_depth
 from bireal_plugin.depth.kitti.raw import Frame, RawFolder, read_recorded
+from bireal_plugin.depth.kitti.splits import Need, find_split
 from bireal_plugin.depth.street.pairs import StreetPairs
 from bireal_plugin.depth.street.scene import Scene
-
-RENDERED = 'exact depth of rendered streets'
 
 
 class Case(Protocol):
@@ -113,24 +112,47 @@ class StreetCase:
         return self.streets.scene(self.index)
 
 
+@dataclass(frozen=True)
+class CaseList:
+    """Cases with one kind of ground truth.
+
+    Attributes:
+        ground_truth: its name in tables. crop: the usual crop of these images, a name of ``CROPS``.
+        skipped: number of frames left out, by reason.
+    """
+
+    cases: Sequence[Case]
+    ground_truth: str
+    crop: str
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+
 def kitti_cases(
-    raw: RawFolder, frames: Sequence[Frame], kind: Truth = 'lidar', *, baseline: float | None = None
-) -> list[KittiCase]:
-    """Cases of those frames that have ground truth of a kind.
+    raw: RawFolder, split: str, truth: Truth = 'lidar', *, need: Need = 'left', baseline: float | None = None
+) -> CaseList:
+    """Cases of the frames of a split that have ground truth; for the arguments see ``find_split``.
 
     Raises:
-        InputError: none has.
+        InputError: an unknown split, or one without a frame on disk or without ground truth.
     """
-    only_drive = len({frame.folder for frame in frames}) == 1
-    return [KittiCase(raw, frame, kind, baseline, only_drive) for frame in frames_with_truth(raw, frames, kind)]
+    chosen = find_split(split, raw, need=need)
+    frames = frames_with_truth(raw, chosen.frames, truth)
+    only_drive = len({frame.folder for frame in chosen.frames}) == 1
+    return CaseList(
+        [KittiCase(raw, frame, truth, baseline, only_drive) for frame in frames],
+        TRUTHS[truth],
+        'garg',
+        {'without an image': len(chosen.incomplete), 'without ground truth': len(chosen.frames) - len(frames)},
+    )
 
 
 def street_cases(
-    count: int, size: tuple[int, int] = (96, 320), *, seed: int = 0, baseline: float | None = None
-) -> list[StreetCase]:
+    count: int, size: Sequence[int] = (96, 320), *, seed: int = 0, baseline: float | None = None
+) -> CaseList:
     """Cases of the first ``count`` rendered streets of the test split of ``seed``, in images of ``size`` (H, W)."""
-    streets = StreetPairs('test', count, size, seed)
-    return [StreetCase(streets, index, baseline) for index in range(count)]
+    streets = StreetPairs('test', count, (size[0], size[1]), seed)
+    cases = [StreetCase(streets, index, baseline) for index in range(count)]
+    return CaseList(cases, 'exact depth of rendered streets', 'none')
 
 
 def _with_baseline(camera: Camera, baseline: float | None) -> Camera:

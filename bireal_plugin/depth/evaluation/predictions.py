@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from bireal_plugin.depth.evaluation.cases import Case
+from bireal_plugin.depth.inference.predictor import Predictor, flip_averaged
 from bireal_plugin.depth.maps import filled_at, read_depth_png, resized_depth, resized_disparity
 from bireal_plugin.errors import InputError
 
@@ -71,6 +72,14 @@ class Predictions:
 def by_function(name: str, disparity_of: Callable[[np.ndarray], np.ndarray]) -> Predictions:
     """Predictions by a function of the left image, RGB uint8 (h, w, 3), to its disparity (h, w) in px of w."""
     return Predictions(name, lambda case, size: _depth(case, disparity_of(case.left()), size))
+
+
+def by_network(predictor: Predictor, *, flip: bool = False) -> Predictions:
+    """Predictions by a network, with ``flip`` averaged with those of the mirror image."""
+    name = f'{predictor.source} at {predictor.size[0]} x {predictor.size[1]}'
+    if flip:
+        return by_function(f'{name}, averaged with the mirror image', lambda image: flip_averaged(predictor, image)[0])
+    return by_function(name, predictor)
 
 
 def by_sgbm() -> Predictions:

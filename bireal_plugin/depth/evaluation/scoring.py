@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from bireal_plugin.depth.camera import Camera
-from bireal_plugin.depth.evaluation.cases import Case
+from bireal_plugin.depth.evaluation.cases import Case, CaseList
 from bireal_plugin.depth.evaluation.metrics import CAP, METRIC_NAMES, image_errors, scored_pixels
 from bireal_plugin.depth.evaluation.predictions import Predictions
 from bireal_plugin.depth.maps import write_depth_png
@@ -75,7 +75,7 @@ class Evaluation:
 
 
 def evaluate(
-    cases: Sequence[Case],
+    listed: CaseList,
     predictions: Predictions,
     scoring: Scoring,
     *,
@@ -85,15 +85,18 @@ def evaluate(
     """Predict and score every case, with progress on stderr; a case that cannot be read is left out and reported.
 
     Args:
-        cases: images with ground truth.
-        png: an existing folder for the predictions in the form of the KITTI depth benchmark, at the truth's size.
+        listed: images with ground truth.
+        png: folder for the predictions in the form of the KITTI depth benchmark, at the truth's size; made if there
+            is none.
         complain: called with a sentence about each case that failed.
 
     Raises:
         InputError: no case could be scored.
     """
-    evaluation = Evaluation(scoring)
-    for case in progress(cases, unit='image'):
+    if png is not None:
+        png.mkdir(parents=True, exist_ok=True)
+    evaluation = Evaluation(scoring, skipped=Counter(listed.skipped))
+    for case in progress(listed.cases, unit='image'):
         try:
             scores = list(_scores(case, predictions, scoring, png))
             if scores and predictions.needs_camera:
@@ -110,8 +113,8 @@ def evaluate(
                 evaluation.scores += scores
     if not evaluation.images:
         raise InputError(
-            f'none of the {len(cases)} images could be scored; {len(evaluation.failures)} failed, the others have no '
-            f'pixel with ground truth in the crop {scoring.crop!r}'
+            f'none of the {len(listed.cases)} images could be scored; {len(evaluation.failures)} failed, the others '
+            f'have no pixel with ground truth in the crop {scoring.crop!r}'
         )
     return evaluation
 

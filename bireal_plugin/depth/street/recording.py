@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
+from PIL import Image
 
 from bireal_plugin.depth.camera import Camera
 from bireal_plugin.depth.maps import write_depth_png
@@ -40,7 +39,7 @@ def write_recording(root: str | Path, scenes: Sequence[Scene]) -> Path:
         raise InputError(f'{date} cannot be made: {error.strerror}') from error
     for i, scene in enumerate(scenes):
         for side, image in (('left', scene.left), ('right', scene.right)):
-            cv2.imwrite(str(folders[side] / f'{i:010d}.png'), np.ascontiguousarray(image[..., ::-1]))
+            Image.fromarray(image).save(folders[side] / f'{i:010d}.png', compress_level=1)
         write_depth_png(folders['depth'] / f'{i:010d}.png', scene.depth_left)
     (date / 'calib_cam_to_cam.txt').write_text(_calibration(scenes[0].camera, scenes[0].left.shape))
     return drive

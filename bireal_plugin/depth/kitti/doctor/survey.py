@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -11,13 +11,16 @@ from typing import TypeVar
 import numpy as np
 
 from bireal_plugin.data.image_file import image_size
+from bireal_plugin.depth.kitti.calibration import stereo_camera
 from bireal_plugin.depth.kitti.doctor.pair_order import right_order
 from bireal_plugin.depth.kitti.lidar import BYTES_PER_POINT, read_velodyne
 from bireal_plugin.depth.kitti.raw import CAMERAS, Frame, RawFolder, read_recorded
 from bireal_plugin.depth.maps import read_depth_png
 from bireal_plugin.errors import InputError
+from bireal_plugin.text_table import text_table
 
 Content = TypeVar('Content')
+COUNTS = ('left', 'right', 'pairs', 'lidar', 'annotated')
 PAIRS_PER_DRIVE = 3
 """Pairs looked at for the order of left and right."""
 
@@ -71,6 +74,33 @@ def survey_drive(raw: RawFolder, date: str, drive: str, *, deep: bool = False) -
             _whole(depth, found, read_depth_png if deep else image_size)
     found.order = _order(raw, usable)
     return found
+
+
+def drive_table(raw: RawFolder, drives: Sequence[DriveSurvey]) -> str:
+    """A row per drive with counts of files, MB, sizes and calibration, and a row of sums."""
+    rows = [
+        {
+            'drive': found.folder,
+            **{name: getattr(found, name) for name in COUNTS},
+            'MB': f'{found.bytes / 1e6:.1f}',
+            'size': ', '.join(f'{width} x {height}' for height, width in sorted(found.sizes)) or 'no image',
+            'calibration': _calibration(raw, found.date),
+        }
+        for found in drives
+    ]
+    sums: dict[str, int] = {name: sum(getattr(found, name) for found in drives) for name in COUNTS}
+    megabytes = sum(found.bytes for found in drives) / 1e6
+    rows.append({'drive': f'{len(drives)} drives', **sums, 'MB': f'{megabytes:.1f}'})
+    return text_table(rows, left=('drive', 'size', 'calibration'))
+
+
+def _calibration(raw: RawFolder, date: str) -> str:
+    """Focal length and baseline of a date; a missing calibration is a fault of its own."""
+    try:
+        camera = stereo_camera(raw.calibration(date), source=date)
+    except InputError:
+        return 'none'
+    return f'f {camera.focal:.2f} px, b {camera.baseline:.4f} m'
 
 
 def _images(raw: RawFolder, frame: Frame) -> Iterator[Path]:
