@@ -9,13 +9,13 @@ from __future__ import annotations
 import argparse
 
 import timm
-from torch import nn
 
 import bireal_plugin  # noqa: F401  registers models
 from bireal_plugin.commands.arguments import Renamed, positive
 from bireal_plugin.cost import model_cost
 from bireal_plugin.dry_run import input_shape
 from bireal_plugin.errors import InputError
+from bireal_plugin.shipping.network import tested_size
 from bireal_plugin.training.config import load_config
 from bireal_plugin.training.recipe import stage_model
 
@@ -30,20 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--shape', dest='size', action=Renamed, now='--size H W', nargs=2, type=positive)
 
 
-def build(source: str) -> nn.Module:
-    """The model of a config file, or of ``timm:NAME``, without weights."""
+def run(arguments: argparse.Namespace) -> None:
+    """Runs the command."""
+    source: str = arguments.model
     if source.startswith('timm:'):
         name = source.removeprefix('timm:')
         if not timm.is_model(name):
             raise InputError(f'{source}: timm has no model {name!r}; timm.list_models() lists them')
-        return timm.create_model(name)
-    return stage_model(load_config(source))
-
-
-def run(arguments: argparse.Namespace) -> None:
-    """Runs the command."""
-    model = build(arguments.model)
-    shape = input_shape(model)
-    if arguments.size:
-        shape = (shape[0], *arguments.size)
-    print(model_cost(model, shape).table())
+        model = timm.create_model(name)
+        size = arguments.size or input_shape(model)[1:]
+    else:
+        config = load_config(source)
+        model = stage_model(config)
+        size = arguments.size or tested_size(config, model)
+    print(model_cost(model, (input_shape(model)[0], *size)).table())

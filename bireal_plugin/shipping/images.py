@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, DefaultScope
 from torch import Tensor
 
 from bireal_plugin.data.classification import build_transform
@@ -19,7 +18,7 @@ from bireal_plugin.data.image_file import IMAGE_SUFFIXES, is_image_name, read_rg
 from bireal_plugin.errors import InputError
 from bireal_plugin.shipping.network import Network
 from bireal_plugin.shipping.verify.trial import Batch
-from bireal_plugin.training.config import config_mistakes
+from bireal_plugin.training.config import build_dataset, config_mistakes
 
 # A raw image, uint8 (C, H, W), and its label.
 Sample = tuple[Tensor, int | None]
@@ -40,9 +39,8 @@ def dataset_images(config: Config, split: str, count: int) -> Iterator[Sample]:
         raise InputError(f'{config.filename} has no {split}_dataloader; name a folder of images instead')
     if split != 'test' and test is not None:
         chosen = {**chosen, **{key: test.get(key) for key in TEST_OPTIONS if key in chosen}}
+    dataset = build_dataset(config, chosen)
     with config_mistakes(str(config.filename)):
-        with DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmengine'):
-            dataset = DATASETS.build(chosen)
         for index in spread(len(dataset), count):
             sample = dataset[index]
             if not isinstance(sample, dict) or not isinstance(sample.get('inputs'), Tensor):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bireal_plugin.dry_run import input_shape
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.fold import fold
+from bireal_plugin.training.config import build_dataset
 from bireal_plugin.training.trained import load_trained
 
 Part = Literal['backbone', 'backbone+neck']
@@ -79,15 +80,34 @@ def load_network(config: Config, checkpoint: str | Path, *, part: Part | None = 
 
 
 def tested_size(config: Config, model: nn.Module) -> tuple[int, int]:
-    """Height and width that a config tests with: its ``Resize`` rounded up to 32, its crop, else the model's own."""
-    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
+    """Height and width of the images that ``config`` tests with.
+
+    They are those of the test data set: its ``Resize`` rounded up to 32, its crop, its size, or else those of its first
+    image. A config without a test data set has the size of ``input_shape``.
+
+    Raises:
+        InputError: the data set does not say its size and cannot be read.
+    """
+    dataset = (config.get('test_dataloader') or {}).get('dataset')
+    if not dataset:
+        return input_shape(model)[1:]
     for step in dataset.get('pipeline') or []:
         if step['type'] == 'Resize' and isinstance(step.get('scale'), (tuple, list)):
             width, height = (math.ceil(side / DIVISOR) * DIVISOR for side in step['scale'])
             return height, width
-    crop = (dataset.get('transform') or {}).get('crop')
-    size = crop or dataset.get('size')
-    return (size, size) if isinstance(size, int) else input_shape(model)[1:]
+    size = (dataset.get('transform') or {}).get('crop') or dataset.get('size')
+    if isinstance(size, int):
+        return size, size
+    if size is not None:
+        return size[0], size[1]
+    try:
+        item = build_dataset(config, dataset)[0]
+    except (InputError, OSError) as error:
+        raise InputError(f'the size of the test images is not known: {error}; give it as --size H W') from error
+    image = item.get('inputs') if isinstance(item, Mapping) else None
+    if not isinstance(image, Tensor):
+        raise InputError(f'{config.filename}: an item of the test data set has no image tensor inputs; give --size H W')
+    return image.shape[-2], image.shape[-1]
 
 
 def _part(whole: nn.Module, config: Mapping[str, Any], part: Part | None, where: str) -> tuple[nn.Module, Any]:

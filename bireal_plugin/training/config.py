@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import ConfigParsingError
-from mmengine.registry import RUNNERS
+from mmengine.registry import DATASETS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
 
 from bireal_plugin.errors import InputError
@@ -116,6 +116,17 @@ def _add_tensorboard(config: Config) -> None:
     visualizer = config.get('visualizer')
     if visualizer is not None and not any('Tensorboard' in backend.type for backend in visualizer.vis_backends):
         visualizer.vis_backends = [*visualizer.vis_backends, ConfigDict(type='TensorboardVisBackend')]
+
+
+def build_dataset(config: Config, dataset: Mapping[str, Any]) -> Any:
+    """The data set ``dataset`` of ``config``, whose ``default_scope`` says where its type is looked up.
+
+    Raises:
+        InputError: it cannot be built.
+    """
+    scope = config.get('default_scope') or 'mmengine'
+    with config_mistakes(str(config.filename)), DefaultScope.overwrite_default_scope(scope):
+        return DATASETS.build(dataset)
 
 
 def work_dir_of(config: Config, given: str | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, FUNCTIONS, DefaultScope
+from mmengine.registry import FUNCTIONS
 from torch import Tensor, nn
 
 from bireal_plugin.binary import binary_convolutions
@@ -19,7 +19,7 @@ from bireal_plugin.binary.activation import REAL_ACTIVATIONS
 from bireal_plugin.errors import InputError
 from bireal_plugin.shipping.images import spread
 from bireal_plugin.studies.figures.style import BLUE, new_figure, save, styled
-from bireal_plugin.training.config import config_mistakes
+from bireal_plugin.training.config import build_dataset
 
 
 def nonlinearity(model: nn.Module) -> str | None:
@@ -38,11 +38,7 @@ def spread_batch(config: Config, count: int) -> Any:
         InputError: the data cannot be read.
     """
     loader = config.test_dataloader
-    with (
-        config_mistakes(str(config.filename)),
-        DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmengine')),
-    ):
-        dataset = DATASETS.build(loader.dataset)
+    dataset = build_dataset(config, loader.dataset)
     options = dict(loader.get('collate_fn', dict(type='pseudo_collate')))
     collate = partial(FUNCTIONS.get(options.pop('type')), **options)
     return collate([dataset[index] for index in spread(len(dataset), count)])
