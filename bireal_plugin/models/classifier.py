@@ -89,6 +89,16 @@ class BiRealClassifier(BaseModel):
         features = self.backbone(inputs)[-1]
         return self.fc(self.dropout(features.mean((2, 3))))
 
+    def label_loss(self, logits: Tensor, labels: Tensor | None) -> Tensor:
+        """Cross entropy of the labels ``(N,)``, in float32.
+
+        Raises:
+            InputError: there are no labels.
+        """
+        if labels is None:
+            raise InputError(f"{type(self).__name__} needs labels in mode 'loss'")
+        return F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+
     def forward(self, inputs: Tensor, labels: Tensor | None = None, mode: str = 'tensor') -> Any:
         """Output of one of mmengine's three modes.
 
@@ -100,9 +110,7 @@ class BiRealClassifier(BaseModel):
         if mode == 'tensor':
             return logits
         if mode == 'loss':
-            if labels is None:
-                raise InputError("BiRealClassifier needs labels in mode 'loss'")
-            return dict(loss=F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing))
+            return dict(loss=self.label_loss(logits, labels))
         if mode == 'predict':
             scores = logits.float().softmax(-1).cpu()
             truth = [None] * len(scores) if labels is None else labels.tolist()

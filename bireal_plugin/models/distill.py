@@ -54,11 +54,11 @@ class DistilledClassifier(BiRealClassifier):
 
     @property
     def teacher(self) -> nn.Module:
-        """The frozen network that is learned from."""
+        """The frozen network whose probabilities are learned."""
         return self._teacher[0]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DistilledClassifier:
-        """What ``to``, ``cuda`` and ``half`` call; the teacher goes along."""
+        """Move and cast the teacher too: ``to``, ``cuda`` and ``half`` call this."""
         self.teacher._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
@@ -66,17 +66,14 @@ class DistilledClassifier(BiRealClassifier):
         """As ``BiRealClassifier``; the loss is ``distillation_loss`` and, if it has a weight, ``label_loss``."""
         if mode != 'loss':
             return super().forward(inputs, labels, mode)
-        if labels is None and self.label_weight:
-            raise InputError(f'DistilledClassifier needs labels for label_weight={self.label_weight}')
         logits = self.logits(inputs).float()
         with torch.no_grad():
             target = self.teacher(inputs).float().softmax(-1)
         if target.shape != logits.shape:
             raise InputError(f'the teacher has {target.shape[-1]} classes and the student {logits.shape[-1]}')
         losses = dict(distillation_loss=(1 - self.label_weight) * F.cross_entropy(logits, target))
-        if labels is not None and self.label_weight:
-            label_loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-            losses['label_loss'] = self.label_weight * label_loss
+        if self.label_weight:
+            losses['label_loss'] = self.label_weight * self.label_loss(logits, labels)
         return losses
 
 

@@ -1,4 +1,4 @@
-"""Looking at what training did: the grid of Table 1, its order, and the paper's pictures. The training is elsewhere.
+"""Studies behind the documentation: the ablation of Table 1, the paper's figures, and speed.
 
-``figures`` needs matplotlib (the extra ``plot``) and is imported by the commands that draw, not from here.
+The drawing files need matplotlib (the extra ``plot``) and are imported by the commands that draw, not from here.
 """

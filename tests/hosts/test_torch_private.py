@@ -92,6 +92,23 @@ def test_moved_hooks_run_and_their_handles_remove_them(private):
     assert len(calls) == 4, MEND
 
 
+class Counted(nn.Linear):
+    casts = 0
+
+    def _apply(self, *args, **options):
+        self.casts += 1
+        return super()._apply(*args, **options)
+
+
+def test_moves_and_casts_go_through_apply():
+    """DistilledClassifier takes its teacher along there."""
+    parent = nn.Sequential(Counted(2, 2))
+    for move in (lambda: parent.to('cpu'), parent.double, parent.half):
+        before = parent[0].casts
+        move()
+        assert parent[0].casts == before + 1, 'this torch moves modules otherwise; mend models/distill.py'
+
+
 def test_removed_forward_hooks_run_no_more(private):
     model, calls = nn.Sequential(nn.Linear(2, 2)), []
     model[0].register_forward_hook(lambda *_: calls.append('after'))

@@ -1,4 +1,4 @@
-"""The grid of Table 1: ours above (filled markers), the paper's below (hollow ones)."""
+"""Picture of the grid of Table 1: our accuracies above (filled markers), the paper's below (hollow ones)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The grid of Table 1 on a staged config, as a list of stages to train; pure, ``schedule.py`` trains them.
+"""The grid of Table 1 on a staged config, as a list of stages to train, which ``schedule.py`` trains.
 
 Everything that two cells share is trained once: the real network of a structure and seed (``STRUCTURE/seedN/real``)
 runs through ReLU and clip, and the eight cells of that structure and seed start from one of the two.
@@ -22,13 +22,13 @@ from bireal_plugin.training import stage_config
 
 @dataclass(frozen=True)
 class Roles:
-    """What a config's stages are to the grid, in their order.
+    """Stages of a config by their part in the grid, in their order.
 
     Attributes:
         start: the stage that cells of each initialisation start from, ``dict(relu=..., clip=...)``.
         real: the stages with a real activation.
         binary: the stages that binarize (``binary``, or ``step1, step2``).
-        norm: the last one, with absorbed scales (``bn``); it takes part only when asked for.
+        norm: the last one, with absorbed scales (``bn``); trained only on request.
     """
 
     start: Mapping[str, str]
@@ -64,7 +64,7 @@ class Unit:
 
 
 def stage_roles(config: Config) -> Roles:
-    """Sort a config's stages by what stands in front of their 1-bit convolutions.
+    """Sort a config's stages by the activation in front of their 1-bit convolutions.
 
     Raises:
         InputError: the backbone is no BiRealResNet, or a stage that the grid starts from is absent.
@@ -100,12 +100,12 @@ def choose_cells(patterns: Sequence[str] | None) -> list[Cell]:
 
 
 def cell_folder(cell: Cell, seed: int) -> str:
-    """Where a cell is trained, below the work directory."""
+    """Folder of a cell, below the work directory."""
     return f'{cell.structure}/seed{seed}/{cell.choices}'
 
 
 def plan_units(roles: Roles, cells: Sequence[Cell], seeds: Sequence[int], *, with_norm: bool = False) -> list[Unit]:
-    """Every stage to train, each after what it starts from, seed by seed, so that a whole table is there early."""
+    """Every stage to train, each behind the one it starts from, seed by seed: the first whole table comes early."""
     binary = roles.binary + (roles.norm if with_norm else ())
     units = []
     for seed in seeds:
@@ -162,7 +162,7 @@ def _takes_seed(dataset: Mapping[str, Any]) -> bool:
 def expected_seconds(
     remaining: Sequence[tuple[str, int]], known: Sequence[tuple[str, int, float]], *, jobs: int
 ) -> float | None:
-    """How long the remaining (stage, epochs) take, from the (stage, epochs, seconds) of those that have ended.
+    """Seconds that the remaining (stage, epochs) take, from the (stage, epochs, seconds) of those that have ended.
 
     An epoch costs the mean of the ended stages of that name, of all ended ones if there is none; None before the first.
     """

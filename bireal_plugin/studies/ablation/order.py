@@ -1,4 +1,4 @@
-"""The order that the paper claims, checked by paired differences: cells that differ in one choice and nothing else."""
+"""The order that the paper claims, checked by differences between cells that differ in one choice and nothing else."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Finding:
     """Paired differences of one claim, in percentage points.
 
     Attributes:
-        pairs: how many; favourable: how many of them are > 0.
+        pairs: their number. favourable: number of differences > 0.
         mean: None without pairs. error: standard error of the mean; None below two pairs.
     """
 
@@ -60,7 +60,7 @@ class Finding:
 
 
 def paired_differences(accuracies: Accuracies, claim: Claim) -> list[float]:
-    """Better minus worse over all cells and seeds where both are there."""
+    """Better minus worse, for all cells and seeds of which both are trained."""
     differences = []
     for (cell, seed), value in accuracies.items():
         partner = (replace(cell, **{claim.choice: claim.worse}), seed)

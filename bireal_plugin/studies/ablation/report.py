@@ -1,4 +1,4 @@
-"""What the grid writes: a CSV, the Markdown table beside the paper's, and the verdicts on its order. Text only."""
+"""Texts of the grid: a CSV, the Markdown table beside the paper's, and the verdicts on its order."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def csv_text(rows: Sequence[Row]) -> str:
 
 
 def table_text(rows: Sequence[Row], real_rows: Sequence[RealRow], *, title: str) -> str:
-    """The Markdown page ``ablation.md``; ``title`` says which config made it."""
+    """The Markdown page ``ablation.md``; ``title`` names the config."""
     seeds = sorted({row.seed for row in rows})
     lines = []
     for initialisation, weight, sign in ROWS:

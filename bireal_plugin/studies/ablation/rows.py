@@ -1,4 +1,4 @@
-"""The rows of the grid: accuracies of the cells and of the real networks they start from."""
+"""Rows of the grid: accuracies of the cells, and of the real networks that they start from."""
 
 from __future__ import annotations
 

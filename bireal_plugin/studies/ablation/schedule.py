@@ -41,7 +41,7 @@ def run_grid(
     """Train the units that have not ended yet.
 
     Args:
-        units: each behind what it starts from, as ``plan_units`` gives them.
+        units: each behind the one it starts from, as ``plan_units`` gives them.
         jobs: units trained at once, each in a process of its own with its share of the cores; 1 trains here.
         say: takes a line of progress when a unit has ended.
         ended: called after each unit.
@@ -87,7 +87,7 @@ def run_grid(
 
 
 def unit_result(work_dir: Path, unit: Unit) -> Result | None:
-    """What the unit left in ``result.json``, its checkpoint relative to its folder; None if it has not ended."""
+    """Content of the unit's ``result.json``, with its checkpoint relative to its folder; None if it has not ended."""
     return next(iter(collect_results(work_dir / unit.folder, [unit.stage])), None)
 
 
@@ -168,7 +168,7 @@ def _at_once(function: Callable[..., None], *arguments: Any) -> Future[None]:
 
 
 def _be_quiet(threads: int, parent: int) -> None:
-    """Interleaved logs say nothing on a console; each stage's folder has its own."""
+    """Write nothing to the console, where logs of several processes would mix; each stage's folder has its own."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(threads)
     set_start_method('fork', force=True)  # as mmengine will, which warns where it is not so before
@@ -177,7 +177,7 @@ def _be_quiet(threads: int, parent: int) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """A worker that outlived its parent would train on into a folder that a new start is using."""
+    """End with the parent: a worker without it would go on training in a folder that a new start uses."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""The settings a grid was begun with: what is trained under others would not compare, so it may not be mixed in."""
+"""Settings that a grid was begun with, kept so that units trained with others are not compared with them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOVABLE = ('data_root', 'root', 'num_workers', 'visualizer', 'default_hooks')
 
 
 def keep_settings(config: Config, work_dir: Path) -> None:
-    """Write the config to ``work_dir``, or see that it is the one that this grid was begun with.
+    """Write the config to ``work_dir``, or check that it is the one that this grid was begun with.
 
     Raises:
         InputError: it is another one; results of both would be mixed.

@@ -1,1 +1,1 @@
-"""The drawing functions. Each takes numbers, gives a matplotlib figure or writes it, and computes nothing else."""
+"""Pictures of trainings and networks, one file per figure: its numbers and its drawing."""

@@ -1,4 +1,4 @@
-"""Fig. 9: what stands in front of every sign, by the nonlinearity that the network was trained with."""
+"""Fig. 9: distributions in front of every sign, by the nonlinearity that the network was trained with."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Panel:
 
 
 def passes_gradient(nonlinearity: str, x: np.ndarray) -> np.ndarray:
-    """Where the (surrogate's) derivative is that of an open gate: x > 0 for ReLU, |x| < 1 for all others."""
+    """Mask of inputs whose gradient passes: x > 0 for ReLU, |x| < 1 for all others."""
     return x > 0 if nonlinearity == 'relu' else np.abs(x) < 1
 
 

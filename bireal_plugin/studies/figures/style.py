@@ -1,4 +1,4 @@
-"""How all pictures look and how they are written; the one place that imports matplotlib first."""
+"""Look and writing of all pictures; imported first, so that a missing matplotlib is one sentence."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ RC: Any = {
 
 
 def new_figure(height: float) -> Figure:
-    """An empty figure, ``WIDTH`` x ``height`` inches; to be called and drawn in within ``styled``."""
+    """Empty figure, ``WIDTH`` x ``height`` inches; make it and draw in it within ``styled``."""
     return Figure(figsize=(WIDTH, height), layout='constrained')
 
 

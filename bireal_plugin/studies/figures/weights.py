@@ -16,7 +16,7 @@ from bireal_plugin.studies.figures.style import BLUE, ORANGE, new_figure, save, 
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """One layer's latent weights, and what its convolution multiplies by; both flat, in the same order."""
+    """Latent and binarized weights of one layer, flat and in the same order."""
 
     layer: str
     latent: np.ndarray

@@ -23,10 +23,10 @@ import torchvision
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.fold import fold
+from bireal_plugin.hosts.torch_private import BatchNorm
 from bireal_plugin.models.resnet import DEPTHS, BiRealResNet
 from bireal_plugin.shipping.network import Part, load_network
 from bireal_plugin.training.config import config_mistakes, load_config
@@ -171,7 +171,7 @@ def _torchvision(resnet: nn.Module, config: Mapping[str, Any], trunk: Mapping[st
 def with_trained_statistics(model: nn.Module) -> nn.Module:
     """``model`` in evaluation mode, every BatchNorm's statistics and affine map drawn as training might leave them."""
     for module in model.modules():
-        if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None:
+        if isinstance(module, BatchNorm) and module.running_mean is not None and module.running_var is not None:
             module.running_mean.normal_(0, 0.3)
             module.running_var.uniform_(0.5, 2)
             if module.affine:
