@@ -6,11 +6,12 @@ import logging
 from typing import Any
 
 from mmengine.logging import print_log
-from mmengine.model import PretrainedInit, update_init_info
+from mmengine.model import PretrainedInit
 from torch import nn
 
 from bireal_plugin.checkpoints.file import state_dict_of
 from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights, part_of
+from bireal_plugin.hosts.mmengine_private import note_initialisation
 
 
 class ReportedPretrained(PretrainedInit):
@@ -27,8 +28,7 @@ class ReportedPretrained(PretrainedInit):
         report = load_weights(module, state, source=self.checkpoint, strict=False)
         level = logging.INFO if report.complete and not report.advice else logging.WARNING
         print_log(str(report), logger='current', level=level)
-        if hasattr(module, '_params_init_info'):
-            update_init_info(module, init_info=self._get_init_info())
+        note_initialisation(module, self)
 
 
 def reporting(init_cfg: Any) -> Any:

@@ -77,7 +77,7 @@ class ClassificationDataset(Dataset, ABC):
         return len(self.targets)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
-        epoch, index = key if isinstance(key, tuple) else (0, key)
+        epoch, index = key if isinstance(key, tuple) else (getattr(key, 'epoch', 0), key)
         index = range(len(self))[operator.index(index)]
         inputs = self.transform(self.image(index), np.random.default_rng((self.seed, epoch, index)))
         if not isinstance(inputs, torch.Tensor) or inputs.dtype != torch.uint8 or inputs.ndim != 3:

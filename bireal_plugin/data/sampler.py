@@ -1,5 +1,7 @@
 """The order of the images in each epoch, for one process or many."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator, Sized
 
@@ -9,13 +11,28 @@ from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
 
+class EpochIndex(int):
+    """The index of an item, for any dataset an int like another, with the ``epoch`` it is asked for in."""
+
+    epoch: int
+
+    def __new__(cls, index: int, epoch: int) -> EpochIndex:
+        key = super().__new__(cls, index)
+        key.epoch = epoch
+        return key
+
+    def __reduce__(self) -> tuple[type[EpochIndex], tuple[int, int]]:
+        """For pickle, by which a loader's workers get it."""
+        return EpochIndex, (int(self), self.epoch)
+
+
 @DATA_SAMPLERS.register_module()
-class EpochSampler(Sampler[tuple[int, int]]):
-    """mmengine's ``DefaultSampler`` that yields ``(epoch, index)``, so that augmentation can depend on the epoch.
+class EpochSampler(Sampler[int]):
+    """mmengine's ``DefaultSampler`` whose indices know their epoch, so that augmentation can depend on it.
 
     The order is a pure function of (seed, epoch). With ``W`` processes and batches of ``B`` each, the union of their
-    k-th batches is the k-th batch of ``W * B`` images of a single process. Without shuffling every epoch is ``(0, 0),
-    (0, 1), ...``: such a loader is for evaluation, where each pass should see the same images.
+    k-th batches is the k-th batch of ``W * B`` images of a single process. Without shuffling every epoch is epoch 0, in
+    order: such a loader is for evaluation, where each pass should see the same images.
 
     Args:
         dataset: only its length is used.
@@ -34,7 +51,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         total = len(dataset)
         self.total_size = math.ceil(total / self.world_size) * self.world_size if round_up else total
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[EpochIndex]:
         order = np.arange(len(self.dataset))
         epoch = 0
         if self.shuffle:
@@ -42,7 +59,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
             # Not seed + epoch, which would give run 1 in epoch 0 the order of run 0 in epoch 1.
             order = np.random.default_rng((self.seed, epoch)).permutation(order)
         repeated = np.resize(order, self.total_size)
-        return iter([(epoch, index) for index in repeated[self.rank :: self.world_size].tolist()])
+        return iter([EpochIndex(index, epoch) for index in repeated[self.rank :: self.world_size].tolist()])
 
     def __len__(self) -> int:
         """Number of images of this process."""

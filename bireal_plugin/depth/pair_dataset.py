@@ -48,7 +48,7 @@ class PairDataset(Dataset, ABC):
         return dict(dataset=self.name)
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
-        epoch, index = key if isinstance(key, tuple) else (None, key)
+        epoch, index = key if isinstance(key, tuple) else (getattr(key, 'epoch', None), key)
         index = range(len(self))[operator.index(index)]
         return self.item(index, mirrored=self.flip and self._mirrored(epoch, index))
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.config.utils import ConfigParsingError
 from mmengine.registry import DATASETS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
@@ -29,6 +29,10 @@ CONFIG_KEYS = {
 } - {'self', 'cfg'}
 
 
+# Dictionaries that are written in Python, whose own code is not what looked a key up.
+CONTAINERS = {'mmengine.config.config', 'addict.addict', 'collections', 'contextlib', __name__}
+
+
 @contextmanager
 def config_mistakes(where: str) -> Iterator[None]:
     """Turns what mmengine raises while building from a wrong config into one sentence that names ``where``."""
@@ -36,9 +40,23 @@ def config_mistakes(where: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f'{where}: {error}') from error
-    except (TypeError, KeyError, ValueError, AttributeError, AssertionError, ImportError, IndexError) as error:
-        message = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+    except KeyError as error:
+        raise InputError(f'{where}: {_missing(error)}') from error
+    except (TypeError, ValueError, AttributeError, AssertionError, ImportError, IndexError) as error:
+        message = str(error).strip()
         raise InputError(f'{where}: {message.splitlines()[0] if message else type(error).__name__}') from error
+
+
+def _missing(error: KeyError) -> str:
+    """The sentence of a KeyError; of one that is the key alone, the key and the code that looked it up."""
+    message = str(error.args[0]).strip() if error.args else ''
+    if ' ' in message:
+        return message.splitlines()[0]
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    asking = next((frame for frame in reversed(frames) if frame.f_globals['__name__'] not in CONTAINERS), frames[-1])
+    name, owner = asking.f_code.co_name, asking.f_locals.get('self')
+    where = name if owner is None else f'{type(owner).__name__}.{name}'
+    return f'{message!r} is missing: {where} of {asking.f_globals["__name__"]} looks it up'
 
 
 def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -59,7 +77,7 @@ def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> Config
 
 
 def override(config: Config, overrides: Mapping[str, Any]) -> Config:
-    """``config``, changed in place: dotted overrides merged in, ``data_root`` handed to its datasets, and TensorBoard.
+    """``config``, changed in place: dotted overrides merged in and ``data_root`` handed to its datasets.
 
     Raises:
         InputError: an override into something that is not there to override.
@@ -71,8 +89,6 @@ def override(config: Config, overrides: Mapping[str, Any]) -> Config:
         if overrides:
             config.merge_from_dict(dict(overrides))
     _spread_data_root(config, earlier_root)
-    if find_spec('tensorboard') is not None and 'stages' in config:
-        _add_tensorboard(config)
     return config
 
 
@@ -110,12 +126,6 @@ def _spread_data_root(config: Config, earlier: str | None) -> None:
         dataset = (config.get(key) or {}).get('dataset', {})
         if 'root' in dataset and dataset.root in (None, earlier):
             dataset.root = config.get('data_root')
-
-
-def _add_tensorboard(config: Config) -> None:
-    visualizer = config.get('visualizer')
-    if visualizer is not None and not any('Tensorboard' in backend.type for backend in visualizer.vis_backends):
-        visualizer.vis_backends = [*visualizer.vis_backends, ConfigDict(type='TensorboardVisBackend')]
 
 
 def build_dataset(config: Config, dataset: Mapping[str, Any]) -> Any:

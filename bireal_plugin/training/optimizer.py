@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,10 +10,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
+from bireal_plugin.hosts.torch_private import Convolution, NormWithStatistics
 
 GROUPS = ('binary_conv', 'real_conv', 'norm', 'linear', 'other')
 
@@ -21,9 +22,9 @@ def group_of(module: nn.Module) -> str:
     """The group that a module's own parameters belong to."""
     if isinstance(module, BinaryConv2d):
         return 'binary_conv'
-    if isinstance(module, nn.modules.conv._ConvNd):
+    if isinstance(module, Convolution):
         return 'real_conv'
-    if isinstance(module, (_NormBase, nn.GroupNorm, nn.LayerNorm)):
+    if isinstance(module, (NormWithStatistics, nn.GroupNorm, nn.LayerNorm)):
         return 'norm'
     return 'linear' if isinstance(module, nn.Linear) else 'other'
 
@@ -72,10 +73,20 @@ class BinaryOptimWrapperConstructor:
             group: dict[str, Any] = dict(params=members[name], name=name)
             if 'lr' in self.optimizer:
                 group['lr'] = self.optimizer['lr'] * options.get('lr_mult', 1.0)
-            decay = self.optimizer.get('weight_decay', 0.0) * options.get('decay_mult', 1.0)
+            decay = self._weight_decay() * options.get('decay_mult', 1.0)
             group['weight_decay'] = 0.0 if name == 'binary_conv' and latent else decay
             result.append(group)
         return result
+
+    def _weight_decay(self) -> float:
+        """That of the config, else the optimizer's own, which is 0.01 of AdamW."""
+        if 'weight_decay' in self.optimizer:
+            return self.optimizer['weight_decay']
+        kind: Any = self.optimizer.get('type')
+        built = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
+        parameters = inspect.signature(built).parameters if callable(built) else {}
+        default = parameters['weight_decay'].default if 'weight_decay' in parameters else 0.0
+        return default if isinstance(default, (int, float)) else 0.0
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         if is_model_wrapper(model):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,16 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
+from mmengine.visualization import Visualizer
 
 from bireal_plugin.checkpoints.file import state_dict_of
 from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights
 from bireal_plugin.errors import InputError
+from bireal_plugin.hosts.mmengine_private import mark_loaded
 from bireal_plugin.training.config import config_mistakes
 from bireal_plugin.training.hooks.plain_checkpoint import PlainCheckpointHook
 from bireal_plugin.training.trained import check_absorbed
+from bireal_plugin.whole_file import whole
 
 
 class _NoDumps(logging.Filter):
@@ -37,6 +40,7 @@ class BiRealRunner(Runner):
     * Checkpoints are read with ``weights_only=True`` alone.
     * Loading says what matched and what did not; resuming, and ``load_strict=True`` in the config, demand all of it.
     * A config that cannot be built is an InputError that names the config.
+    * ``tensorboard=True`` in the config adds TensorBoard's curves, where its package is installed.
     """
 
     def build_train_loop(self, loop: Any) -> BaseLoop:
@@ -73,6 +77,17 @@ class BiRealRunner(Runner):
                 handler.addFilter(_NoDumps())
         return logger
 
+    def build_visualizer(self, visualizer: Any = None) -> Visualizer:
+        """mmengine's, with TensorBoard beside its backends where the config says ``tensorboard=True``."""
+        if self.cfg.get('tensorboard') and isinstance(visualizer, dict):
+            backends = list(visualizer.get('vis_backends') or [])
+            if find_spec('tensorboard') is None:
+                self.logger.info('tensorboard=True: the package is not installed, so its curves are not written')
+            elif not any('Tensorboard' in str(backend['type']) for backend in backends):
+                self.logger.info('tensorboard=True: curves are written for TensorBoard too')
+                visualizer = {**visualizer, 'vis_backends': [*backends, dict(type='TensorboardVisBackend')]}
+        return super().build_visualizer(visualizer)
+
     def dump_config(self) -> None:
         """Write the config into the work directory as mmengine does, one that a checkpoint carried as ``config.py``."""
         name = Path(self.cfg.filename or f'{self.timestamp}.py').name
@@ -84,12 +99,8 @@ class BiRealRunner(Runner):
         if '://' in str(out_dir):
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return
-        partial = f'.{filename}.partial'
-        try:
-            super().save_checkpoint(out_dir, partial, *args, **kwargs)
-            os.replace(Path(out_dir, partial), Path(out_dir, filename))
-        finally:
-            Path(out_dir, partial).unlink(missing_ok=True)
+        with whole(Path(out_dir, filename)) as partial:
+            super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
 
     def load_checkpoint(  # type: ignore[override]
         self, filename: str, map_location: Any = 'cpu', strict: bool = False, revise_keys: Any = None
@@ -113,6 +124,6 @@ class BiRealRunner(Runner):
         report = load_weights(model, state_dict_of(checkpoint, filename), source=str(filename), strict=strict)
         if self.cfg.get('absorb_scales'):
             check_absorbed(model, str(filename))
-        self._has_loaded = True
+        mark_loaded(self)
         self.logger.info(str(report))
         return checkpoint

@@ -6,17 +6,14 @@ A config holds ``stages = dict(NAME=dict(overrides), ...)``, in order. An overri
 * ``load_from``: weights to start from instead of the stage before (for the first stage: a pretrained ResNet).
 * ``absorb_scales=True``: fold the magnitude scales into BatchNorm on the way in (Eq. 20), weights becoming +-1.
 
-A stage that has ended leaves ``result.json`` in its folder; that file is what ``resume`` goes by.
+``stage_results.py`` has what stages leave on disk, which is what ``resume`` goes by.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -34,16 +31,27 @@ from bireal_plugin.training.hooks.plain_checkpoint import latest_checkpoint
 from bireal_plugin.training.hooks.stage import StageRecordHook
 from bireal_plugin.training.recipe import check_stages, stage_config, stage_model
 from bireal_plugin.training.runner import BiRealRunner
-
-Result = dict[str, Any]
+from bireal_plugin.training.stage_results import (
+    RESULT,
+    Result,
+    checkpoint_of,
+    collect_results,
+    is_done,
+    note_start,
+    stale_stages,
+    weights_digest,
+    write_json,
+)
+from bireal_plugin.whole_file import whole
 
 
 def run_stages(config: Config, work_dir: str | Path, *, only: str | None = None, resume: bool = False) -> list[Result]:
     """Train all stages (or ``only`` one, from the stage before it); the results of all stages run so far.
 
     Args:
-        resume: continue in the stage and epoch where an earlier call stopped. Without it the stages start anew, and an
-            earlier run's folders are moved into ``work_dir/earlier/``.
+        resume: continue in the stage and epoch where an earlier call stopped; a stage that is to be longer now is
+            continued, and one that started from other weights than the stage before has now starts anew. Without
+            it all do. The folders of stages that start anew are moved into ``work_dir/earlier/``.
 
     Raises:
         InputError: a mistake in the config or data, or ``only`` whose predecessor has not ended.
@@ -56,32 +64,28 @@ def run_stages(config: Config, work_dir: str | Path, *, only: str | None = None,
     chosen = names if only is None else [only]
     previous: dict[str, str] = dict(zip(names[1:], names, strict=False))
     if only in previous and 'load_from' not in config.stages[only]:
-        _checkpoint_of(work_dir, previous[only], wanted_by=only)
+        checkpoint_of(work_dir, previous[only], wanted_by=only)
     if not resume:
-        _move_aside(work_dir, [*chosen, 'results.json'])
+        _move_aside(work_dir, [*chosen, 'results.json'], f'an earlier run was found in {work_dir}; it')
 
     for name in chosen:
-        if resume and (work_dir / name / 'result.json').is_file():
+        stale = resume and name in stale_stages(work_dir, names)
+        done = resume and not stale and is_done(stage_config(config, name), work_dir / name)
+        barrier()  # until all processes have looked
+        if done:
             print_log(f'stage {name}: done already, see {work_dir / name}', logger='current')
         else:
+            if stale:
+                _move_aside(work_dir, [name], f'stage {name}: {previous[name]} is not what it started from; it')
+            elif is_main_process():
+                (work_dir / name / RESULT).unlink(missing_ok=True)  # of a stage that is to be longer now
             result = _run_stage(config, work_dir, name, previous.get(name), resume=resume)
             if is_main_process():
-                _write_json(work_dir / name / 'result.json', result)
+                write_json(work_dir / name / RESULT, result)
         if is_main_process():
-            _write_json(work_dir / 'results.json', dict(stages=collect_results(work_dir, names)))
+            write_json(work_dir / 'results.json', dict(stages=collect_results(work_dir, names)))
         barrier()
     return collect_results(work_dir, names)
-
-
-def collect_results(work_dir: Path, names: Sequence[str]) -> list[Result]:
-    """The rows of the stages that have ended, checkpoint paths relative to ``work_dir``."""
-    rows = []
-    for name in names:
-        path = work_dir / name / 'result.json'
-        if path.is_file():
-            row = json.loads(path.read_text())
-            rows.append({**row, 'checkpoint': f'{name}/{row["checkpoint"]}'})
-    return rows
 
 
 def _run_stage(config: Config, work_dir: Path, name: str, previous: str | None, *, resume: bool) -> Result:
@@ -98,8 +102,10 @@ def _run_stage(config: Config, work_dir: Path, name: str, previous: str | None, 
     if started is not None:
         stage.load_from = str(started)
     elif previous is not None and 'load_from' not in config.stages[name]:
-        stage.load_from = str(_checkpoint_of(work_dir, previous, wanted_by=name))
+        stage.load_from = str(checkpoint_of(work_dir, previous, wanted_by=name))
         stage.load_strict = True
+        if is_main_process():
+            note_start(work_dir, previous, name)
     if absorb and started is None:
         stage.load_from = str(_absorbed(config, stage, previous, stage.load_from))
 
@@ -118,6 +124,7 @@ def _run_stage(config: Config, work_dir: Path, name: str, previous: str | None, 
         **{key.removeprefix('accuracy/'): value for key, value in record.metrics.items()},
         'seconds': round(record.seconds, 1),
         'checkpoint': checkpoint.name,
+        'digest': weights_digest(checkpoint),
     }
 
 
@@ -125,15 +132,6 @@ def _length(runner: BiRealRunner) -> Result:
     """How long a stage trained, in what its loop counts."""
     by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
     return dict(epochs=runner.epoch) if by_epoch else dict(iterations=runner.iter)
-
-
-def _checkpoint_of(work_dir: Path, name: str, *, wanted_by: str) -> Path:
-    path = work_dir / name / 'result.json'
-    if not path.is_file():
-        raise InputError(
-            f'stage {wanted_by!r} starts from stage {name!r}, which has not ended in {work_dir}; run it first'
-        )
-    return work_dir / name / json.loads(path.read_text())['checkpoint']
 
 
 def _absorbed(config: Config, stage: Config, previous: str | None, source: str) -> Path:
@@ -146,14 +144,13 @@ def _absorbed(config: Config, stage: Config, previous: str | None, source: str) 
         load_weights(model, state_dict_of(read_checkpoint(source), source), source=source, strict=True)
         absorb_scales(model)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix('.partial')
-        torch.save(dict(state_dict=model.state_dict(), meta=Origin.of_run(stage.to_dict()).as_meta()), partial)
-        os.replace(partial, path)
+        with whole(path) as partial:
+            torch.save(dict(state_dict=model.state_dict(), meta=Origin.of_run(stage.to_dict()).as_meta()), partial)
     barrier()
     return path
 
 
-def _move_aside(work_dir: Path, names: Sequence[str]) -> None:
+def _move_aside(work_dir: Path, names: Sequence[str], reason: str) -> None:
     old = [work_dir / name for name in names if (work_dir / name).exists()]
     if old and is_main_process():
         earlier = work_dir / 'earlier' / time.strftime('%Y%m%d_%H%M%S')
@@ -162,11 +159,5 @@ def _move_aside(work_dir: Path, names: Sequence[str]) -> None:
         earlier.mkdir(parents=True)
         for folder in old:
             folder.rename(earlier / folder.name)
-        print(f'an earlier run was found in {work_dir} and moved to {earlier}')
+        print(f'{reason} was moved to {earlier}')
     barrier()
-
-
-def _write_json(path: Path, content: Any) -> None:
-    partial = path.with_suffix('.partial')
-    partial.write_text(json.dumps(content, indent=2) + '\n')
-    os.replace(partial, path)

@@ -3,32 +3,10 @@
 Step 1 binarizes all activations and the weights of 1x1 convolutions; step 2 the weights of 3x3 convolutions too.
 """
 
-train_cfg = dict(by_epoch=True)
-optim_wrapper = dict(
-    constructor='BinaryOptimWrapperConstructor',
-    optimizer=dict(type='SGD', lr=0.064, momentum=0.9, weight_decay=0.0),
-)
-param_scheduler = dict(type='MultiStepLR', gamma=0.1, milestones=[])
+_base_ = 'recipe_real.py'
 
+optim_wrapper = dict(optimizer=dict(lr=0.064))
 stages = dict(
-    float=dict(
-        model=dict(backbone=dict(activation='relu', weights='real')),
-        train_cfg=dict(max_epochs=90),
-        optim_wrapper=dict(optimizer=dict(lr=0.1, weight_decay=1e-4)),
-        param_scheduler=dict(milestones=[30, 60]),
-    ),
-    leaky_clip=dict(
-        model=dict(backbone=dict(activation='leaky_clip', weights='real')),
-        train_cfg=dict(max_epochs=20),
-        optim_wrapper=dict(optimizer=dict(lr=0.01, weight_decay=1e-4)),
-        param_scheduler=dict(milestones=[10, 15]),
-    ),
-    clip=dict(
-        model=dict(backbone=dict(activation='clip', weights='real')),
-        train_cfg=dict(max_epochs=20),
-        optim_wrapper=dict(optimizer=dict(lr=0.01, weight_decay=1e-4)),
-        param_scheduler=dict(milestones=[10, 15]),
-    ),
     step1=dict(
         model=dict(backbone=dict(activation='sign', weights='step1')),
         train_cfg=dict(max_epochs=100),

@@ -14,6 +14,7 @@ custom_hooks = [
     dict(type='DivergenceHook'),
     dict(type='SyncBuffersHook'),
 ]
+tensorboard = True  # curves for TensorBoard too, where its package is installed
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
 log_processor = dict(window_size=50)
 env_cfg = dict(dist_cfg=dict(backend='nccl'))

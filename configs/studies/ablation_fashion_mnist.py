@@ -4,7 +4,7 @@ Bi-Real-18, a quarter as wide and striding early, on 12 000 images of Fashion-MN
 saturated. Point to the four idx files with ``--cfg-options data_root=PATH``.
 """
 
-_base_ = ['_base_/runtime.py', '_base_/small_images.py', '_base_/recipe_basic.py']
+_base_ = ['../_base_/runtime.py', '../_base_/small_images.py', '../_base_/recipe_basic.py']
 
 data_root = 'data/fashion-mnist'
 model = dict(

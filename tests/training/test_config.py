@@ -1,14 +1,18 @@
 """Reading a config and its overrides."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.runner import Runner
 
 from bireal_plugin import InputError
-from bireal_plugin.training.config import load_config, use_amp, work_dir_of
+from bireal_plugin.training import runner as runner_module
+from bireal_plugin.training.config import config_mistakes, load_config, use_amp, work_dir_of
 from bireal_plugin.training.recipe import stage_config
+from bireal_plugin.training.runner import BiRealRunner
 
 DIGITS, IMAGENET = 'configs/bireal_r18_digits.py', 'configs/bireal_r50_imagenet.py'
 
@@ -117,3 +121,58 @@ def test_amp_reaches_every_stage_on_a_gpu(monkeypatch):
     use_amp(config)
     types = {name: stage_config(config, name).optim_wrapper.type for name in config.stages}
     assert types == dict.fromkeys(types, 'AmpOptimWrapper')
+
+
+class Reads:
+    """Asks several kinds of dictionaries for a key that they lack."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def subscript(self):
+        return self.content['lr']
+
+    def nested(self):
+        return [self.content[key] for key in ('lr',)]
+
+    def popped(self):
+        return dict(self.content).pop('lr')
+
+
+@pytest.mark.parametrize(
+    'content', [{}, Config(dict(a=1)), Config(dict(a=dict(b=1))).a], ids=['dict', 'Config', 'entry']
+)
+@pytest.mark.parametrize('method', ['subscript', 'popped', 'nested'])
+def test_a_missing_key_is_said_to_be_missing_and_where(content, method):
+    if method == 'popped' and isinstance(content, Config):
+        content = content.to_dict()
+    sentence = rf"^my\.py: 'lr' is missing: .*{__name__} looks it up$"
+    with pytest.raises(InputError, match=sentence), config_mistakes('my.py'):
+        getattr(Reads(content), method)()
+
+
+def test_a_key_error_with_a_sentence_keeps_it():
+    with pytest.raises(InputError, match=r'^my\.py: X is not in the registry$'), config_mistakes('my.py'):
+        raise KeyError('X is not in the registry\nand more')
+
+
+@pytest.mark.parametrize(
+    ('tensorboard', 'installed', 'added', 'words'),
+    [
+        (True, True, True, 'curves are written for TensorBoard too'),
+        (True, False, False, 'the package is not installed'),
+        (False, True, False, None),
+    ],
+)
+def test_tensorboard_is_switched_on_by_the_config(monkeypatch, tensorboard, installed, added, words):
+    said, taken = [], []
+    monkeypatch.setattr(runner_module, 'find_spec', lambda name: object() if installed else None)
+    monkeypatch.setattr(Runner, 'build_visualizer', lambda self, visualizer: taken.append(visualizer))
+    runner = BiRealRunner.__new__(BiRealRunner)
+    runner.cfg = load_config(DIGITS, dict(tensorboard=tensorboard))
+    monkeypatch.setattr(BiRealRunner, 'logger', SimpleNamespace(info=said.append), raising=False)
+    runner.build_visualizer(runner.cfg.visualizer.to_dict())
+    types = [backend['type'] for backend in taken[0]['vis_backends']]
+    assert types == ['LocalVisBackend', 'TensorboardVisBackend'][: 1 + added]
+    assert len(said) == (words is not None)
+    assert all(words in sentence for sentence in said)

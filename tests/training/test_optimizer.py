@@ -93,3 +93,23 @@ def test_frozen_parameters_are_left_out():
 def test_unknown_group_or_option_is_refused(paramwise_cfg):
     with pytest.raises(InputError, match='the groups are binary_conv, real_conv, norm, linear, other'):
         BinaryOptimWrapperConstructor(dict(optimizer=SGD), paramwise_cfg)
+
+
+@pytest.mark.parametrize(
+    ('optimizer', 'decay'),
+    [
+        (dict(type='AdamW', lr=1e-3), 0.01),
+        (dict(type='AdamW', lr=1e-3, weight_decay=0.3), 0.3),
+        (dict(type='AdamW', lr=1e-3, weight_decay=0.0), 0.0),
+        (dict(type=torch.optim.AdamW, lr=1e-3), 0.01),
+        (dict(type='Adam', lr=1e-3), 0.0),
+        (dict(type='SGD', lr=0.1), 0.0),
+        (dict(type='RMSprop'), 0.0),
+    ],
+    ids=str,
+)
+def test_decay_is_the_optimizers_own_where_the_config_says_none(optimizer, decay):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), BinaryConv2d(4, 4, 3))
+    wrapper = BinaryOptimWrapperConstructor(dict(optimizer=optimizer), dict(norm=dict(decay_mult=0.5)))(model)
+    found = {group['name']: group['weight_decay'] for group in wrapper.optimizer.param_groups}
+    assert found == dict(real_conv=decay, norm=0.5 * decay, binary_conv=0.0)

@@ -102,3 +102,39 @@ def test_a_run_stopped_before_validation_still_keeps_its_best_epoch(run_tool, ti
     torch.save(content, last)
     run_tool('train.py', tiny_config, '--work-dir', folder, '--resume')
     assert (folder / 'bn' / 'best_accuracy_top1_epoch_2.pth').is_file()
+
+
+def trained(ended, folder):
+    """The stages that a run trained or continued, in order."""
+    return [stage for stage in STAGES if f'stage {stage}: {folder / stage}' in ended.out]
+
+
+@pytest.mark.slow
+def test_a_finished_stage_that_is_to_be_longer_is_continued_and_the_later_ones_start_anew(
+    run_tool, tiny_config, tmp_path, finished_run
+):
+    folder = tmp_path / 'run'
+    shutil.copytree(finished_run.folder, folder)
+    arguments = ('train.py', tiny_config, '--work-dir', folder, '--resume')
+    run = run_tool(*arguments, '--cfg-options', 'stages.binary.train_cfg.max_epochs=4')
+    assert trained(run, folder) == ['binary', 'bn']
+    content = torch.load(folder / 'binary' / 'epoch_4.pth', weights_only=True)
+    assert len(content['message_hub']['curves']['train/loss']['values']) == content['meta']['iter']  # all four epochs
+    assert [path.name for path in (folder / 'earlier').glob('*/*')] == ['bn']
+    started = torch.load(folder / 'bn' / 'start.pth', weights_only=True)['state_dict']
+    assert torch.equal(started['fc.weight'], content['state_dict']['fc.weight'])
+
+
+@pytest.mark.slow
+def test_retraining_one_stage_takes_the_later_ones_out_of_the_table_until_they_are_trained_again(
+    run_tool, as_run, tiny_config, tmp_path, finished_run
+):
+    folder = tmp_path / 'run'
+    shutil.copytree(finished_run.folder, folder)
+    arguments = ('train.py', tiny_config, '--work-dir', folder)
+    options = ('--cfg-options', 'stages.clip.train_cfg.max_epochs=1')
+    alone = as_run(folder, run_tool(*arguments, '--stage', 'clip', *options))
+    assert [row['name'] for row in alone.results] == STAGES[:3]
+    whole = as_run(folder, run_tool(*arguments, '--resume', *options))
+    assert trained(whole.ended, folder) == STAGES[3:]
+    assert [row['name'] for row in whole.results] == STAGES

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.ticker import LogLocator, NullLocator
-from mmengine.config import Config
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.studies.figures.style import BLUE, GREEN, ORANGE, new_figure, save, styled
 from bireal_plugin.training import read_checkpoint
+from bireal_plugin.training.hooks.plain_checkpoint import VALIDATED
 
 TOP1 = 'accuracy/top1'
 
@@ -96,16 +96,16 @@ def epoch_length(checkpoint: Mapping[str, Any]) -> float:
     return meta['iter'] / meta['epoch'] if meta.get('epoch') and meta.get('iter') else 1.0
 
 
-def curves_of_checkpoint(stage: str, checkpoint: Mapping[str, Any], config: Config, *, source: str) -> Curves:
-    """From the message hub in a checkpoint, which has every iteration.
+def curves_of_checkpoint(stage: str, checkpoint: Mapping[str, Any], *, source: str) -> Curves:
+    """From the message hub in a checkpoint, which has every iteration and where each validation stood.
 
-    The epochs of its validations follow from ``train_cfg``. A resumed run may have validated more often than that says;
-    then its accuracies cannot be placed and are left out (its ``scalars.json`` has them).
+    Accuracies of a checkpoint of an older version, which does not tell that, are left out.
 
     Raises:
         InputError: the checkpoint holds weights alone.
     """
-    curves = checkpoint.get('message_hub', {}).get('curves', {})
+    hub = checkpoint.get('message_hub', {})
+    curves = hub.get('curves', {})
     if 'train/loss' not in curves:
         raise InputError(
             f'{source} holds weights but no log of its training; give an epoch_*.pth or the work directory'
@@ -118,20 +118,16 @@ def curves_of_checkpoint(stage: str, checkpoint: Mapping[str, Any], config: Conf
     def over_epochs(key: str) -> Points:
         return [((i + 1) / length, value) for i, value in enumerate(values(key))]
 
-    accuracies = values(f'val/{TOP1}')
-    # A checkpoint is written before the validation of its epoch; a best_* one, which has no optimizer, after it.
-    ended = checkpoint['meta'].get('epoch', 0) - ('optimizer' in checkpoint)
-    epochs = validation_epochs(config.train_cfg, ended)
-    top1 = [(float(x), y) for x, y in zip(epochs, accuracies, strict=True)] if len(epochs) == len(accuracies) else []
+    accuracies, validated = values(f'val/{TOP1}'), hub.get('runtime_info', {}).get(VALIDATED, [])
+    # A resumed run validates its last epoch again; the later value counts.
+    top1 = dict(zip(validated, accuracies, strict=True)) if len(validated) == len(accuracies) else {}
     lr = over_epochs('train/base_lr') or over_epochs('train/lr')
-    return Curves(stage, thinned(over_epochs('train/loss')), sampled(lr), top1)
-
-
-def validation_epochs(train_cfg: Mapping[str, Any], epochs: int) -> list[int]:
-    """The epochs up to ``epochs`` after which mmengine's loop validates."""
-    interval, begin = train_cfg.get('val_interval', 1), train_cfg.get('val_begin', 1)
-    last = train_cfg.get('max_epochs')
-    return [epoch for epoch in range(1, epochs + 1) if epoch >= begin and (epoch % interval == 0 or epoch == last)]
+    return Curves(
+        stage,
+        thinned(over_epochs('train/loss')),
+        sampled(lr),
+        [(iteration / length, value) for iteration, value in sorted(top1.items())],
+    )
 
 
 def thinned(points: Points, *, most: int = 100) -> Points:

@@ -39,7 +39,7 @@ def of_checkpoint(
         raise InputError(f'{path} has no binary layers: give a checkpoint of a stage with binary weights')
     if not has_latent_weights(layers):
         raise InputError(f'{path} has weights of exactly +-1, no latent ones: give a checkpoint of the stage before')
-    curves = curves_of_checkpoint(stage.name, read_checkpoint(path), stage.config, source=str(path))
+    curves = curves_of_checkpoint(stage.name, read_checkpoint(path), source=str(path))
     if not curves.top1:
         say(f'curves without top-1: the log in {path} does not tell at which epochs it was measured')
     title = f'{path.resolve().parent.name}/{path.name}'

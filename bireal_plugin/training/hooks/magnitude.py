@@ -66,14 +66,16 @@ class MagnitudeAwareHook(PlanHook):
             return
         # Optimizers clear gradients before hooks see them, so they are read as they are accumulated.
         self.gradients = {}
+        scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)  # of mixed precision; None in float32
+        scale = 1.0 if scaler is None else scaler.get_scale()
         for name, conv in binary_convolutions(unwrapped(runner.model)):
             if conv.weight.requires_grad:
-                self.handles.append(conv.weight.register_post_accumulate_grad_hook(self._reader(name)))
+                self.handles.append(conv.weight.register_post_accumulate_grad_hook(self._reader(name, scale)))
 
-    def _reader(self, name: str) -> Any:
+    def _reader(self, name: str, scale: float) -> Any:
         def read(weight: Tensor) -> None:
             assert weight.grad is not None
-            self.gradients[name] = weight.grad.abs().mean().item()
+            self.gradients[name] = weight.grad.abs().mean().item() / scale
 
         return read
 

@@ -17,6 +17,7 @@ from bireal_plugin.checkpoints.origin import Origin, plain
 from bireal_plugin.errors import InputError
 
 CURVE = ('values', 'counts')  # the two arrays of a HistoryBuffer
+VALIDATED = 'validated_at'  # in the hub: the number of iterations before each validation, in their order
 
 
 def latest_checkpoint(folder: str | Path) -> Path | None:
@@ -38,12 +39,18 @@ class PlainCheckpointHook(Hook):
 
     mmengine pickles its message hub (``HistoryBuffer`` objects), which torch >= 2.6 refuses to load on resume. On
     saving, the log curves become tensors; on loading they become buffers again. ``meta.trained`` holds the run's config
-    and stage as plain data, for ``load_trained``. Functions that some schedulers keep
-    in their state are left out; their constructors set them. A network with NaN or infinite weights is not saved at
-    all, so that the last good checkpoint stays the last.
+    and stage as plain data, for ``load_trained``, and ``message_hub.runtime_info.validated_at`` the iterations of the
+    validations. Functions that some schedulers keep in their state are left out; their constructors set them. A network
+    with NaN or infinite weights is not saved at all, so that the last good checkpoint stays the last.
     """
 
     priority = 'VERY_LOW'
+
+    def before_val_epoch(self, runner: Any) -> None:
+        """Note where this validation stands; before it, since the CheckpointHook saves the best right after it."""
+        known = VALIDATED in runner.message_hub.runtime_info
+        earlier = runner.message_hub.get_info(VALIDATED) if known else []
+        runner.message_hub.update_info(VALIDATED, [*earlier, runner.iter])
 
     def before_save_checkpoint(self, runner: Any, checkpoint: Checkpoint) -> None:
         broken = [name for name, value in checkpoint['state_dict'].items() if not _finite(value)]

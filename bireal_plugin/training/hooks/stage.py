@@ -29,13 +29,21 @@ class EpochSeedHook(Hook):
 
 @HOOKS.register_module()
 class ThroughputHook(Hook):
-    """Logs ``images_per_second`` beside mmengine's loss and ETA, over all processes.
+    """Logs ``images_per_second`` of training beside mmengine's loss and ETA, over all processes; validation is no part.
 
     A batch is a dict; where none of its entries is called ``inputs``, the first one is counted.
     """
 
+    last = paused = 0.0
+
     def before_train_epoch(self, runner: Any) -> None:
         self.last = time.perf_counter()
+
+    def before_val(self, runner: Any) -> None:
+        self.paused = time.perf_counter()
+
+    def after_val(self, runner: Any) -> None:
+        self.last += time.perf_counter() - self.paused
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None

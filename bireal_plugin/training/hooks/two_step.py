@@ -13,8 +13,8 @@ from bireal_plugin.binary import binary_convolutions, set_activation, set_weight
 from bireal_plugin.binary.activation import REAL_ACTIVATIONS
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.absorb import absorb_scales, conv_norm_pairs
+from bireal_plugin.hosts.torch_private import Convolution
 from bireal_plugin.training.hooks.plan import PlanHook, plan_of, unwrapped
-from bireal_plugin.training.optimizer import group_of
 
 
 @HOOKS.register_module()
@@ -121,10 +121,11 @@ class TwoStepBinarizationHook(PlanHook):
 
 def _convolution_groups(runner: Any, model: nn.Module) -> list[dict[str, Any]]:
     """The optimizer's groups that hold convolution weights and nothing else."""
-    kind = {parameter: group_of(module) for module in model.modules() for parameter in module.parameters(recurse=False)}
+    convolutions = [module for module in model.modules() if isinstance(module, Convolution)]
+    theirs = {parameter for conv in convolutions for parameter in conv.parameters(recurse=False)}
     groups = []
     for group in runner.optim_wrapper.param_groups:
-        convolutional = {kind.get(parameter, 'other').endswith('_conv') for parameter in group['params']}
+        convolutional = {parameter in theirs for parameter in group['params']}
         if convolutional == {True, False}:
             raise InputError(
                 'TwoStepBinarizationHook: the phase bn holds convolutions still by a learning rate of 0, but they '

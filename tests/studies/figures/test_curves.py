@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from mmengine.config import Config
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.studies.figures.curves import (
@@ -15,7 +14,6 @@ from bireal_plugin.studies.figures.curves import (
     read_scalars,
     sampled,
     thinned,
-    validation_epochs,
 )
 
 
@@ -82,49 +80,45 @@ def test_epoch_length():
     assert epoch_length(dict(meta=dict(epoch=0, iter=276))) == 1
 
 
-@pytest.mark.parametrize(
-    ('train_cfg', 'epochs', 'expected'),
-    [
-        (dict(max_epochs=4), 3, [1, 2, 3]),
-        (dict(max_epochs=5, val_interval=2), 5, [2, 4, 5]),
-        (dict(max_epochs=5, val_interval=2), 4, [2, 4]),
-        (dict(max_epochs=5, val_interval=1000), 5, [5]),
-        (dict(max_epochs=6, val_begin=4), 6, [4, 5, 6]),
-    ],
-)
-def test_validation_epochs(train_cfg, epochs, expected):
-    assert validation_epochs(train_cfg, epochs) == expected
-
-
-def checkpoint_with(*, accuracies, **entries):
+def checkpoint_with(accuracies, validated, **entries):
     curves = {'train/loss': [4.0, 2.0, 1.0, 0.5], 'train/lr': [0.1, 0.1, 0.01, 0.01], 'val/accuracy/top1': accuracies}
     hub = {key: dict(values=torch.tensor(values, dtype=torch.float64)) for key, values in curves.items()}
-    return dict(meta=dict(epoch=2, iter=4), message_hub=dict(curves=hub), **entries)
+    info = {} if validated is None else dict(validated_at=validated)
+    return dict(meta=dict(epoch=2, iter=4), message_hub=dict(curves=hub, runtime_info=info), **entries)
 
 
-CONFIG = Config(dict(train_cfg=dict(max_epochs=2)))
-
-
-def test_a_checkpoint_lacks_the_accuracy_of_its_own_epoch():
-    curves = curves_of_checkpoint('x', checkpoint_with(accuracies=[40.0], optimizer={}), CONFIG, source='a.pth')
+@pytest.mark.parametrize('entries', [{}, dict(optimizer={})], ids=['weights', 'whole'])
+@pytest.mark.parametrize(
+    ('accuracies', 'validated', 'expected'),
+    [
+        ([40.0], [2], [(1.0, 40.0)]),
+        ([40.0, 50.0], [2, 4], [(1.0, 40.0), (2.0, 50.0)]),
+        ([50.0], [4], [(2.0, 50.0)]),
+        ([40.0, 41.0, 50.0], [2, 2, 4], [(1.0, 41.0), (2.0, 50.0)]),
+        ([40.0, 50.0], None, []),
+    ],
+    ids=['before the last validation', 'after it', 'every second epoch', 'resumed', 'older version'],
+)
+def test_an_accuracy_stands_where_it_was_measured(accuracies, validated, expected, entries):
+    curves = curves_of_checkpoint('x', checkpoint_with(accuracies, validated, **entries), source='a.pth')
     assert curves.loss == [(0.5, 4.0), (1.0, 2.0), (1.5, 1.0), (2.0, 0.5)]
     assert curves.lr == [(0.5, 0.1), (1.0, 0.1), (1.5, 0.01), (2.0, 0.01)]
-    assert curves.top1 == [(1.0, 40.0)]
+    assert curves.top1 == expected
 
 
-def test_a_best_checkpoint_has_it():
-    curves = curves_of_checkpoint('x', checkpoint_with(accuracies=[40.0, 50.0]), CONFIG, source='a.pth')
-    assert curves.top1 == [(1.0, 40.0), (2.0, 50.0)]
-
-
-def test_accuracies_that_cannot_be_placed_are_left_out():
-    curves = curves_of_checkpoint('x', checkpoint_with(accuracies=[1.0, 2.0, 3.0]), CONFIG, source='a.pth')
-    assert curves.top1 == []
+def test_every_checkpoint_of_a_run_tells_its_accuracies(finished_run):
+    for path in finished_run.folder.glob('*/*_*.pth'):
+        curves = curves_of_checkpoint('x', torch.load(path, weights_only=True), source=str(path))
+        epochs = int(path.stem.rpartition('_')[2])
+        measured = [epoch for epoch, _ in curves.top1]
+        assert measured in ([float(i) for i in range(1, epochs)], [float(i) for i in range(1, epochs + 1)])
+        if path.stem.startswith('best'):
+            assert measured[-1] == epochs
 
 
 def test_a_checkpoint_without_log_is_refused():
     with pytest.raises(InputError, match=r'a\.pth holds weights but no log'):
-        curves_of_checkpoint('x', dict(state_dict={}), CONFIG, source='a.pth')
+        curves_of_checkpoint('x', dict(state_dict={}), source='a.pth')
 
 
 def test_thinned_keeps_the_mean():

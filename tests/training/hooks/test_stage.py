@@ -50,6 +50,21 @@ def test_throughput_counts_the_images_of_all_processes(monkeypatch):
     assert rates == [8 * 4 / 0.5, 6 * 4 / 2.0]
 
 
+def test_throughput_leaves_validation_out(monkeypatch):
+    """Iterations of 2 s and 4 s, 100 s of validation in the second one."""
+    times = iter([10.0, 12.0, 13.0, 113.0, 116.0])
+    monkeypatch.setattr(stage.time, 'perf_counter', lambda: next(times))
+    runner, hook, rates = SimpleNamespace(message_hub=MessageHub.get_instance('validating')), ThroughputHook(), []
+    hook.before_train_epoch(runner)
+    for validates in (False, True):
+        if validates:
+            hook.before_val(runner)
+            hook.after_val(runner)
+        hook.after_train_iter(runner, 0, dict(inputs=torch.zeros(8, 1)))
+        rates.append(runner.message_hub.get_scalar('train/images_per_second').current())
+    assert rates == [8 / 2.0, 8 / 4.0]
+
+
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
 def test_divergence_names_epoch_and_iteration(value):
     runner = SimpleNamespace(epoch=2, work_dir='work_dirs/run/float')
