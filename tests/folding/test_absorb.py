@@ -1,11 +1,13 @@
 import pytest
 import torch
+from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 from torch.nn import functional as F
 
 from bireal_plugin.binary import BinaryConv2d, Sign
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.absorb import absorb_scales, conv_norm_pairs
+from bireal_plugin.training.config import load_config
 
 
 def network(*, bias=False, per='channel', dtype=torch.float64):
@@ -199,3 +201,18 @@ def test_what_cannot_be_absorbed_is_refused_before_anything_changes(spoil, sente
     with pytest.raises(InputError, match=sentence):
         absorb_scales(net)
     assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['retinanet_bireal_r18_fpn_1x_coco', 'faster_rcnn_bireal_r18_fpn_1x_coco'])
+def test_in_a_detector_every_convolution_of_the_backbone_has_its_norm(name):
+    """One that runs on an image alone, and one that does not."""
+    pytest.importorskip('mmdet', reason='mmdet, of the extra det, is not installed')
+    config = load_config(f'detection/{name}')
+    config.model.backbone.pop('init_cfg')
+    with DefaultScope.overwrite_default_scope('mmdet'), torch.device('meta'):
+        net = MODELS.build(config.model)
+    pairs = {name: norm for name, _, norm in conv_norm_pairs(net)}
+    modules = dict(net.named_modules())
+    assert len(pairs) == 16
+    assert all(norm is modules[name.replace('conv', 'bn')] for name, norm in pairs.items())
