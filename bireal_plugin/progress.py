@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -33,7 +33,8 @@ def progress(items: Iterable[Item], *, unit: str, total: int | None = None) -> I
             print(tqdm.format_meter(done, total, now - start, ncols=0, unit=unit), file=sys.stderr, flush=True)
 
 
-def say(line: str) -> None:
-    """Print a line on stdout, above a bar where one is shown."""
-    tqdm.write(line)
-    sys.stdout.flush()
+def say(line: str, *, file: TextIO | None = None) -> None:
+    """Print a line on stdout, or another file, above a bar where one is shown."""
+    file = sys.stdout if file is None else file
+    tqdm.write(line, file=file)
+    file.flush()

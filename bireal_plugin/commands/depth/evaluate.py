@@ -22,6 +22,7 @@ from bireal_plugin.depth.kitti.ground_truth import TRUTHS
 from bireal_plugin.depth.kitti.raw import RawFolder
 from bireal_plugin.depth.kitti.splits import Need
 from bireal_plugin.errors import InputError
+from bireal_plugin.progress import say
 
 SGBM = 'sgbm'
 
@@ -145,7 +146,7 @@ def run(arguments: argparse.Namespace) -> int:
         predictions,
         scoring,
         png=arguments.png,
-        complain=lambda sentence: print(f'error: {sentence}', file=sys.stderr, flush=True),
+        complain=lambda sentence: say(f'error: {sentence}', file=sys.stderr),
     )
     print(evaluation_table(evaluation, predictions=predictions.name, ground_truth=cases.ground_truth))
     if arguments.csv is not None:

@@ -113,7 +113,7 @@ class _Batch:
 
     def complain(self, problem: str) -> None:
         self.report.problems.append(problem)
-        print(f'error: {problem}', file=sys.stderr, flush=True)
+        say(f'error: {problem}', file=sys.stderr)
 
     def tell_scale(self, camera: Camera | None, width: int) -> None:
         """Say the camera of a group of inputs: again only where it changes."""
