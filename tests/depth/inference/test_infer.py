@@ -164,7 +164,6 @@ def test_bad_inputs_cost_themselves_alone(infer, photo, shared_data, tmp_path):
         (['--focal', '150'], '--focal needs --baseline'),
         (['--size', '8', '8'], 'at least 32 x 32'),
         (['--size', '320', '9000'], 'at most 8192 x 8192'),
-        (['--threads', '0'], 'at least one thread'),
         (['--real-layers', 'bf16'], 'are for OpenVINO models'),
     ],
 )

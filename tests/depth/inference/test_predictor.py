@@ -125,6 +125,11 @@ def test_a_training_checkpoint_needs_its_config(tiny):
         Predictor(tiny.checkpoint)
 
 
+def test_no_thread_is_refused(tiny):
+    with pytest.raises(InputError, match='at least one thread'):
+        Predictor(tiny.checkpoint, config=tiny.config, threads=0)
+
+
 def test_an_exported_file_takes_no_config(tiny, shipped):
     with pytest.raises(InputError, match='carries its own config'):
         Predictor(shipped['packed'], config=tiny.config)
