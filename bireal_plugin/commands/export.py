@@ -9,117 +9,137 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
-
-from bireal_plugin import BiRealClassifier
+import bireal_plugin  # noqa: F401  registers models and datasets
+from bireal_plugin.commands.arguments import Renamed, Words, add_existing, add_trained, positive
+from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import ENGINES
-from bireal_plugin.shipping.artefacts import export_all, mark_all, plan, refuse_existing
-from bireal_plugin.shipping.images import Batch, batches, dataset_images, folder_images
-from bireal_plugin.shipping.network import Network, as_shape, load_network, tested_size
-from bireal_plugin.shipping.table import export_table, verification_table
-from bireal_plugin.shipping.verify.verify import verify
+from bireal_plugin.shipping.network import Network, load_network
+from bireal_plugin.shipping.ship import Order, ship
 from bireal_plugin.training.config import load_config
-from bireal_plugin.training.trained import trained_config
+from bireal_plugin.training.trained import checkpoint_config
 
-CALIBRATION_IMAGES = 128
-
-
-def positive(text: str) -> int:
-    """A number of images."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'must be a whole number of 1 or more, not {text}')
-    return int(text)
+OLDER_PRECISIONS = {'float32': 'f32', 'float16': 'f16', 'bfloat16': 'bf16'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', type=Path, help='checkpoint file')
+    add_order(parser, formats=('packed', 'openvino', 'onnx'), images='256, or 8 where outputs are feature maps')
     parser.add_argument(
-        '--format', default='packed,openvino,onnx', metavar='NAMES', help=f'some of {",".join(ENGINES)}, with commas'
+        '--min-agreement',
+        type=float,
+        metavar='SHARE',
+        help='of equal classes (default: 0.995, f16 0.99, bf16 and int8 0.95)',
     )
     parser.add_argument(
-        '--shape',
-        nargs='+',
-        type=int,
-        metavar='SIZE',
-        help='N C H W, or H W of one image; by default as the config tests',
+        '--part', choices=['backbone', 'backbone+neck'], metavar='PART', help='of a detector: backbone or backbone+neck'
+    )
+
+
+def add_order(parser: argparse.ArgumentParser, *, formats: Sequence[str], images: str) -> None:
+    """Arguments of every export; ``shipped`` reads them.
+
+    Args:
+        formats: written by default. images: number to verify on by default, in words.
+    """
+    parser.usage = '%(prog)s [CONFIG] CHECKPOINT [options]'
+    add_trained(parser)
+    parser.add_argument(
+        '--format',
+        action=Words,
+        default=list(formats),
+        metavar='NAME',
+        help=f'some of {", ".join(ENGINES)} (default: {", ".join(formats)})',
     )
     parser.add_argument(
-        '--real-layers', default='f32', metavar='TYPES', help='some of f32,f16,bf16,int8; formats take those they have'
+        '--real-layers',
+        action=Words,
+        older=OLDER_PRECISIONS,
+        default=['f32'],
+        metavar='TYPE',
+        help='some of f32, f16, bf16, int8; formats take those they have (default: f32)',
     )
     parser.add_argument(
-        '--calibrate', type=Path, metavar='DIR', help="images for int8; by default the config's training data"
+        '--size', nargs=2, type=positive, metavar=('H', 'W'), help='of images, px (default: as for testing)'
+    )
+    parser.add_argument('--batch', type=positive, default=1, metavar='N', help='images in a run (default: 1)')
+    parser.add_argument('--shape', dest='size', action=Renamed, now='--size H W, and --batch N', nargs='+', type=int)
+    parser.add_argument(
+        '--calibrate', type=Path, metavar='DIR', help="images for int8 (default: the config's training data)"
     )
     parser.add_argument(
         '--verify',
         nargs='?',
         const=True,
         metavar='DIR',
-        help="run every file on images of DIR, or the config's test data",
+        help="run every file on images of DIR, or on the config's test data",
     )
-    parser.add_argument(
-        '--images', type=positive, help='how many to verify on; 256, or 8 where outputs are feature maps'
-    )
-    parser.add_argument(
-        '--min-agreement',
-        type=float,
-        metavar='SHARE',
-        help='of equal classes: 0.995, f16 0.99, bf16 and int8 0.95 by default',
-    )
-    parser.add_argument('--part', choices=['backbone', 'backbone+neck'], help='of a detector, by default with the neck')
-    parser.add_argument('--stage', metavar='NAME', help="the checkpoint's stage; by default the one it carries")
-    parser.add_argument('--out', type=Path, help='folder for the files; export beside the checkpoint by default')
-    parser.add_argument('--name', help="the files' name without suffix; the config's by default")
-    parser.add_argument('--overwrite', action='store_true', help='replace files that exist')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE')
-
-
-def images_of(
-    source: Path | None, split: str, count: int, config: Config, network: Network, shape: tuple
-) -> list[Batch]:
-    """Batches from a folder, or from the config's data."""
-    if source is None:
-        return list(batches(dataset_images(config, split, count), network, shape))
-    return list(batches(folder_images(source, config, network, count), network, shape))
+    parser.add_argument('--images', type=positive, metavar='N', help=f'to verify on (default: {images})')
+    parser.add_argument('--out', type=Path, metavar='DIR', help='for the files (default: export beside the checkpoint)')
+    parser.add_argument('--name', help="of the files, without suffix (default: the config's, or the checkpoint's)")
+    add_existing(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    folder = arguments.out or arguments.checkpoint.parent / 'export'
-    name = arguments.name or Path(arguments.config).stem
-    wanted = plan(arguments.format.split(','), arguments.real_layers.split(','), folder, name)
-    if not arguments.overwrite:
-        refuse_existing(wanted)
-    config = trained_config(
-        load_config(arguments.config, arguments.cfg_options), arguments.checkpoint, stage=arguments.stage
+    return shipped(arguments, load_network, part=arguments.part)
+
+
+def shipped(arguments: argparse.Namespace, load: Callable[..., Network], **options: str | None) -> int:
+    """Ship the network that ``load`` gives, and print the table; the exit status.
+
+    Args:
+        load: ``load_network``, or a function with its arguments. options: for it.
+    """
+    batch, channels, size = _shape(arguments.size, arguments.batch)
+    order = Order(
+        formats=arguments.format,
+        precisions=arguments.real_layers,
+        folder=arguments.out or arguments.checkpoint.parent / 'export',
+        name=arguments.name or Path(arguments.config or arguments.checkpoint).stem,
+        batch=batch,
+        calibrate=arguments.calibrate,
+        verify=bool(arguments.verify),
+        verify_on=None if arguments.verify in (None, True) else Path(arguments.verify),
+        images=arguments.images,
+        min_agreement=getattr(arguments, 'min_agreement', None),
+        overwrite=arguments.overwrite,
+        skip_existing=arguments.skip_existing,
     )
-    network = load_network(config, arguments.checkpoint, part=arguments.part)
-    shape = as_shape(arguments.shape or tested_size(config, network.model), network.channels)
-    print(f'{arguments.checkpoint} for inputs {"x".join(map(str, shape))}, to {folder}', flush=True)
 
-    def calibration() -> list:
-        found = images_of(arguments.calibrate, 'train', CALIBRATION_IMAGES, config, network, shape)
-        return [batch.images for batch in found]
-
-    folder.mkdir(parents=True, exist_ok=True)
-    artefacts, problems = export_all(wanted, network, shape, calibration)
-    if arguments.verify and artefacts:
-        source = None if arguments.verify is True else Path(arguments.verify)
-        count = arguments.images or (256 if isinstance(network.model, BiRealClassifier) else 8)
-        found = verify(
-            artefacts,
-            network.model,
-            images_of(source, 'test', count, config, network, shape),
-            min_agreement=arguments.min_agreement,
+    def network() -> Network:
+        overrides = arguments.cfg_options
+        if arguments.config is None:
+            config = checkpoint_config(arguments.checkpoint, overrides)
+        else:
+            config = load_config(arguments.config, overrides)
+        found = load(
+            config,
+            arguments.checkpoint,
+            stage=arguments.stage,
+            size=size,
+            allow_other_network=arguments.allow_other_network,
+            **options,
         )
-        mark_all(found)
-        print(verification_table(found))
-        problems += [f'{row.artefact.name}: {reason}' for row in found for reason in row.reasons]
-    elif artefacts:
-        print(export_table(artefacts))
-    for problem in problems:
+        if channels not in (None, found.channels):
+            raise InputError(f'--shape: the network takes images of {found.channels} channels, not {channels}')
+        shape = 'x'.join(map(str, (batch, found.channels, *found.size)))
+        print(f'{arguments.checkpoint} for inputs {shape}, to {order.folder}', flush=True)
+        return found
+
+    shipment = ship(order, network)
+    print(shipment.table)
+    for problem in shipment.problems:
         print(f'error: {problem}', file=sys.stderr)
-    return 1 if problems else 0
+    return 1 if shipment.problems else 0
+
+
+def _shape(given: Sequence[int] | None, batch: int) -> tuple[int, int | None, tuple[int, int] | None]:
+    """Batch size, channels and (H, W) of ``H W`` or of the older ``N C H W``; None for those that were not given."""
+    if given is None:
+        return batch, None, None
+    if len(given) not in (2, 4) or min(given) < 1:
+        raise InputError(f'--shape takes H W or N C H W, all positive, not {" ".join(map(str, given))}')
+    return (batch, None, (given[0], given[1])) if len(given) == 2 else (given[0], given[1], (given[2], given[3]))

@@ -1,4 +1,4 @@
-"""Exports one network to many formats, and says of every one what came of it: the table of ``tools/export.py``."""
+"""The files of an export: planned, refused where they would replace others, written, marked where they are wrong."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from bireal_plugin.shipping.verify.limits import Artefact, Verification
 from bireal_plugin.shipping.verify.verify import mark, unverified_marker
 
 
-def plan(formats: Sequence[str], real_layers: Sequence[str], folder: Path, name: str) -> list[Artefact]:
-    """The artefacts that ``formats`` and ``real_layers`` ask for; precisions of one file are several artefacts.
+def plan(formats: Sequence[str], precisions: Sequence[str], folder: Path, name: str) -> list[Artefact]:
+    """The artefacts of some formats with real layers in some precisions; one file may be several artefacts.
 
     Raises:
         InputError: an unknown format or precision, or a format without any of the precisions.
     """
     known = list(dict.fromkeys(key for engine in ENGINES.values() for key in engine.precisions))
-    for what, given, allowed in (('format', formats, ENGINES), ('real layers', real_layers, known)):
+    for what, given, allowed in (('format', formats, ENGINES), ('precision of real layers', precisions, known)):
         for value in given:
             if value not in allowed:
                 raise InputError(f'there is no {what} {value!r}; there are {", ".join(allowed)}')
     artefacts = []
     for format in dict.fromkeys(formats):
         engine = ENGINES[format]
-        chosen = [key for key in engine.precisions if key in real_layers]
+        chosen = [key for key in engine.precisions if key in precisions]
         if not chosen:
             raise InputError(
-                f'{format} has real layers {", ".join(engine.precisions)} and none of {", ".join(real_layers)}; add '
+                f'{format} has real layers {", ".join(engine.precisions)} and none of {", ".join(precisions)}; add '
                 'one of them to --real-layers or leave the format out'
             )
         for key in chosen:
@@ -47,7 +47,12 @@ def refuse_existing(artefacts: Iterable[Artefact]) -> None:
     for artefact in artefacts:
         for path in files_of(artefact.path):
             if path.exists():
-                raise InputError(f'{path} exists; give another --out, or --overwrite to replace it')
+                raise InputError(f'{path} exists; give another --out, --overwrite or --skip-existing')
+
+
+def present(artefact: Artefact) -> bool:
+    """Whether all files of an artefact are there, and none of them is marked as wrong."""
+    return all(path.exists() for path in files_of(artefact.path)) and not unverified_marker(artefact.path).exists()
 
 
 def export_all(
@@ -56,10 +61,13 @@ def export_all(
     shape: Sequence[int],
     calibration: Callable[[], list[np.ndarray]],
 ) -> tuple[list[Artefact], list[str]]:
-    """Write every artefact; those that were written, and a sentence for each that could not be.
+    """Write every artefact.
 
     Args:
-        calibration: gives the batches for int8, when they are needed.
+        shape: ``(N, C, H, W)`` of the input. calibration: gives the batches for int8, when they are needed.
+
+    Returns:
+        The artefacts that were written, and a sentence for each that could not be.
     """
     written: dict[Path, str | None] = {}
     sentences, done = [], []
@@ -100,5 +108,5 @@ def _export(
                 'a packed file holds classifiers and backbones, not a backbone with its neck; use --part backbone'
             )
         options['config'] = network.packed_config
-    write(network.model, artefact.format, shape, artefact.path, **options)
+    write(network.model, artefact.format, shape, artefact.path, metadata=network.metadata, **options)
     unverified_marker(artefact.path).unlink(missing_ok=True)  # of the file that was here before

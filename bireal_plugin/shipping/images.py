@@ -1,16 +1,15 @@
-"""The real images that an export is verified on or calibrated with: a config's data set, or a folder of pictures."""
+"""Images to verify or calibrate an export with: a config's dataset, or a folder of pictures."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from mmengine.config import Config
 from torch import Tensor
 
 from bireal_plugin.data.classification import build_transform
@@ -22,18 +21,20 @@ from bireal_plugin.training.config import build_dataset, config_mistakes
 
 # A raw image, uint8 (C, H, W), and its label.
 Sample = tuple[Tensor, int | None]
-TEST_OPTIONS = ('transform', 'pipeline')  # what a data set does to an image
+# Options of a dataset that decide how an image is changed.
+TEST_OPTIONS = ('transform', 'pipeline', 'flip')
 
 
-def dataset_images(config: Config, split: str, count: int) -> Iterator[Sample]:
-    """``count`` images spread over a config's data set, as it is tested with.
+def dataset_images(network: Network, split: str, count: int) -> Iterator[Sample]:
+    """``count`` images spread over a dataset of the network's config, changed as for testing.
 
     Args:
         split: 'test' or 'train'; training images too come without augmentation.
 
     Raises:
-        InputError: the config has no such data set, or it cannot be read.
+        InputError: the config has no such dataset, or it cannot be read.
     """
+    config = network.config
     test, chosen = (_dataset(config, name) for name in ('test', split))
     if chosen is None:
         raise InputError(f'{config.filename} has no {split}_dataloader; name a folder of images instead')
@@ -43,15 +44,16 @@ def dataset_images(config: Config, split: str, count: int) -> Iterator[Sample]:
     with config_mistakes(str(config.filename)):
         for index in spread(len(dataset), count):
             sample = dataset[index]
-            if not isinstance(sample, dict) or not isinstance(sample.get('inputs'), Tensor):
-                raise InputError(f'an item of its {split} data set has no image tensor inputs')
-            yield sample['inputs'], sample.get('labels')
+            image = sample.get(network.image_key) if isinstance(sample, dict) else None
+            if not isinstance(image, Tensor):
+                raise InputError(f'an item of its {split} dataset has no image tensor {network.image_key}')
+            yield image, sample.get('labels')
 
 
-def folder_images(folder: Path, config: Config, network: Network, count: int) -> Iterator[Sample]:
+def folder_images(folder: Path, network: Network, count: int) -> Iterator[Sample]:
     """``count`` images spread over the pictures in ``folder`` and the folders in it, without labels.
 
-    They go through the transform of the config's test data set if that has one.
+    They go through the transform of the config's test dataset if that has one.
 
     Raises:
         InputError: there is no such folder or no picture in it, or one cannot be decoded.
@@ -61,7 +63,7 @@ def folder_images(folder: Path, config: Config, network: Network, count: int) ->
     files = sorted(file for file in folder.rglob('*') if is_image_name(file.name))
     if not files:
         raise InputError(f'there is no image ({", ".join(IMAGE_SUFFIXES)}) in {folder}')
-    transform = build_transform((_dataset(config, 'test') or {}).get('transform'))
+    transform = build_transform((_dataset(network.config, 'test') or {}).get('transform'))
     for index in spread(len(files), count):
         picture = read_rgb(files[index], exif=False)
         image = transform(picture.convert('L') if network.channels == 1 else picture, np.random.default_rng(0))
@@ -82,7 +84,7 @@ def batches(samples: Iterator[Sample], network: Network, shape: Sequence[int]) -
         images = network.normalise(torch.stack([_resized(image, height, width, channels) for image, _ in filled]))
         if tuple(images.shape) != tuple(shape):
             raise InputError(
-                f'the data preprocessor makes {tuple(images.shape)} of {tuple(shape)}; give that as --shape'
+                f'the data preprocessor makes {tuple(images.shape)} of {tuple(shape)}; give that as --size'
             )
         labels = [label for _, label in chunk if label is not None]
         yield Batch(images.numpy(), len(chunk), np.array(labels) if len(labels) == len(chunk) else None)
@@ -93,7 +95,7 @@ def spread(total: int, count: int) -> list[int]:
     return np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
 
 
-def _dataset(config: Config, split: str) -> dict[str, Any] | None:
+def _dataset(config: Mapping[str, Any], split: str) -> dict[str, Any] | None:
     return (config.get(f'{split}_dataloader') or {}).get('dataset')
 
 

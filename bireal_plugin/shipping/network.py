@@ -1,10 +1,10 @@
-"""The network that a config and a checkpoint describe, ready to be exported: strictly loaded and folded."""
+"""A trained network ready to be exported, with everything about its images that the files and the proof need."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from bireal_plugin.training.config import build_dataset
 from bireal_plugin.training.trained import load_trained
 
 Part = Literal['backbone', 'backbone+neck']
+LOADS_WEIGHTS = ('init_cfg', 'pretrained')
 DIVISOR = 32  # of the sizes that feature pyramids take
 
 
@@ -37,46 +38,74 @@ class FeatureMaps(nn.Module):
 
 @dataclass(frozen=True)
 class Network:
-    """What is exported, and what belongs to it.
+    """A folded network and its images.
 
     Attributes:
         model: the part to export, folded, in evaluation mode.
-        packed_config: what a packed file says to build it from; None where a packed file cannot hold it.
+        config: of the run that trained it, without stages; it knows the datasets.
+        size: height and width of the images.
+        channels: of the images. bgr: raw images have them in OpenCV's order.
         normalise: raw uint8 images ``(N, C, H, W)`` to the model's float32 input.
-        channels: of the image. bgr: the raw images' channels are in OpenCV's order.
+        packed_config: a packed file's description of the model; None where a packed file cannot hold it.
+        image_key: of the raw image in an item of a dataset.
+        metadata: texts that every file keeps.
     """
 
     model: nn.Module
-    packed_config: Mapping[str, Any] | None
-    normalise: Callable[[Tensor], Tensor]
+    config: Config
+    size: tuple[int, int]
     channels: int
     bgr: bool
+    normalise: Callable[[Tensor], Tensor]
+    packed_config: Mapping[str, Any] | None
+    image_key: str = 'inputs'
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def load_network(config: Config, checkpoint: str | Path, *, part: Part | None = None) -> Network:
-    """Build the model of an ordinary config (``trained_config``), load all of ``checkpoint``, and fold it.
+def load_network(
+    config: str | Path | Config | None,
+    checkpoint: str | Path,
+    *,
+    stage: str | None = None,
+    part: Part | None = None,
+    size: Sequence[int] | None = None,
+    allow_other_network: bool = False,
+) -> Network:
+    """Load a trained network and fold it.
 
     Args:
-        part: of a model with a backbone, what to export: by default a detector's backbone and neck, a classifier whole.
+        config, stage, allow_other_network: see ``load_trained``.
+        part: of a model with a backbone; by default a detector's backbone and neck, a classifier whole.
+        size: height and width of the images; by default those of the config's test data.
 
     Raises:
         InputError: the model cannot be built, has no such part or cannot be folded, or the weights are another's.
     """
-    whole, config = load_trained(config, checkpoint)
-    where = str(config.filename)
+    whole, trained = load_trained(config, checkpoint, stage=stage, allow_other_network=allow_other_network)
+    model, packed_config = _part(whole, trained.model, part, str(trained.filename))
     preprocessor = getattr(whole, 'data_preprocessor', None)
     if preprocessor is None:
-        preprocessor = MODELS.build(config.get('data_preprocessor') or dict(type='ImagePreprocessor'))
-    model, packed_config = _part(whole, config.model, part, where)
-    channels = input_shape(model)[0]
+        preprocessor = MODELS.build(trained.get('data_preprocessor') or dict(type='ImagePreprocessor'))
+    return Network(
+        model=fold(model),
+        config=trained,
+        size=(size[0], size[1]) if size is not None else tested_size(trained, model),
+        channels=input_shape(model)[0],
+        # The pipelines in front of OpenMMLab's preprocessors read pictures with OpenCV.
+        bgr=isinstance(preprocessor, ImgDataPreprocessor),
+        normalise=normaliser(preprocessor),
+        packed_config=packed_config,
+    )
 
+
+def normaliser(preprocessor: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Function from raw uint8 images ``(N, C, H, W)`` to the float32 input that a data preprocessor makes of them."""
+
+    @torch.no_grad()
     def normalise(images: Tensor) -> Tensor:
-        with torch.no_grad():
-            return preprocessor(dict(inputs=images, data_samples=None), False)['inputs'].float().contiguous()
+        return preprocessor(dict(inputs=images, data_samples=None), False)['inputs'].float().contiguous()
 
-    # The pipelines in front of OpenMMLab's preprocessors read pictures with OpenCV.
-    bgr = isinstance(preprocessor, ImgDataPreprocessor)
-    return Network(fold(model), packed_config, normalise, channels, bgr)
+    return normalise
 
 
 def tested_size(config: Config, model: nn.Module) -> tuple[int, int]:
@@ -110,36 +139,23 @@ def tested_size(config: Config, model: nn.Module) -> tuple[int, int]:
     return image.shape[-2], image.shape[-1]
 
 
+def without_loading(config: Any) -> Any:
+    """A config without the keys that load weights, since files have the weights inside."""
+    if isinstance(config, Mapping):
+        return {key: without_loading(value) for key, value in config.items() if key not in LOADS_WEIGHTS}
+    return config
+
+
 def _part(whole: nn.Module, config: Mapping[str, Any], part: Part | None, where: str) -> tuple[nn.Module, Any]:
-    """The module to export, and its config for a packed file."""
+    """Module to export, and its config for a packed file."""
     backbone, neck = getattr(whole, 'backbone', None), getattr(whole, 'neck', None)
     if part is None:
         if hasattr(whole, 'extract_feat') and backbone is not None:
             part = 'backbone' if neck is None else 'backbone+neck'
         else:
-            return whole, _packable(config)
+            return whole, without_loading(config)
     if part == 'backbone':
-        return (whole, _packable(config)) if backbone is None else (backbone, _packable(config['backbone']))
+        return (whole, without_loading(config)) if backbone is None else (backbone, without_loading(config['backbone']))
     if backbone is None or neck is None:
         raise InputError(f'--part {part}: the {type(whole).__name__} of {where} has no neck; leave --part out')
     return FeatureMaps(backbone, neck), None
-
-
-def _packable(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what loads weights, since a packed file has them inside."""
-    kept = {key: value for key, value in config.items() if key not in ('init_cfg', 'pretrained')}
-    return {key: _packable(value) if key == 'backbone' else value for key, value in kept.items()}
-
-
-def as_shape(given: Sequence[int], channels: int) -> tuple[int, int, int, int]:
-    """``(N, C, H, W)`` of what a command line was given: all four, or H and W.
-
-    Raises:
-        InputError: another number of sizes, or other channels than the network has.
-    """
-    if len(given) not in (2, 4) or min(given) < 1:
-        raise InputError(f'--shape takes H W or N C H W, all positive, not {" ".join(map(str, given))}')
-    n, c, h, w = given if len(given) == 4 else (1, channels, *given)
-    if c != channels:
-        raise InputError(f'--shape: the network takes images of {channels} channels, not {c}')
-    return n, c, h, w

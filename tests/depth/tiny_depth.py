@@ -7,6 +7,9 @@ import torch
 from mmengine.registry import MODELS
 
 import bireal_plugin.depth  # noqa: F401  registers the networks
+from bireal_plugin.depth.inference.shipping import load_depth_network
+from bireal_plugin.export.engines import ENGINES
+from bireal_plugin.shipping.ship import Order, ship
 from bireal_plugin.studies.speed.networks import with_trained_statistics
 
 SIZE = (32, 96)
@@ -44,3 +47,10 @@ def tiny_depth(folder: Path, *, real: bool = False) -> Tiny:
     model.head.scores[-1].bias.data.fill_(1.0)
     torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
     return Tiny(config, checkpoint)
+
+
+def file_of(tiny: Tiny, format: str, folder: Path) -> Path:
+    """The network as a file ``net.*`` of a format."""
+    shipment = ship(Order([format], ['f32'], folder, 'net'), lambda: load_depth_network(tiny.config, tiny.checkpoint))
+    assert shipment.problems == []
+    return folder / f'net{ENGINES[format].suffix}'

@@ -12,6 +12,7 @@ import bireal_plugin
 from bireal_plugin.checkpoints.file import read_checkpoint
 from bireal_plugin.export import Session
 from bireal_plugin.export.packed.file import load_packed
+from bireal_plugin.shipping import artefacts
 from bireal_plugin.shipping.network import load_network
 from bireal_plugin.training.config import load_config
 from bireal_plugin.training.trained import trained_config
@@ -68,7 +69,7 @@ def verified(run_tool, tiny_config, checkpoint, tmp_path_factory):
         pytest.importorskip(package)
     folder = tmp_path_factory.mktemp('verified')
     options = ['--format', 'packed,openvino,onnx', '--real-layers', 'f32,bf16,int8', '--verify', '--images', 40]
-    return folder, run_tool('export.py', tiny_config, checkpoint, '--out', folder, *options, '--shape', 4, 1, 16, 16)
+    return folder, run_tool('export.py', tiny_config, checkpoint, '--out', folder, *options, '--batch', 4)
 
 
 def test_every_artefact_has_a_row(verified):
@@ -96,19 +97,22 @@ def test_sizes_are_those_of_the_files(verified):
 
 def test_top1_of_the_reference_is_what_training_measured(export, finished_run):
     """On all 200 test images."""
-    ended = export('--format', 'packed', '--verify', '--images', 200, '--shape', 50, 1, 16, 16)
+    ended = export('--format', 'packed', '--verify', '--images', 200, '--batch', 50)
     (row,) = rows(ended)
     expected = next(result['top1'] for result in finished_run.results if result['name'] == 'bn')
     assert float(row['reference'].rstrip('%')) == pytest.approx(expected, abs=0.01)
 
 
 def test_a_stage_before_the_last_is_exported_as_that_stage(export, finished_run, tmp_path):
-    """Its weights are real numbers with a scale, which the last stage's network would drop."""
+    """Wherever its file lies: its weights are real numbers with a scale, which the last stage's network would drop."""
     binary = finished_run.folder / 'binary' / 'epoch_3.pth'
     assert export('--format', 'packed', weights=binary).status == 0
     moved = tmp_path / 'moved.pth'
     shutil.copy(binary, moved)
     assert export('--format', 'packed', '--name', 'other', weights=moved).status == 0
+    ended = export('--format', 'packed', '--name', 'third', '--stage', 'bn', weights=moved)
+    assert (ended.status, ended.err.count('\n')) == (1, 1)
+    assert 'with --stage' in ended.err
     out = tmp_path / 'out'
     one, two = (load_file(out / f'{name}.safetensors') for name in ('tiny', 'other'))
     assert one.keys() == two.keys()
@@ -127,16 +131,14 @@ def test_a_file_of_another_network_is_caught_marked_and_kept(
     torch.save(content, tmp_path / 'other.pth')
     ended = run_tool('export.py', tiny_config, tmp_path / 'other.pth', '--out', tmp_path / 'other', '--format', format)
     assert ended.status == 0, ended.err
-    from bireal_plugin.export import ship
+    honest = artefacts.write
 
-    honest = ship.export
-
-    def mixed_up(*arguments, path, **options):
-        honest(*arguments, path=path, **options)
+    def mixed_up(model, format, shape, path, **options):
+        honest(model, format, shape, path, **options)
         for file in (tmp_path / 'other').iterdir():
             shutil.copy(file, path.parent / file.name)
 
-    monkeypatch.setattr(ship, 'export', mixed_up)
+    monkeypatch.setattr(artefacts, 'write', mixed_up)
     ended = export('--format', format, '--verify', '--images', 40)
     assert ended.status == 1
     assert rows(ended)[0]['verdict'] == 'FAILED'
@@ -165,7 +167,10 @@ def test_existing_files_are_not_overwritten(export, tmp_path):
     before = (tmp_path / 'out/tiny.safetensors').stat().st_mtime_ns
     ended = export('--format', 'packed')
     assert (ended.status, ended.err.count('\n')) == (1, 1)
-    assert 'tiny.safetensors exists; give another --out, or --overwrite' in ended.err
+    assert 'tiny.safetensors exists; give another --out, --overwrite or --skip-existing' in ended.err
+    assert (tmp_path / 'out/tiny.safetensors').stat().st_mtime_ns == before
+    ended = export('--format', 'packed', '--real-layers', 'f32,f16', '--skip-existing')
+    assert (ended.status, [row['file'] for row in rows(ended)]) == (0, ['tiny_f16.safetensors'])
     assert (tmp_path / 'out/tiny.safetensors').stat().st_mtime_ns == before
 
 
@@ -229,10 +234,8 @@ def test_a_config_with_a_bare_backbone(export, tiny_config, checkpoint, tmp_path
     ('arguments', 'words'),
     [
         (['--format', 'coreml'], "there is no format 'coreml'; there are packed, openvino"),
-        (['--real-layers', 'f64'], "there is no real layers 'f64'; there are f32, f16, bf16, int8"),
+        (['--real-layers', 'f64'], "there is no precision of real layers 'f64'; there are f32, f16, bf16, int8"),
         (['--format', 'onnx', '--real-layers', 'bf16'], 'onnx has real layers f32 and none of bf16'),
-        (['--shape', '16'], '--shape takes H W or N C H W, all positive, not 16'),
-        (['--shape', '1', '3', '16', '16'], 'the network takes images of 1 channels, not 3'),
         (['--part', 'backbone+neck'], 'has no neck; leave --part out'),
         (['--stage', 'step1'], "there is no stage 'step1'; the stages are: float"),
         (['--stage', 'clip'], "was trained with model.backbone.activation = 'sign' (stage bn), but"),
@@ -245,6 +248,29 @@ def test_a_mistake_is_one_sentence(export, arguments, words):
     assert (ended.status, ended.err.count('\n')) == (1, 1), ended.err
     assert ended.err.startswith('error: ')
     assert words in ended.err
+
+
+@pytest.mark.parametrize(
+    ('sizes', 'words'),
+    [
+        (['16'], '--shape takes H W or N C H W, all positive, not 16'),
+        (['1', '3', '16', '16'], 'the network takes images of 1 channels, not 3'),
+    ],
+)
+def test_the_older_shape_is_noted_and_checked(export, sizes, words):
+    ended = export('--shape', *sizes)
+    assert ended.status == 1
+    note, error = ended.err.splitlines()
+    assert note == 'note: --shape is called --size H W, and --batch N now'
+    assert words in error
+
+
+def test_the_config_is_the_checkpoints_own_where_none_is_given(run_tool, checkpoint, tmp_path):
+    ended = run_tool(
+        'export.py', checkpoint, '--format', 'packed', '--out', tmp_path / 'out', '--verify', '--images', 4
+    )
+    assert ended.status == 0, ended.err
+    assert [(row['file'], row['verdict']) for row in rows(ended)] == [(f'{checkpoint.stem}.safetensors', 'verified')]
 
 
 @pytest.mark.parametrize('content', [b'', b'no checkpoint'])
@@ -280,7 +306,7 @@ def test_a_detectors_backbone_and_neck_on_photographs(run_tool, shared_data, tmp
     photographs = next(path.parent for path in (shared_data / 'coco_mini').rglob('*.jpg'))
     ended = run_tool(
         *('export.py', config, tmp_path / 'detector.pth', '--format', 'openvino', '--out', tmp_path / 'out'),
-        *('--shape', 96, 128, '--verify', photographs, '--images', 2),
+        *('--size', 96, 128, '--verify', photographs, '--images', 2),
     )
     assert ended.status == 0, ended.err
     x = torch.randn(1, 3, 96, 128)

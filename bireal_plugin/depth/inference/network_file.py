@@ -1,4 +1,4 @@
-"""Depth networks loaded to run on arrays, from a checkpoint, a packed file or an OpenVINO model."""
+"""Depth networks loaded to run on arrays, from a checkpoint or an exported file of any engine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from mmengine.config import Config
 
 from bireal_plugin.depth.networks.network import checked_size, trained_size
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.engines import Session
+from bireal_plugin.export.engines import ENGINES, Session
+from bireal_plugin.export.packed.engine import PackedSession
 from bireal_plugin.export.session_io import Precision, pinned
 from bireal_plugin.training.trained import load_trained
 
@@ -51,12 +52,12 @@ def load_network(
     suffix = Path(checkpoint).suffix
     if real_layers != 'f32' and suffix != '.xml':
         raise InputError(f'real layers in {real_layers} are for OpenVINO models (.xml), not for {checkpoint}')
-    if suffix not in ('.safetensors', '.xml'):
+    if all(suffix != engine.suffix for engine in ENGINES.values()):
         network = _trained(checkpoint, config, stage, threads)
     elif config is not None or stage is not None:
         raise InputError(f'{checkpoint} carries its own config; leave --config and --stage out')
     else:
-        network = _openvino(checkpoint, real_layers, threads) if suffix == '.xml' else _packed(checkpoint, threads)
+        network = _exported(checkpoint, real_layers, threads)
     if len(network.mean) not in (1, 3):
         raise InputError(f'{checkpoint} normalises {len(network.mean)} channels; a depth network sees RGB')
     return network
@@ -77,14 +78,11 @@ def _trained(
     return DisparityNetwork(run, trained_size(loaded), mean, std)
 
 
-def _packed(path: str | Path, threads: int | None) -> DisparityNetwork:
-    session: Any = Session(path, threads=threads)
-    mean, std = statistics(session.model, path)
-    return DisparityNetwork(session, getattr(session.model, 'size', None), mean, std)
-
-
-def _openvino(path: str | Path, real_layers: Precision, threads: int | None) -> DisparityNetwork:
-    session: Any = Session(path, real_layers=real_layers, threads=threads)
+def _exported(path: str | Path, real_layers: Precision, threads: int | None) -> DisparityNetwork:
+    session = Session(path, threads=threads, **({} if real_layers == 'f32' else dict(real_layers=real_layers)))
+    if isinstance(session, PackedSession):
+        model: Any = session.model
+        return DisparityNetwork(session, getattr(model, 'size', None), *statistics(model, path))
     try:
         config = json.loads(session.metadata['config'])
         mean, std = (np.asarray(config[key], np.float32) for key in ('mean', 'std'))

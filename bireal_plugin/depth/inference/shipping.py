@@ -1,4 +1,4 @@
-"""A trained depth network as files that run without its config and checkpoint: packed, or for OpenVINO.
+"""A trained depth network for ``shipping``: files that run without its config and checkpoint.
 
 Besides the network they hold the size, mean and standard deviation of its images, which ``network_file.py`` reads.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 from mmengine.config import Config
 
@@ -16,62 +15,50 @@ from bireal_plugin.binary.switch import binary_convolutions
 from bireal_plugin.depth.inference.network_file import statistics
 from bireal_plugin.depth.networks.network import DepthNetwork, checked_size, trained_size
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.engines import export, write
 from bireal_plugin.export.packed.config import plain_config
+from bireal_plugin.folding.fold import fold
+from bireal_plugin.shipping.network import Network, normaliser, without_loading
 from bireal_plugin.training.trained import load_trained
 
-Format = Literal['packed', 'openvino']
-FORMATS: tuple[Format, ...] = ('packed', 'openvino')
-LOADS_WEIGHTS = ('init_cfg', 'pretrained')
 
-
-def export_depth(
+def load_depth_network(
     config: str | Path | Config | None,
     checkpoint: str | Path,
-    format: Format,
-    path: str | Path,
     *,
-    size: Sequence[int] | None = None,
     stage: str | None = None,
-) -> Path:
-    """Write a trained depth network to ``path`` and return it.
+    size: Sequence[int] | None = None,
+    allow_other_network: bool = False,
+) -> Network:
+    """Load a trained depth network and fold it; one without 1-bit layers stays as it is, to be compared with.
 
-    A packed file holds the config that ``MODELS`` builds, a ``DepthNetwork`` with its ``size``. An OpenVINO model has
-    the entry 'config' in its metadata, JSON of ``size``, ``mean``, ``std`` and ``model``. A network without 1-bit
-    layers has no packed form; for OpenVINO it is written as it is, to be compared with.
+    A packed file holds the config that ``MODELS`` builds, a ``DepthNetwork`` with its ``size``. Every file has in its
+    metadata the entry 'config', JSON of ``size``, ``mean``, ``std`` and ``model``.
 
     Args:
-        format: 'packed' (.safetensors, as exact as the checkpoint) or 'openvino' (.xml and .bin, fast on x86).
-        size: height and width of the network's input; by default those of the config's data.
-        stage: see ``load_trained``.
+        config, stage, allow_other_network: see ``load_trained``.
+        size: height and width of the images; by default those of the config's data.
 
     Raises:
-        InputError: an unknown format, a network that is no DepthNetwork or not binary yet, unreadable files.
+        InputError: the model is no DepthNetwork, its size is not known, or as ``load_trained``.
     """
-    if format not in FORMATS:
-        raise InputError(f'a depth network is exported to {" or ".join(FORMATS)}, not {format!r}')
-    path = Path(path)
-    model, loaded = load_trained(config, checkpoint, stage=stage)
+    model, trained = load_trained(config, checkpoint, stage=stage, allow_other_network=allow_other_network)
     if not isinstance(model, DepthNetwork):
-        raise InputError(f'{checkpoint} is a {type(model).__name__}, no DepthNetwork; tools/export.py takes it')
-    size = trained_size(loaded) if size is None else checked_size(size)
-    if size is None:
-        raise InputError(f'{loaded.filename} does not say the size of its images; give it with --shape H W')
-    model_config = _without_loading(plain_config(loaded.model))
-    shape = (1, 3, *size)
-    if format == 'packed':
-        packed = {**model_config, 'size': list(size)}
-        return export(model, 'packed', shape, path=path, config=packed)
+        raise InputError(f'{checkpoint} is a {type(model).__name__}, no DepthNetwork; bireal export takes it')
+    height_width = trained_size(trained) if size is None else checked_size(size)
+    if height_width is None:
+        raise InputError(f'{trained.filename} does not say the size of its images; give it with --size H W')
     mean, std = statistics(model, checkpoint)
-    said = dict(size=size, mean=mean.tolist(), std=std.tolist(), model=model_config)
-    metadata = dict(config=json.dumps(said))
-    if not any(conv.binary_input or conv.binary_weight for _, conv in binary_convolutions(model)):
-        return write(model, 'openvino', shape, path, metadata=metadata)  # there are no signs to fold
-    return export(model, 'openvino', shape, path=path, metadata=metadata)
-
-
-def _without_loading(config: Any) -> Any:
-    """A config without what loads weights, since the files have them inside."""
-    if isinstance(config, dict):
-        return {key: _without_loading(value) for key, value in config.items() if key not in LOADS_WEIGHTS}
-    return config
+    described = {**without_loading(plain_config(trained.model)), 'size': list(height_width)}
+    said = dict(size=height_width, mean=mean.tolist(), std=std.tolist(), model=described)
+    binary = any(conv.binary_input or conv.binary_weight for _, conv in binary_convolutions(model))
+    return Network(
+        model=fold(model, (1, 3, *height_width)) if binary else model,
+        config=trained,
+        size=height_width,
+        channels=3,
+        bgr=False,
+        normalise=normaliser(model.data_preprocessor),
+        packed_config=described,
+        image_key='left',
+        metadata=dict(config=json.dumps(said)),
+    )

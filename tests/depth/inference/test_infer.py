@@ -9,11 +9,10 @@ import pytest
 from PIL import Image
 
 from bireal_plugin.depth.inference.predictor import Predictor
-from bireal_plugin.depth.inference.shipping import export_depth
 from bireal_plugin.depth.inference.video import VideoReader, VideoWriter
 from bireal_plugin.depth.maps import read_depth_png
 from bireal_plugin.depth.street.scene import render_street
-from tests.depth.tiny_depth import tiny_depth
+from tests.depth.tiny_depth import file_of, tiny_depth
 
 FORMS = 'png16,npy,colour,side,ply,confidence'
 OWN_CAMERA = ('--focal', 150, '--baseline', 0.54)
@@ -207,7 +206,7 @@ def test_a_video_becomes_videos_with_the_first_frames_range(infer, film, tmp_pat
 
 
 def test_an_exported_network_makes_the_same_map(infer, run_tool, tiny, photo, tmp_path):
-    path = export_depth(tiny.config, tiny.checkpoint, 'packed', tmp_path / 'net.safetensors')
+    path = file_of(tiny, 'packed', tmp_path)
     flags = ('--checkpoint', path, '--threads', 1, '--save', 'npy')
     ended = run_tool('../depth/infer.py', photo, *flags, '--out', tmp_path / 'exported')
     assert ended.status == 0, ended.err

@@ -10,12 +10,11 @@ from mmengine.registry import MODELS
 from PIL import Image
 
 from bireal_plugin.depth.inference.predictor import Predictor, flip_averaged
-from bireal_plugin.depth.inference.shipping import export_depth
 from bireal_plugin.depth.street.scene import render_street
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import export
 from bireal_plugin.training.config import load_config
-from tests.depth.tiny_depth import SIZE, tiny_depth
+from tests.depth.tiny_depth import SIZE, file_of, tiny_depth
 
 IMAGE = render_street(0, (90, 250)).left  # no side divides, and neither is the network's
 
@@ -30,8 +29,8 @@ def shipped(tiny, tmp_path_factory):
     """The network as a file of each format."""
     folder = tmp_path_factory.mktemp('shipped')
     return {
-        'packed': export_depth(tiny.config, tiny.checkpoint, 'packed', folder / 'net.safetensors'),
-        'openvino': export_depth(tiny.config, tiny.checkpoint, 'openvino', folder / 'net.xml'),
+        'packed': file_of(tiny, 'packed', folder),
+        'openvino': file_of(tiny, 'openvino', folder),
     }
 
 

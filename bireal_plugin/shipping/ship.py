@@ -1,0 +1,96 @@
+"""From a trained network to verified files: the work of ``bireal export`` and ``bireal depth export``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bireal_plugin.models.classifier import BiRealClassifier
+from bireal_plugin.shipping.artefacts import export_all, mark_all, plan, present, refuse_existing
+from bireal_plugin.shipping.images import batches, dataset_images, folder_images
+from bireal_plugin.shipping.network import Network
+from bireal_plugin.shipping.table import export_table, verification_table
+from bireal_plugin.shipping.verify.trial import Batch
+from bireal_plugin.shipping.verify.verify import verify
+
+CALIBRATION_IMAGES = 128
+CLASSIFIED_IMAGES, OTHER_IMAGES = 256, 8
+
+
+@dataclass(frozen=True)
+class Order:
+    """Files to write, and the images to prove them on.
+
+    Attributes:
+        formats: names of engines. precisions: of real layers; every format takes those that it has.
+        folder: for the files, made if it is missing. name: of the files, without suffix.
+        batch: images per batch; engines with fixed shapes are written for it.
+        calibrate: folder of images for int8; None takes the config's training data.
+        verify: whether the files are run. verify_on: folder of images for that; None takes the config's test data.
+        images: number to verify on; None takes 256 of a classifier, else 8.
+        min_agreement: share of images with the reference's class, in place of the precision's own limit.
+        overwrite: replace files that are there. skip_existing: leave them alone. Otherwise they are refused.
+    """
+
+    formats: Sequence[str]
+    precisions: Sequence[str]
+    folder: Path
+    name: str
+    batch: int = 1
+    calibrate: Path | None = None
+    verify: bool = False
+    verify_on: Path | None = None
+    images: int | None = None
+    min_agreement: float | None = None
+    overwrite: bool = False
+    skip_existing: bool = False
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """Table of the files that were written, and a sentence for each problem."""
+
+    table: str
+    problems: list[str]
+
+
+def ship(order: Order, load: Callable[[], Network]) -> Shipment:
+    """Write the files of an order and, if it says so, verify them. Files that fail stay, with a mark beside them.
+
+    Args:
+        load: gives the network, once the order is known to be possible.
+
+    Raises:
+        InputError: a mistake in the order, a file that exists already, or images that cannot be had. A file that cannot
+            be written or fails its verification is no error but a problem.
+    """
+    wanted = plan(order.formats, order.precisions, order.folder, order.name)
+    if order.skip_existing:
+        wanted = [artefact for artefact in wanted if not present(artefact)]
+        if not wanted:
+            return Shipment('all files are there already', [])
+    elif not order.overwrite:
+        refuse_existing(wanted)
+    network = load()
+    shape = (order.batch, network.channels, *network.size)
+
+    def images(source: Path | None, split: str, count: int) -> list[Batch]:
+        if source is None:
+            return list(batches(dataset_images(network, split, count), network, shape))
+        return list(batches(folder_images(source, network, count), network, shape))
+
+    def calibration() -> list[np.ndarray]:
+        return [batch.images for batch in images(order.calibrate, 'train', CALIBRATION_IMAGES)]
+
+    order.folder.mkdir(parents=True, exist_ok=True)
+    written, problems = export_all(wanted, network, shape, calibration)
+    if not written or not order.verify:
+        return Shipment(export_table(written) if written else '', problems)
+    count = order.images or (CLASSIFIED_IMAGES if isinstance(network.model, BiRealClassifier) else OTHER_IMAGES)
+    found = verify(written, network.model, images(order.verify_on, 'test', count), min_agreement=order.min_agreement)
+    mark_all(found)
+    problems += [f'{row.artefact.name}: {reason}' for row in found for reason in row.reasons]
+    return Shipment(verification_table(found), problems)
