@@ -18,7 +18,7 @@ import bireal_plugin  # noqa: F401  registers models
 from bireal_plugin.commands.arguments import Renamed, Words, add_existing, positive, to_write
 from bireal_plugin.errors import InputError
 from bireal_plugin.studies.speed.engines import choose_engines
-from bireal_plugin.studies.speed.inference import Plan, Shape, benchmark, check_shape
+from bireal_plugin.studies.speed.inference import Repetitions, Shape, benchmark, check_shape
 from bireal_plugin.studies.speed.machine import machine, pin_threads
 from bireal_plugin.studies.speed.networks import SIDES, Networks, choose_sides, load_networks
 from bireal_plugin.studies.speed.report import Report, section, write_text
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
-    plan = Plan(arguments.rounds, arguments.repeats, arguments.warm_up)
+    plan = Repetitions(arguments.rounds, arguments.repeats, arguments.warm_up)
     if (arguments.checkpoint or arguments.stage) and len(arguments.model) > 1:
         raise InputError('--checkpoint and --stage belong to one config; give one model')
     pin_threads(arguments.threads)

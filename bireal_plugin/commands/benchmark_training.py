@@ -17,7 +17,7 @@ import torch
 from bireal_plugin.commands.arguments import Words, add_existing, positive, to_write
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.resnet import DEPTHS
-from bireal_plugin.studies.speed.training_step import HEADER, SIDES, Precision, Setting, measure, peak_memory, table
+from bireal_plugin.studies.speed.training_step import HEADER, SIDES, Setting, StepPrecision, measure, peak_memory, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Runs the command."""
     for flag, given, known in (
         ('--sides', arguments.sides, SIDES),
-        ('--precision', arguments.precision, get_args(Precision)),
+        ('--precision', arguments.precision, get_args(StepPrecision)),
     ):
         for word in given:
             if word not in known:

@@ -16,7 +16,7 @@ from torch import nn
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.onnx.engine import ONNXSession, export_onnx
-from bireal_plugin.export.onnx.qonnx import QONNXSession, export_qonnx
+from bireal_plugin.export.onnx.qonnx import PACKAGES, QONNXSession, export_qonnx
 from bireal_plugin.export.onnx.tap import tap_onnx, tap_qonnx
 from bireal_plugin.export.openvino.engine import OpenVINOSession, export_openvino
 from bireal_plugin.export.openvino.tap import tap_openvino
@@ -60,6 +60,7 @@ class Engine:
         session: ``(path, **options)`` runs it.
         tap: ``(path, choice, **options of the session)`` runs it and reads tensors from inside.
         precisions: of real layers.
+        packages: to install beside this one; the extra that brings them has the engine's name in ``ENGINES``.
         fuses: the engine merges operators, which reading a tensor between them prevents.
     """
 
@@ -68,6 +69,7 @@ class Engine:
     session: Callable[..., EngineSession]
     tap: Callable[..., Tapped]
     precisions: Mapping[Precision, RealPrecision]
+    packages: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     fuses: bool = False
 
@@ -95,12 +97,21 @@ ENGINES: dict[str, Engine] = {
             'bf16': RealPrecision({}, dict(real_layers='bf16')),
             'int8': RealPrecision({}, {}, calibrated=True),
         },
+        packages=('openvino',),
         beside=('.bin',),
         fuses=True,
     ),
-    'onnx': Engine('.onnx', export_onnx, ONNXSession, tap_onnx, {'f32': F32}, fuses=True),
-    'tflite': Engine('.tflite', export_tflite, TFLiteSession, tap_tflite, {'f32': F32}),
-    'qonnx': Engine('.qonnx', export_qonnx, QONNXSession, tap_qonnx, {'f32': F32}),
+    'onnx': Engine(
+        '.onnx',
+        export_onnx,
+        ONNXSession,
+        tap_onnx,
+        {'f32': F32},
+        packages=('onnx', 'onnxscript', 'onnxruntime'),
+        fuses=True,
+    ),
+    'tflite': Engine('.tflite', export_tflite, TFLiteSession, tap_tflite, {'f32': F32}, ('flatbuffers', 'tflite')),
+    'qonnx': Engine('.qonnx', export_qonnx, QONNXSession, tap_qonnx, {'f32': F32}, PACKAGES),
 }
 
 

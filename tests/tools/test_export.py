@@ -266,9 +266,8 @@ def test_the_older_shape_is_noted_and_checked(export, sizes, words):
 
 
 def test_the_config_is_the_checkpoints_own_where_none_is_given(run_tool, checkpoint, tmp_path):
-    ended = run_tool(
-        'export.py', checkpoint, '--format', 'packed', '--out', tmp_path / 'out', '--verify', '--images', 4
-    )
+    options = ['--format', 'packed', '--out', tmp_path / 'out', '--verify', '--images', 4]
+    ended = run_tool('export.py', checkpoint, *options)
     assert ended.status == 0, ended.err
     assert [(row['file'], row['verdict']) for row in rows(ended)] == [(f'{checkpoint.stem}.safetensors', 'verified')]
 

@@ -68,6 +68,7 @@ class DepthNetwork(BaseModel):
     """
 
     deploy = False
+    runs_whole = True  # benchmarks time all of it; of other networks that have a backbone, they time that
 
     def __init__(
         self,

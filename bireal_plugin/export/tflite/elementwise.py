@@ -12,10 +12,10 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.export.tflite.graph import Graph, GraphTensor, stored_axis, stored_shape
 from bireal_plugin.export.tflite.operands import array, operand, require_constant
 
-Layer = Callable[..., GraphTensor]
+LayerWriter = Callable[..., GraphTensor]
 
 
-def arithmetic(kind: str) -> Layer:
+def arithmetic(kind: str) -> LayerWriter:
     """ADD, SUB, MUL or DIV of two tensors, of which one may be a constant or a number."""
 
     def layer(graph: Graph, shape: Sequence[int], x: Any, y: Any, *, alpha: float = 1) -> GraphTensor:
@@ -35,7 +35,7 @@ def reversed_difference(graph: Graph, shape: Sequence[int], x: GraphTensor, y: f
     return arithmetic('SUB')(graph, shape, y, x, alpha=alpha)
 
 
-def activation(kind: str) -> Layer:
+def activation(kind: str) -> LayerWriter:
     """An operator of one tensor that has no options."""
 
     def layer(graph: Graph, shape: Sequence[int], x: GraphTensor) -> GraphTensor:

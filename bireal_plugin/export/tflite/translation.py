@@ -15,12 +15,12 @@ from torch.export.graph_signature import InputKind
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.tflite import elementwise, layers, shapes
 from bireal_plugin.export.tflite.binary import binary_conv2d
-from bireal_plugin.export.tflite.elementwise import Layer, activation, arithmetic
+from bireal_plugin.export.tflite.elementwise import LayerWriter, activation, arithmetic
 from bireal_plugin.export.tflite.graph import Graph, GraphTensor, stored_shape
 
 aten = torch.ops.aten
 
-LAYERS: dict[Any, Layer] = {
+LAYERS: dict[Any, LayerWriter] = {
     torch.ops.bireal.binary_conv2d.default: binary_conv2d,
     aten.conv2d.default: layers.conv2d,
     aten.conv2d.padding: layers.conv2d,

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bireal_plugin.studies.figures.style import BLUE, GREY, ORANGE, new_figure, save, styled
-from bireal_plugin.studies.speed.inference import Result, Timing, speed_up
-from bireal_plugin.studies.speed.networks import Side
+from bireal_plugin.studies.speed.inference import Comparison, Timing, speed_up
+from bireal_plugin.studies.speed.networks import Contender
 from bireal_plugin.studies.speed.report import threads, title
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
 
-COLOURS: dict[Side, str] = {'ours': BLUE, 'twin': ORANGE, 'torchvision': GREY}
-NAMES: dict[Side, str] = {'ours': 'Bi-Real', 'twin': 'its float twin', 'torchvision': 'ResNet of torchvision'}
+COLOURS: dict[Contender, str] = {'ours': BLUE, 'twin': ORANGE, 'torchvision': GREY}
+NAMES: dict[Contender, str] = {'ours': 'Bi-Real', 'twin': 'its float twin', 'torchvision': 'ResNet of torchvision'}
 BAR, MARGIN = 0.24, 1.1  # inches
 
 
-def draw_result(folder: Path, result: Result) -> list[Path]:
+def draw_result(folder: Path, result: Comparison) -> list[Path]:
     """A bar per side and engine, fastest on top: median, middle half of the times, and the speed-up."""
     timings = sorted(result.timings, key=lambda timing: timing.median_ms)
     reference = result.references[0] if result.references else timings[-1]
@@ -49,7 +49,7 @@ def draw_result(folder: Path, result: Result) -> list[Path]:
         return save(figure, folder / file_stem(result))
 
 
-def file_stem(result: Result) -> str:
+def file_stem(result: Comparison) -> str:
     """A file name without suffix that tells results apart: ``bi-real-18_1x3x224x224``."""
     name = re.sub(r'[^a-z0-9]+', '-', result.model.lower()).strip('-')
     return f'{name}_{"x".join(map(str, result.shape))}'

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bireal_plugin.export.openvino.engine import openvino
-from bireal_plugin.studies.speed.engines import Engine
+from bireal_plugin.studies.speed.engines import TimedEngine
 from bireal_plugin.studies.speed.prepared import Forms
 
 BINARY, STEM, SIGN = 'binary convolution', 'stem', 'sign + pack'
@@ -39,7 +39,7 @@ NOT_LAYERS = ('Input', 'Output', 'Const')
 
 
 @dataclass(frozen=True)
-class Layer:
+class ProfiledLayer:
     """One layer: its name, its type and kernel in the engine, and its mean time in milliseconds."""
 
     name: str
@@ -53,10 +53,10 @@ class Layer:
 class Profile:
     """The layers of our network on one engine, and the mean time of the whole calls that they are from."""
 
-    engine: Engine
+    engine: TimedEngine
     runs: int
     whole_ms: float
-    layers: tuple[Layer, ...]
+    layers: tuple[ProfiledLayer, ...]
 
     @property
     def layers_ms(self) -> float:
@@ -69,7 +69,7 @@ class Profile:
         return {kind: (len(times), sum(times)) for kind, times in found.items() if times}
 
 
-def profile(engine: Engine, forms: Forms, *, runs: int, warm_up: int) -> Profile:
+def profile(engine: TimedEngine, forms: Forms, *, runs: int, warm_up: int) -> Profile:
     """Profile ``runs`` inferences of a network on one of the OpenVINO engines.
 
     The engine counts whole microseconds per layer and reports the mean since compilation; the ``warm_up`` runs are
@@ -89,7 +89,7 @@ def profile(engine: Engine, forms: Forms, *, runs: int, warm_up: int) -> Profile
     whole = 1e3 * (time.perf_counter() - start) / runs
     after = _totals_ms(request, warm_up + runs)
     layers = tuple(
-        Layer(
+        ProfiledLayer(
             name := node.get_friendly_name(),
             layer_type(node),
             _text(node, 'primitiveType'),

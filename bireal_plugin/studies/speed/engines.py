@@ -1,4 +1,7 @@
-"""The engines that an inference benchmark knows, and which of them run here; ``prepared.py`` runs them."""
+"""Ways of running a network that the inference benchmark times, and whether this machine has them.
+
+``prepared.py`` runs them. Each is one of the export engines in one precision, or PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.export.engines import ENGINES
 from bireal_plugin.export.openvino.engine import openvino
 from bireal_plugin.export.optional_package import require
 from bireal_plugin.export.tflite.larq_process import larq_python
-from bireal_plugin.studies.speed.networks import Side
+from bireal_plugin.studies.speed.networks import Contender
 
-Engine = Literal[
+TimedEngine = Literal[
     'openvino-f32',
     'openvino-bf16',
     'openvino-int8',
@@ -23,25 +27,25 @@ Engine = Literal[
     'torch-compile',
     'tflite',
 ]
-ENGINES: tuple[Engine, ...] = get_args(Engine)
-OPENVINO: tuple[Engine, ...] = ('openvino-f32', 'openvino-bf16', 'openvino-int8')
+TIMED_ENGINES: tuple[TimedEngine, ...] = get_args(TimedEngine)
+OPENVINO: tuple[TimedEngine, ...] = ('openvino-f32', 'openvino-bf16', 'openvino-int8')
 # The folded network is PyTorch's reference of the 1-bit operator, not a way to run it fast: eager shows it once.
-WITHOUT: dict[Side, tuple[Engine, ...]] = {
+WITHOUT: dict[Contender, tuple[TimedEngine, ...]] = {
     'ours': ('torch-channels-last', 'torch-compile'),
     'twin': ('tflite',),
     'torchvision': ('tflite',),
 }
-# Packages of an engine, and the extra that installs them.
-PACKAGES: dict[Engine, tuple[tuple[str, ...], str]] = {
-    'openvino-f32': (('openvino',), 'openvino'),
-    'openvino-bf16': (('openvino',), 'openvino'),
-    'openvino-int8': (('openvino', 'nncf'), 'openvino'),
-    'onnxruntime': (('onnx', 'onnxscript', 'onnxruntime'), 'onnx'),
-    'tflite': (('flatbuffers', 'tflite'), 'tflite'),
+# Export engines behind them, and packages beyond those that the engine always needs.
+BEHIND: dict[TimedEngine, tuple[str, tuple[str, ...]]] = {
+    'openvino-f32': ('openvino', ()),
+    'openvino-bf16': ('openvino', ()),
+    'openvino-int8': ('openvino', ('nncf',)),
+    'onnxruntime': ('onnx', ()),
+    'tflite': ('tflite', ()),
 }
 
 
-def choose_engines(given: Sequence[str] | None, *, without: Sequence[Engine] = ()) -> list[Engine]:
+def choose_engines(given: Sequence[str] | None, *, without: Sequence[TimedEngine] = ()) -> list[TimedEngine]:
     """The engines called ``given``; by default all but tflite, whose x86 kernels take seconds.
 
     Args:
@@ -51,10 +55,10 @@ def choose_engines(given: Sequence[str] | None, *, without: Sequence[Engine] = (
         InputError: an unknown name, nothing is left, or an engine cannot run on this machine. By default openvino-bf16
             is then left out without one, since no package would help.
     """
-    unknown = [name for name in given or () if name not in ENGINES]
+    unknown = [name for name in given or () if name not in TIMED_ENGINES]
     if unknown:
-        raise InputError(f'there is no engine {unknown[0]!r}; there are {", ".join(ENGINES)}')
-    wanted = [engine for engine in ENGINES if (engine in given if given else engine != 'tflite')]
+        raise InputError(f'there is no engine {unknown[0]!r}; there are {", ".join(TIMED_ENGINES)}')
+    wanted = [engine for engine in TIMED_ENGINES if (engine in given if given else engine != 'tflite')]
     chosen = [engine for engine in wanted if engine not in without]
     if not chosen:
         raise InputError(f'no engine is left without {", ".join(without)}')
@@ -67,7 +71,7 @@ def choose_engines(given: Sequence[str] | None, *, without: Sequence[Engine] = (
     return chosen
 
 
-def combinations(sides: Sequence[Side], engines: Sequence[Engine]) -> list[tuple[Side, Engine]]:
+def combinations(sides: Sequence[Contender], engines: Sequence[TimedEngine]) -> list[tuple[Contender, TimedEngine]]:
     """Every side on every engine that it has a form for.
 
     Raises:
@@ -79,13 +83,14 @@ def combinations(sides: Sequence[Side], engines: Sequence[Engine]) -> list[tuple
     return found
 
 
-def check_packages(engine: Engine) -> None:
+def check_packages(engine: TimedEngine) -> None:
     """Raise InputError if a package that ``engine`` needs is not installed."""
-    packages, extra = PACKAGES.get(engine, ((), ''))
-    require(*packages, engine=extra)
+    if engine in BEHIND:
+        format, more = BEHIND[engine]
+        require(*ENGINES[format].packages, *more, engine=format)
 
 
-def check_machine(engine: Engine) -> None:
+def check_machine(engine: TimedEngine) -> None:
     """Raise InputError if the processor or the tools on this machine do not do for ``engine``."""
     if engine == 'openvino-bf16' and not has_bf16():
         raise InputError('the engine openvino-bf16: this processor has no bf16 instructions; leave it out of --engines')

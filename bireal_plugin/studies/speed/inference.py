@@ -21,9 +21,9 @@ import torch
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.studies.speed.engine_profile import Profile, profile
-from bireal_plugin.studies.speed.engines import OPENVINO, Engine, combinations
+from bireal_plugin.studies.speed.engines import OPENVINO, TimedEngine, combinations
 from bireal_plugin.studies.speed.machine import check_memory
-from bireal_plugin.studies.speed.networks import Networks, Side
+from bireal_plugin.studies.speed.networks import Contender, Networks
 from bireal_plugin.studies.speed.prepared import Forms, Prepared, prepare
 
 Shape = tuple[int, int, int, int]
@@ -33,7 +33,7 @@ LONG_RUN_S = 0.1
 
 
 @dataclass(frozen=True)
-class Plan:
+class Repetitions:
     """How often each side runs: ``warm_up`` runs, then ``rounds`` turns of one untimed and ``repeats`` timed runs."""
 
     rounds: int = 30
@@ -49,8 +49,8 @@ class Plan:
 class Timing:
     """All times of one side on one engine in milliseconds, in the order measured; see ``Prepared`` for the rest."""
 
-    side: Side
-    engine: Engine
+    side: Contender
+    engine: TimedEngine
     threads: int
     file_bytes: int
     times_ms: tuple[float, ...]
@@ -75,7 +75,7 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Result:
+class Comparison:
     """One model at one shape: a timing per side and engine, and profiles of ours."""
 
     model: str
@@ -83,15 +83,15 @@ class Result:
     timings: tuple[Timing, ...]
     profiles: tuple[Profile, ...]
 
-    def timing(self, side: Side, engine: Engine) -> Timing | None:
+    def timing(self, side: Contender, engine: TimedEngine) -> Timing | None:
         """The timing of one side on one engine, if there is one."""
         return next((t for t in self.timings if (t.side, t.engine) == (side, engine)), None)
 
     @property
     def references(self) -> list[Timing]:
         """What the others are compared with: torchvision (or the twin) on OpenVINO in float32 and on torch eager."""
-        side: Side = 'torchvision' if any(t.side == 'torchvision' for t in self.timings) else 'twin'
-        engines: tuple[Engine, ...] = ('openvino-f32', 'torch')
+        side: Contender = 'torchvision' if any(t.side == 'torchvision' for t in self.timings) else 'twin'
+        engines: tuple[TimedEngine, ...] = ('openvino-f32', 'torch')
         return [timing for engine in engines if (timing := self.timing(side, engine)) is not None]
 
 
@@ -120,11 +120,11 @@ def benchmark(
     networks: Networks,
     shape: Shape,
     *,
-    sides: Sequence[Side],
-    engines: Sequence[Engine],
+    sides: Sequence[Contender],
+    engines: Sequence[TimedEngine],
     threads: int,
-    plan: Plan,
-) -> Result:
+    plan: Repetitions,
+) -> Comparison:
     """Time every side on every engine at one shape, and profile ours on OpenVINO. Progress goes to stderr.
 
     Args:
@@ -147,8 +147,8 @@ def benchmark(
             )
             for side in dict.fromkeys(side for side, _ in pairs)
         }
-        prepared: dict[tuple[Side, Engine], Prepared] = {}
-        long: set[tuple[Side, Engine]] = set()
+        prepared: dict[tuple[Contender, TimedEngine], Prepared] = {}
+        long: set[tuple[Contender, TimedEngine]] = set()
         for i, (side, engine) in enumerate(pairs):
             _tell(f'{networks.name}: preparing {side} on {engine} ({i + 1} of {len(pairs)})')
             prepared[side, engine] = prepare(engine, forms[side])
@@ -164,7 +164,7 @@ def benchmark(
             for side, engine in pairs
             if side == 'ours' and engine in OPENVINO
         )
-    return Result(networks.name, shape, timings, profiles)
+    return Comparison(networks.name, shape, timings, profiles)
 
 
 def warm_up(run: Callable[[], Any], count: int) -> float:
@@ -179,7 +179,7 @@ def warm_up(run: Callable[[], Any], count: int) -> float:
 
 def measure(
     runs: Mapping[Key, Callable[[], Any]],
-    plan: Plan,
+    plan: Repetitions,
     *,
     long: Collection[Key] = (),
     clock: Callable[[], float] = time.perf_counter,

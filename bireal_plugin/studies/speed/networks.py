@@ -1,4 +1,4 @@
-"""The networks that an inference benchmark puts side by side.
+"""Networks that an inference benchmark puts side by side.
 
 * ``ours``: the Bi-Real network, folded.
 * ``twin``: the same trunk with Clip and real weights.
@@ -33,12 +33,10 @@ from bireal_plugin.training.config import config_mistakes, load_config
 from bireal_plugin.training.recipe import stage_config
 from bireal_plugin.training.trained import trained_config
 
-Side = Literal['ours', 'twin', 'torchvision']
-SIDES: tuple[Side, ...] = get_args(Side)
+Contender = Literal['ours', 'twin', 'torchvision']
+SIDES: tuple[Contender, ...] = get_args(Contender)
 REAL = dict(activation='clip', weights='real')
 CLASSES = 1000
-# Networks that run from an image on as a whole; of others with a backbone, the backbone is taken.
-WHOLE = ('DepthNetwork',)
 # Keywords of BiRealResNet that leave the amount of real work as it is, or that torchvision's ResNet is given too.
 FREE = {
     *('type', 'depth', 'in_channels', 'out_indices', 'init_cfg', 'norm_cfg', 'norm_eval', 'frozen_stages', 'with_cp'),
@@ -52,7 +50,7 @@ class Networks:
 
     name: str
     in_channels: int
-    sides: dict[Side, nn.Module]
+    sides: dict[Contender, nn.Module]
 
 
 class TorchvisionTrunk(nn.Module):
@@ -75,7 +73,7 @@ class TorchvisionTrunk(nn.Module):
         return tuple(outputs[i] for i in self.out_indices)
 
 
-def choose_sides(given: Sequence[str]) -> list[Side]:
+def choose_sides(given: Sequence[str]) -> list[Contender]:
     """The sides called ``given``, in the order of ``SIDES``.
 
     Raises:
@@ -123,7 +121,7 @@ def load_networks(source: str, checkpoint: str | None = None, *, stage: str | No
 
 
 def _benchmarked(config: Config, path: str) -> tuple[dict[str, Any], Part | None]:
-    """What is run of an ordinary config: the config of a BiRealClassifier or a BiRealResNet; whether it is a part."""
+    """Config of the network to run of an ordinary config, and the part that it is of the config's model."""
     model = config.to_dict().get('model')
     if not isinstance(model, dict):
         raise InputError(f'{path} has no model')
@@ -132,7 +130,7 @@ def _benchmarked(config: Config, path: str) -> tuple[dict[str, Any], Part | None
     backbone = model.get('backbone')
     if not isinstance(backbone, dict) or backbone.get('type') != 'BiRealResNet':
         raise InputError(f'{path}: model.backbone must be of type BiRealResNet to be benchmarked')
-    if model.get('type') in WHOLE:
+    if _runs_whole(model):
         return model, None
     if 'num_classes' in model:
         return dict(type='BiRealClassifier', backbone=backbone, num_classes=model['num_classes']), None
@@ -144,13 +142,18 @@ def _networks(name: str, config: Mapping[str, Any]) -> Networks:
     twin = copy.deepcopy(dict(config))
     twin.get('backbone', twin).update(REAL)
     torch.manual_seed(0)
-    sides: dict[Side, nn.Module] = dict(
+    sides: dict[Contender, nn.Module] = dict(
         ours=fold(with_trained_statistics(MODELS.build(dict(config)))), twin=with_trained_statistics(MODELS.build(twin))
     )
-    if config.get('type') not in WHOLE and _has_stock_size(trunk):
+    if not _runs_whole(config) and _has_stock_size(trunk):
         resnet = getattr(torchvision.models, f'resnet{trunk["depth"]}')(num_classes=config.get('num_classes', CLASSES))
         sides['torchvision'] = _torchvision(resnet, config, trunk)
     return Networks(name, trunk.get('in_channels', 3), sides)
+
+
+def _runs_whole(model: Mapping[str, Any]) -> bool:
+    """Whether the model of a config says that it is timed as a whole, instead of its backbone."""
+    return getattr(MODELS.get(model['type']), 'runs_whole', False)
 
 
 def _has_stock_size(trunk: Mapping[str, Any]) -> bool:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from bireal_plugin.export.openvino.engine import OpenVINOSession, convert, openvino
 from bireal_plugin.export.session_io import Precision
 from bireal_plugin.folding.layers import FoldedLayer
-from bireal_plugin.studies.speed.engines import OPENVINO, Engine
+from bireal_plugin.studies.speed.engines import OPENVINO, TimedEngine
 
 CALIBRATION_BATCHES = 2  # how fast int8 runs does not depend on the ranges
 
@@ -83,14 +83,14 @@ class Forms:
             torch.onnx.export(self.network, (self.images,), str(path), dynamo=True, verbose=False, external_data=False)
         return path
 
-    def openvino_session(self, engine: Engine) -> OpenVINOSession:
+    def openvino_session(self, engine: TimedEngine) -> OpenVINOSession:
         """A session of its own for one of ``OPENVINO``."""
         model = self.openvino_int8 if engine == 'openvino-int8' else self.openvino
         real_layers: Precision = 'bf16' if engine == 'openvino-bf16' else 'f32'
         return OpenVINOSession(model, real_layers=real_layers, threads=self.threads)
 
 
-def prepare(engine: Engine, forms: Forms) -> Prepared:
+def prepare(engine: TimedEngine, forms: Forms) -> Prepared:
     """A network on one engine, compiled but not run yet."""
     if engine in OPENVINO:
         return _openvino(engine, forms)
@@ -110,7 +110,7 @@ def arrays(outputs: Any) -> list[np.ndarray]:
     return [np.asarray(output) for output in outputs]
 
 
-def _openvino(engine: Engine, forms: Forms) -> Prepared:
+def _openvino(engine: TimedEngine, forms: Forms) -> Prepared:
     session = forms.openvino_session(engine)
     compiled = session.compile(forms.shape)
     request = compiled.create_infer_request()
@@ -142,7 +142,7 @@ def _onnxruntime(forms: Forms) -> Prepared:
     return Prepared(run, session.get_session_options().intra_op_num_threads, forms.onnx.stat().st_size)
 
 
-def _torch(engine: Engine, forms: Forms) -> Prepared:
+def _torch(engine: TimedEngine, forms: Forms) -> Prepared:
     network, images = forms.network, forms.images
     if engine == 'torch-channels-last':
         network = copy.deepcopy(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,16 +1,17 @@
-"""What an inference benchmark found, as JSON and as Markdown. The tables come from the raw times alone."""
+"""Results of an inference benchmark as JSON and as Markdown; the tables come from the raw times alone."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bireal_plugin.studies.speed.engine_profile import KINDS, Layer, Profile
-from bireal_plugin.studies.speed.inference import LONG_RUN_S, Plan, Result, Timing, speed_up
+from bireal_plugin.studies.speed.engine_profile import KINDS, Profile, ProfiledLayer
+from bireal_plugin.studies.speed.inference import LONG_RUN_S, Comparison, Repetitions, Timing, speed_up
+from bireal_plugin.text_table import markdown_table
+from bireal_plugin.whole_file import whole
 
 NOT_LIBRARIES = ('cpu', 'instructions')
 
@@ -21,8 +22,8 @@ class Report:
 
     machine: dict[str, str]
     threads: int
-    plan: Plan
-    results: tuple[Result, ...]
+    plan: Repetitions
+    results: tuple[Comparison, ...]
 
     def to_json(self) -> str:
         """Everything, every single time included; ``from_json`` reads it again."""
@@ -51,20 +52,16 @@ def from_json(text: str) -> Report:
     return Report(
         machine=content['machine'],
         threads=content['threads'],
-        plan=Plan(**content['plan']),
+        plan=Repetitions(**content['plan']),
         results=tuple(_result(result) for result in content['results']),
     )
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path``, whole or not at all."""
+    """Write ``text`` to ``path``, whole or not at all; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.partial')
-    try:
+    with whole(path) as partial:
         partial.write_text(text)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def threads(count: int) -> str:
@@ -72,51 +69,54 @@ def threads(count: int) -> str:
     return f'{count} thread' if count == 1 else f'{count} threads'
 
 
-def title(result: Result) -> str:
+def title(result: Comparison) -> str:
     """Model and shape: ``Bi-Real-18, 1 x 3 x 224 x 224``."""
     return f'{result.model}, {" x ".join(map(str, result.shape))}'
 
 
-def _result(content: dict[str, Any]) -> Result:
+def _result(content: dict[str, Any]) -> Comparison:
     timings = [Timing(**{**timing, 'times_ms': tuple(timing['times_ms'])}) for timing in content['timings']]
     profiles = [
-        Profile(**{**profile, 'layers': tuple(Layer(**layer) for layer in profile['layers'])})
+        Profile(**{**profile, 'layers': tuple(ProfiledLayer(**layer) for layer in profile['layers'])})
         for profile in content['profiles']
     ]
-    return Result(content['model'], tuple(content['shape']), tuple(timings), tuple(profiles))
+    return Comparison(content['model'], tuple(content['shape']), tuple(timings), tuple(profiles))
 
 
-def section(result: Result) -> list[str]:
+def section(result: Comparison) -> list[str]:
     """Lines of one result: a row per side and engine, and our milliseconds by kind of layer."""
-    references = result.references
-    ratios = [f'x {reference.side} {reference.engine}' for reference in references]
-    rows = [('side', 'engine', 'median, ms', 'quartiles, ms', 'fastest, ms', *ratios, 'MB')]
+    rows = []
     for timing in result.timings:
         first, third = timing.quartiles_ms
-        milliseconds = (f'{timing.median_ms:.2f}', f'{first:.2f} to {third:.2f}', f'{timing.fastest_ms:.2f}')
-        ratios = [f'{speed_up(timing, reference):.1f}x' for reference in references]
-        rows.append((timing.side, timing.engine, *milliseconds, *ratios, f'{timing.file_bytes / 1e6:.2f}'))
-    lines = [f'### {title(result)}', '', *_table(rows, text_columns=2)]
+        row = {
+            'side': timing.side,
+            'engine': timing.engine,
+            'median, ms': f'{timing.median_ms:.2f}',
+            'quartiles, ms': f'{first:.2f} to {third:.2f}',
+            'fastest, ms': f'{timing.fastest_ms:.2f}',
+        }
+        for reference in result.references:
+            row[f'x {reference.side} {reference.engine}'] = f'{speed_up(timing, reference):.1f}x'
+        rows.append({**row, 'MB': f'{timing.file_bytes / 1e6:.2f}'})
+    lines = [f'### {title(result)}', '', *markdown_table(rows, left=('side', 'engine')).splitlines()]
     if result.profiles:
-        lines += ['', 'Where ours spends its time: milliseconds (number of layers), by the profile of the engine', '']
-        lines += _table(_kinds(result.profiles), text_columns=1)
+        lines += ['', 'Milliseconds of ours by kind of layer (number of layers), from the profile of the engine', '']
+        lines += markdown_table(_kinds(result.profiles), left=('kind',)).splitlines()
     return lines
 
 
-def _kinds(profiles: Sequence[Profile]) -> list[tuple[str, ...]]:
-    columns = [profile.kinds() for profile in profiles]
-    kinds = [kind for kind in KINDS if any(kind in column for column in columns)]
-    rows: list[tuple[str, ...]] = [('kind', *(profile.engine for profile in profiles))]
-    for kind in kinds:
-        cells = [column.get(kind) for column in columns]
-        rows.append((kind, *('' if cell is None else f'{cell[1]:.3f} ({cell[0]})' for cell in cells)))
-    rows.append(('all layers', *(f'{profile.layers_ms:.3f} ({len(profile.layers)})' for profile in profiles)))
-    rows.append(('the profiled call', *(f'{profile.whole_ms:.3f}' for profile in profiles)))
-    return rows
-
-
-def _table(rows: Sequence[tuple[str, ...]], *, text_columns: int) -> list[str]:
-    """Markdown; the columns after the first ``text_columns`` are aligned right."""
-    head, *body = [f'| {" | ".join(row)} |' for row in rows]
-    rule = ['---'] * text_columns + ['---:'] * (len(rows[0]) - text_columns)
-    return [head, f'| {" | ".join(rule)} |', *body]
+def _kinds(profiles: Sequence[Profile]) -> list[dict[str, str]]:
+    columns = {profile.engine: profile.kinds() for profile in profiles}
+    rows = []
+    for kind in KINDS:
+        if any(kind in column for column in columns.values()):
+            row = {'kind': kind}
+            for engine, column in columns.items():
+                count, ms = column.get(kind, (0, 0.0))
+                row[engine] = f'{ms:.3f} ({count})' if count else ''
+            rows.append(row)
+    layers, call = {'kind': 'all layers'}, {'kind': 'the profiled call'}
+    for profile in profiles:
+        layers[profile.engine] = f'{profile.layers_ms:.3f} ({len(profile.layers)})'
+        call[profile.engine] = f'{profile.whole_ms:.3f}'
+    return [*rows, layers, call]

@@ -25,9 +25,9 @@ from torch.nn import functional as F
 from bireal_plugin.binary import binary_convolutions
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 
-Side = Literal['float', 'ours', 'mask']
-Precision = Literal['f32', 'bf16']
-SIDES: tuple[Side, ...] = get_args(Side)
+StepPrecision = Literal['f32', 'bf16']
+Formulation = Literal['float', 'ours', 'mask']
+SIDES: tuple[Formulation, ...] = get_args(Formulation)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Setting:
     depth: int = 18
     batch: int = 16
     size: tuple[int, int] = (224, 224)
-    precision: Precision = 'f32'
+    precision: StepPrecision = 'f32'
     compiled: bool = False
     device: str = 'cpu'
 
@@ -51,7 +51,7 @@ class Setting:
 class Measurement:
     """Median and spread of one side's step in milliseconds, and its peak memory in MiB (None where not measured)."""
 
-    side: Side
+    side: Formulation
     median_ms: float
     fastest_ms: float
     slowest_ms: float
@@ -75,7 +75,7 @@ class MaskConv2d(nn.Conv2d):
         return F.conv2d(signs, binary, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
-def build(side: Side, depth: int) -> nn.Module:
+def build(side: Formulation, depth: int) -> nn.Module:
     """A 1000-class classifier whose trunk is one of the three sides, in channels_last."""
     real = side == 'float'
     torch.manual_seed(0)
@@ -90,7 +90,7 @@ def build(side: Side, depth: int) -> nn.Module:
     return BiRealClassifier(trunk, 1000).to(memory_format=torch.channels_last)
 
 
-def training_step(side: Side, setting: Setting) -> Callable[[], None]:
+def training_step(side: Formulation, setting: Setting) -> Callable[[], None]:
     """A function that trains ``side`` by one SGD step on a fixed random batch."""
     device = torch.device(setting.device)
     model = build(side, setting.depth).to(device).train()
@@ -114,10 +114,12 @@ def training_step(side: Side, setting: Setting) -> Callable[[], None]:
     return step
 
 
-def measure(setting: Setting, *, steps: int, warm_up: int = 2, sides: Sequence[Side] = SIDES) -> list[Measurement]:
+def measure(
+    setting: Setting, *, steps: int, warm_up: int = 2, sides: Sequence[Formulation] = SIDES
+) -> list[Measurement]:
     """Step times of all sides, interleaved: every round trains each of them by one step."""
     functions = {side: training_step(side, setting) for side in sides}
-    times: dict[Side, list[float]] = {side: [] for side in sides}
+    times: dict[Formulation, list[float]] = {side: [] for side in sides}
     for i in range(warm_up + steps):
         for side, step in functions.items():
             start = time.perf_counter()
@@ -127,7 +129,7 @@ def measure(setting: Setting, *, steps: int, warm_up: int = 2, sides: Sequence[S
     return [Measurement(side, median(t), min(t), max(t)) for side, t in times.items()]
 
 
-def peak_memory(side: Side, setting: Setting, *, steps: int = 3) -> float:
+def peak_memory(side: Formulation, setting: Setting, *, steps: int = 3) -> float:
     """Peak memory in MiB: the GPU allocator's, or on a CPU the resident set of a fresh process that only trains."""
     if setting.device == 'cuda':
         torch.cuda.empty_cache()
@@ -142,7 +144,7 @@ def peak_memory(side: Side, setting: Setting, *, steps: int = 3) -> float:
     return float(child.stdout.split()[-1])
 
 
-def _child(side: Side, setting: Setting, steps: int) -> None:
+def _child(side: Formulation, setting: Setting, steps: int) -> None:
     step = training_step(side, setting)
     for _ in range(steps):
         step()

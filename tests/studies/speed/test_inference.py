@@ -13,8 +13,16 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.folding.fold import FoldedBinaryConv2d, fold
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from bireal_plugin.studies.speed.engine_profile import BINARY, KINDS, OTHER, REAL_1X1, SIGN, STEM, profile
-from bireal_plugin.studies.speed.engines import ENGINES, OPENVINO, choose_engines, combinations
-from bireal_plugin.studies.speed.inference import Plan, Result, Timing, benchmark, check_shape, measure, speed_up
+from bireal_plugin.studies.speed.engines import OPENVINO, TIMED_ENGINES, choose_engines, combinations
+from bireal_plugin.studies.speed.inference import (
+    Comparison,
+    Repetitions,
+    Timing,
+    benchmark,
+    check_shape,
+    measure,
+    speed_up,
+)
 from bireal_plugin.studies.speed.machine import check_memory, machine, pin_threads
 from bireal_plugin.studies.speed.networks import choose_sides, load_networks
 from bireal_plugin.studies.speed.prepared import Forms, arrays, prepare
@@ -71,7 +79,7 @@ def result(networks):
             sides=['ours', 'twin', 'torchvision'],
             engines=['openvino-f32', 'torch'],
             threads=1,
-            plan=Plan(rounds=3, repeats=2, warm_up=1),
+            plan=Repetitions(rounds=3, repeats=2, warm_up=1),
         )
     finally:
         torch.set_num_threads(threads)
@@ -238,7 +246,7 @@ def test_the_engines_say_that_they_use_the_threads_given(forms, engine, threads)
 
 
 def test_default_engines_are_all_but_tflite():
-    assert set(ENGINES) - set(choose_engines(None)) <= {'tflite', 'openvino-bf16'}
+    assert set(TIMED_ENGINES) - set(choose_engines(None)) <= {'tflite', 'openvino-bf16'}
     assert 'torch-compile' not in choose_engines(None, without=['torch-compile'])
 
 
@@ -282,7 +290,7 @@ def test_a_missing_compiler_is_told(monkeypatch, tmp_path):
         (lambda: pin_threads(0), '--threads 0'),
         (lambda: pin_threads(1 + len(os.sched_getaffinity(0))), 'this process has'),
         (lambda: check_memory((1, 3, 100_000, 100_000), 3), '3 networks at this size take about'),
-        (lambda: Plan(rounds=0), '--rounds, --repeats and --warm-up'),
+        (lambda: Repetitions(rounds=0), '--rounds, --repeats and --warm-up'),
     ],
 )
 def test_mistakes_are_told(call, sentence):
@@ -325,7 +333,7 @@ def test_sides_take_turns_and_the_first_run_of_a_turn_is_not_timed():
         return function
 
     runs = dict(ours=run('ours', 0.002), twin=run('twin', 0.015))
-    times = measure(runs, Plan(rounds=2, repeats=3), clock=lambda: now[0])
+    times = measure(runs, Repetitions(rounds=2, repeats=3), clock=lambda: now[0])
     assert calls == (['ours'] * 4 + ['twin'] * 4) * 2
     assert {name: pytest.approx([ms] * 6) for name, ms in (('ours', 2), ('twin', 15))} == times
 
@@ -333,7 +341,7 @@ def test_sides_take_turns_and_the_first_run_of_a_turn_is_not_timed():
 def test_a_long_run_is_a_turn_of_its_own():
     calls = []
     runs = dict(short=lambda: calls.append('short'), long=lambda: calls.append('long'))
-    times = measure(runs, Plan(rounds=2, repeats=1), long={'long'})
+    times = measure(runs, Repetitions(rounds=2, repeats=1), long={'long'})
     assert calls == ['short', 'short', 'long'] * 2
     assert {name: len(taken) for name, taken in times.items()} == dict(short=2, long=2)
 
@@ -367,7 +375,7 @@ def test_kinds_of_layers_sum_to_the_profile_and_it_to_the_whole_call(networks, t
     assert found.layers_ms < 1.05 * found.whole_ms
     # The fastest of many calls is one that nothing interrupted, and layers are most of it.
     run = prepare('openvino-f32', ours).run
-    fastest = min(measure(dict(ours=run), Plan(rounds=50, repeats=1))['ours'])
+    fastest = min(measure(dict(ours=run), Repetitions(rounds=50, repeats=1))['ours'])
     assert found.layers_ms > 0.7 * fastest
 
 
@@ -407,7 +415,7 @@ def test_the_table_is_that_of_the_raw_times():
         }.items()
     }
     timings = tuple(Timing(*pair, 1, 4_299_491, tuple(times)) for pair, times in raw.items())
-    head, _, *rows = cells(section(Result('Bi-Real-18', (1, 3, 224, 224), timings, ())))
+    head, _, *rows = cells(section(Comparison('Bi-Real-18', (1, 3, 224, 224), timings, ())))
     assert head[5:] == ['x torchvision openvino-f32', 'x torchvision torch', 'MB']
     openvino, torch_eager = (np.median(raw['torchvision', engine]) for engine in ('openvino-f32', 'torch'))
     for row, (pair, times) in zip(rows, raw.items(), strict=True):
@@ -429,7 +437,7 @@ def test_without_torchvision_the_twin_is_the_reference(result):
 
 
 def test_the_json_file_holds_all_that_the_tables_show(result):
-    report = Report(machine(), 1, Plan(3, 2, 1), (result, replace(result, model='again', profiles=())))
+    report = Report(machine(), 1, Repetitions(3, 2, 1), (result, replace(result, model='again', profiles=())))
     read = from_json(report.to_json())
     assert read == report
     assert read.markdown() == report.markdown()
@@ -444,7 +452,7 @@ def test_the_kinds_in_the_table_sum_to_all_layers(result):
 
 
 def test_the_report_says_on_what_and_not_when(result):
-    text = Report(machine(), 1, Plan(), (result,)).to_json()
+    text = Report(machine(), 1, Repetitions(), (result,)).to_json()
     assert torch.__version__.split('+')[0] in text
     assert not any(word in text for word in (os.uname().nodename, os.getcwd(), '"date', '"time"'))
 
@@ -457,7 +465,7 @@ def test_bars_are_as_long_as_the_medians(tmp_path):
     from bireal_plugin.studies.speed.chart import COLOURS, draw_result
 
     timings = (Timing('ours', 'torch', 1, 1, (10.0,) * 3), Timing('torchvision', 'torch', 1, 1, (40.0,) * 3))
-    png, svg = draw_result(tmp_path, Result('Bi-Real-18', SHAPE, timings, ()))
+    png, svg = draw_result(tmp_path, Comparison('Bi-Real-18', SHAPE, timings, ()))
     assert (png.name, svg.name) == ('bi-real-18_1x3x64x64.png', 'bi-real-18_1x3x64x64.svg')
     pixels = np.asarray(Image.open(png).convert('RGB'))
     # In the row through the middle of a bar; the legend is below both.
