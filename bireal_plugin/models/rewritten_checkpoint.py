@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from bireal_plugin.checkpoints.loading import LoadReport, State, fetch_checkpoin
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.classifier import BiRealClassifier
 from bireal_plugin.models.resnet import DEPTHS, BiRealResNet
+from bireal_plugin.whole_file import whole
 
 Target = Literal['backbone', 'classifier', 'timm']
 SUFFIXES = ('.pth', '.safetensors')
@@ -145,9 +145,8 @@ def _outside_backbone(state: State) -> dict[str, str]:
 def _write(network: nn.Module, target: Path, meta: dict[str, str], fresh: nn.Module) -> None:
     """Write beside ``target``, read back into ``fresh``, compare, rename."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f'.partial_{target.name}')  # keeps the suffix, which says how to read it
     weights = {name: value.contiguous() for name, value in network.state_dict().items()}
-    try:
+    with whole(target) as partial:
         if target.suffix == '.safetensors':
             save_file(weights, partial, metadata=meta)
         else:
@@ -156,6 +155,3 @@ def _write(network: nn.Module, target: Path, meta: dict[str, str], fresh: nn.Mod
         load_weights(fresh, stored, source=str(target), strict=True)
         if stored.keys() != weights.keys() or not all(torch.equal(stored[name], weights[name]) for name in weights):
             raise InputError(f'{target} does not read back as it was written; check the disk')
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)

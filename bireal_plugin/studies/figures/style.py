@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.whole_file import whole
 
 try:
     import matplotlib
@@ -55,5 +56,6 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = [stem.with_name(f'{stem.name}{suffix}') for suffix in ('.png', '.svg')]
     for path in paths:
-        figure.savefig(path, metadata={'Date': None} if path.suffix == '.svg' else None)
+        with whole(path) as partial:
+            figure.savefig(partial, metadata={'Date': None} if path.suffix == '.svg' else None)
     return paths
