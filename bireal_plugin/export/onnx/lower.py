@@ -1,7 +1,8 @@
 """From a folded network to an ONNX model, second half: operators in the place of ``BinaryConv2d`` nodes.
 
-A 1-bit convolution becomes sign, Conv on a +-1 weight, Mul by the scale and Add of the bias; what stands for a sign is
-the engine's. Weights are stored packed and unpacked by operators. Imports onnx at once: reach it through the engines.
+A 1-bit convolution becomes sign, Conv on a +-1 weight, Mul by the scale and Add of the bias; the engine chooses the
+operators of a sign. Weights are stored packed and unpacked by operators. Imports onnx at once: reach it through the
+engines.
 """
 
 from __future__ import annotations

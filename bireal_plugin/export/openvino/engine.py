@@ -1,7 +1,6 @@
 """OpenVINO, the fast path on x86: every ``bireal::binary_conv2d`` becomes a BinaryConvolution, run by XNOR + popcount.
 
-``nodes.py`` holds the forms a layer can take, ``int8.py`` the quantization of what stays real,
-``file.py`` the files.
+``nodes.py`` holds the forms a layer can take, ``int8.py`` the quantization of real layers, ``file.py`` the files.
 """
 
 from __future__ import annotations

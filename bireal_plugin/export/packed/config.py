@@ -1,4 +1,4 @@
-"""What the config in a packed file may ask to be built: networks of this repository, their parts, and nothing else.
+"""Check of the config in a packed file: it may build networks of this repository, their parts, and nothing else.
 
 A config names classes and gives them arguments. Whoever writes a file could otherwise have anything built that is
 registered somewhere, such as a model that reads a file or an address of its own, or allocate what no file holds.

@@ -139,7 +139,7 @@ def _extra(axis: Windows) -> int | None:
 
 
 def _border(graph: Graph, signs: np.ndarray, axes: tuple[Windows, Windows]) -> GraphTensor:
-    """What has to be added where +1 was padded, ``(1, H', W', O)``, expanded from its different rows and columns."""
+    """Correction of a convolution whose padding was +1, ``(1, H', W', O)``, from its different rows and columns."""
     kinds, places = zip(*(_kinds(axis) for axis in axes), strict=True)
     outside = ~(kinds[0][:, None, :, None] & kinds[1][None, :, None, :])
     sums = signs.astype(np.float64).sum(3)

@@ -114,5 +114,5 @@ def stored_shape(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def stored_axis(axis: int, rank: int) -> int:
-    """Where PyTorch's dimension ``axis`` (negative ones count from the end) of a tensor of ``rank`` is stored."""
+    """Stored dimension of PyTorch's dimension ``axis`` (negative: from the end) of a tensor of ``rank``."""
     return tuple(TO_STORED.get(rank, range(rank))).index(axis % rank)

@@ -1,4 +1,4 @@
-"""What the arguments of an ATen node are in a graph: numbers, constants and tensors that broadcast as stored."""
+"""Arguments of an ATen node as operands of a graph: numbers, constants and tensors that broadcast as stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What moves elements and computes nothing: padding, cutting, joining, other shapes and orders."""
+"""Operators that move elements and compute nothing: padding, cutting, joining, other shapes and orders."""
 
 from __future__ import annotations
 

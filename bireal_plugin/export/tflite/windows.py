@@ -1,4 +1,4 @@
-"""Where sliding windows lie: TFLite knows the paddings SAME and VALID alone, PyTorch any number of pixels in front."""
+"""Places of sliding windows: TFLite knows the paddings SAME and VALID alone, PyTorch any number of pixels in front."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where an inference's time goes, by kind of layer, from OpenVINO's own profile."""
+"""Time of an inference by kind of layer, from OpenVINO's own profile."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def kind_of(node: Any, image_channels: int) -> str:
 
 
 def layer_type(node: Any) -> str:
-    """What the engine calls a node's type, such as Convolution."""
+    """The engine's name for a node's type, such as Convolution."""
     return _text(node, 'layerType')
 
 

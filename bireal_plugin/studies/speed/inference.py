@@ -1,4 +1,4 @@
-"""How long one inference takes: our network, its float twin and torchvision's ResNet on every engine, side by side.
+"""Time of one inference: our network, its float twin and torchvision's ResNet on every engine, side by side.
 
 All of them live in one process and take turns round by round, so that a shared machine slows all alike. A turn starts
 with one run that is not timed: it finds the caches as the side before left them, and in service they would be warm.
@@ -34,7 +34,7 @@ LONG_RUN_S = 0.1
 
 @dataclass(frozen=True)
 class Repetitions:
-    """How often each side runs: ``warm_up`` runs, then ``rounds`` turns of one untimed and ``repeats`` timed runs."""
+    """Runs of each side: ``warm_up`` at first, then ``rounds`` turns of one untimed and ``repeats`` timed runs."""
 
     rounds: int = 30
     repeats: int = 3
@@ -62,7 +62,7 @@ class Timing:
 
     @property
     def fastest_ms(self) -> float:
-        """What the machine can do when nothing else runs."""
+        """The shortest time, as if nothing else ran on the machine."""
         return min(self.times_ms)
 
     @property
@@ -89,14 +89,14 @@ class Comparison:
 
     @property
     def references(self) -> list[Timing]:
-        """What the others are compared with: torchvision (or the twin) on OpenVINO in float32 and on torch eager."""
+        """Timings to compare with: torchvision (or the twin) on OpenVINO in float32 and on torch eager."""
         side: Contender = 'torchvision' if any(t.side == 'torchvision' for t in self.timings) else 'twin'
         engines: tuple[TimedEngine, ...] = ('openvino-f32', 'torch')
         return [timing for engine in engines if (timing := self.timing(side, engine)) is not None]
 
 
 def speed_up(timing: Timing, reference: Timing) -> float:
-    """How many times as fast as ``reference``, by the medians."""
+    """Ratio of the medians: above 1 where ``timing`` is faster than ``reference``."""
     return reference.median_ms / timing.median_ms
 
 

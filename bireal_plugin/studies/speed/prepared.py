@@ -32,8 +32,8 @@ class Prepared:
     """A network on an engine. ``run()`` is what is timed; ``arrays(run())`` are its outputs.
 
     Attributes:
-        threads: what the engine itself says it uses.
-        file_bytes: of what the engine loads; for torch, of the tensors of the state dict.
+        threads: number that the engine itself reports.
+        file_bytes: size of the files that the engine loads; for torch, of the tensors of the state dict.
     """
 
     run: Callable[[], Any]
@@ -102,7 +102,7 @@ def prepare(engine: TimedEngine, forms: Forms) -> Prepared:
 
 
 def arrays(outputs: Any) -> list[np.ndarray]:
-    """What ``run()`` returned, as a list of arrays in the order of the network's outputs."""
+    """Outputs of ``run()`` as arrays, in the order of the network's outputs."""
     if isinstance(outputs, Tensor):
         outputs = [outputs]
     elif not isinstance(outputs, (list, tuple)):

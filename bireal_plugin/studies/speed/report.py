@@ -30,12 +30,12 @@ class Report:
         return json.dumps(asdict(self), indent=1) + '\n'
 
     def markdown(self) -> str:
-        """How it was measured, then per model and shape the times and where ours spends them."""
+        """The conditions of the measurement; then, per model and shape, the times and those of our layers."""
         sections = [self.how(), *(section(result) for result in self.results)]
         return '\n'.join(line for section in sections for line in (*section, ''))
 
     def how(self) -> list[str]:
-        """Lines that say what ran where and how."""
+        """Lines on the machine, the libraries and the repetitions."""
         libraries = ', '.join(f'{name} {text}' for name, text in self.machine.items() if name not in NOT_LIBRARIES)
         return [
             f'{self.machine["cpu"]} ({self.machine["instructions"]}), {threads(self.threads)} for every engine; '

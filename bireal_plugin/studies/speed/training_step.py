@@ -1,4 +1,4 @@
-"""What a training step of the binary network costs beside its float twin and beside the usual formulation.
+"""Time and memory of a training step: the binary network beside its float twin and beside the usual formulation.
 
 Three sides, the same batch, interleaved step by step so that a shared machine slows all of them alike:
 
