@@ -14,21 +14,21 @@ CONSTRAINTS := -c constraints.txt
 
 demo: $(VENV)/.engines
 	rm -rf work_dirs/demo
-	$(BIN)/python tools/train.py configs/bireal_r18_digits.py --work-dir work_dirs/demo
-	$(BIN)/python tools/export.py configs/bireal_r18_digits.py work_dirs/demo/bn/epoch_1.pth \
+	$(BIN)/bireal train configs/bireal_r18_digits.py --work-dir work_dirs/demo
+	$(BIN)/bireal export configs/bireal_r18_digits.py work_dirs/demo/bn/epoch_1.pth \
 		--format packed,openvino,onnx,tflite,qonnx --verify --images 200 --out work_dirs/demo/export
-	$(BIN)/python tools/benchmark.py 18 --engines openvino-f32 openvino-int8 onnxruntime torch --rounds 10
+	$(BIN)/bireal benchmark 18 --engines openvino-f32 openvino-int8 onnxruntime torch --rounds 10
 
 DEPTH := work_dirs/demo_depth
 demo-depth: $(VENV)/.engines
 	rm -rf $(DEPTH)
-	$(BIN)/python tools/train.py configs/depth/bireal_r18_street.py --work-dir $(DEPTH)
-	$(BIN)/python depth/export.py configs/depth/bireal_r18_street.py $(DEPTH)/binary/epoch_9.pth --out $(DEPTH)/export
-	$(BIN)/python depth/evaluate.py $(DEPTH)/export/bireal_r18_street.xml --streets 64
-	$(BIN)/python depth/render.py $(DEPTH)/streets --count 6
-	$(BIN)/python depth/infer.py $(DEPTH)/streets/2000_01_01/2000_01_01_drive_0001_sync/image_02/data \
+	$(BIN)/bireal train configs/depth/bireal_r18_street.py --work-dir $(DEPTH)
+	$(BIN)/bireal depth export configs/depth/bireal_r18_street.py $(DEPTH)/binary/epoch_9.pth --out $(DEPTH)/export
+	$(BIN)/bireal depth evaluate $(DEPTH)/export/bireal_r18_street.xml --streets 64
+	$(BIN)/bireal depth render $(DEPTH)/streets --count 6
+	$(BIN)/bireal depth infer $(DEPTH)/streets/2000_01_01/2000_01_01_drive_0001_sync/image_02/data \
 		--checkpoint $(DEPTH)/export/bireal_r18_street.xml --save side,colour,png16,npy,ply --out $(DEPTH)/pictures
-	$(BIN)/python tools/benchmark.py configs/depth/bireal_r18_street.py --shape 1 3 96 320 \
+	$(BIN)/bireal benchmark configs/depth/bireal_r18_street.py --shape 1 3 96 320 \
 		--sides ours twin --engines openvino-f32 openvino-int8 torch --rounds 10
 
 # A process for each folder, and for each file of tests/tools: compilers, OpenVINO, onnxruntime, mmdet and video codecs all
@@ -74,5 +74,7 @@ $(VENV)/.larq: $(VENV)/.core
 	$(VENV)/larq/bin/pip --disable-pip-version-check install --quiet --no-deps larq-compute-engine==0.16.0
 	touch $@
 
+# What tools leave behind; neither work_dirs, which holds trained networks, nor the environment.
 clean:
-	rm -rf $(VENV) work_dirs build site *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build site *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
