@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,18 @@ def openvino() -> Any:
     import openvino
 
     return openvino
+
+
+@cache
+def core() -> Any:
+    """The only ``openvino.Core`` of the process, kept until its end.
+
+    The CPU plugin of a core gives the calling thread a stack for signals, and destroying the core puts the stack back
+    that was there before. If that was the stack of another core, which is gone, it is unmapped memory, and the next
+    signal with a handler in Python (Ctrl-C, or the end of a worker of torch's DataLoader) ends the process with a
+    segmentation fault. OpenVINO 2026.4.1 does so after two cores that were destroyed in the order of their creation.
+    """
+    return openvino().Core()
 
 
 def convert(model: nn.Module, example_shape: Sequence[int]) -> Any:
@@ -90,12 +103,10 @@ class OpenVINOSession(EngineSession):
     def __init__(self, source: Any, *, real_layers: Precision = 'f32', threads: int | None = None) -> None:
         if real_layers not in ('f32', 'bf16'):
             raise InputError(f'OpenVINO computes real layers of {source} in f32 or bf16, not in {real_layers}')
-        ov = openvino()
-        self.core = ov.Core()
         self.source = str(source) if isinstance(source, (str, Path)) else 'an openvino.Model'
         if isinstance(source, (str, Path)):
             openvino_file.check(Path(source))
-            source = self.core.read_model(str(source))
+            source = core().read_model(str(source))
         self.model = source
         self.input_shape = tuple(source.inputs[0].shape)
         self.metadata = openvino_file.metadata(source)
@@ -110,7 +121,7 @@ class OpenVINOSession(EngineSession):
             model = self.model.clone()
             try:
                 model.reshape(list(shape))
-                self.compiled[shape] = self.core.compile_model(model, 'CPU', self.options)
+                self.compiled[shape] = core().compile_model(model, 'CPU', self.options)
             except RuntimeError as error:
                 raise InputError(f'the network does not take inputs of shape {shape}: {last_line(error)}') from error
         return self.compiled[shape]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bireal_plugin.export.openvino import file
-from bireal_plugin.export.openvino.engine import OpenVINOSession, openvino
+from bireal_plugin.export.openvino.engine import OpenVINOSession, core, openvino
 from bireal_plugin.export.session_io import Choice, Tapped, tapped_copy
 
 
@@ -22,7 +22,7 @@ def tap_openvino(path: Path, choice: Choice, **options: Any) -> Tapped:
 def _write(path: Path, target: Path, choice: Choice) -> int:
     ov = openvino()
     file.check(path)
-    model = ov.Core().read_model(str(path))
+    model = core().read_model(str(path))
     chosen = choice(list(_layers(model)))
     model.add_results([ov.opset13.result(value) for value in chosen])
     file.write(ov, model, target, {})

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import ENGINES
-from bireal_plugin.export.openvino.engine import openvino
+from bireal_plugin.export.openvino.engine import core
 from bireal_plugin.export.optional_package import require
 from bireal_plugin.export.tflite.larq_process import larq_python
 from bireal_plugin.studies.speed.networks import Contender
@@ -103,4 +103,4 @@ def check_machine(engine: TimedEngine) -> None:
 
 def has_bf16() -> bool:
     """Whether OpenVINO computes in bf16 on this processor; asked for elsewhere, it would stay at float32 silently."""
-    return 'BF16' in openvino().Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    return 'BF16' in core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
