@@ -31,12 +31,9 @@ demo-depth: $(VENV)/.engines
 	$(BIN)/bireal benchmark configs/depth/bireal_r18_street.py --shape 1 3 96 320 \
 		--sides ours twin --engines openvino-f32 openvino-int8 torch --rounds 10
 
-# A process for each folder, and for each file of tests/tools: compilers, OpenVINO, onnxruntime, mmdet and video codecs all
-# in one process end in a segmentation fault of the interpreter, in tests that only start a subprocess.
-TESTS = $(wildcard tests/test_*.py) $(filter-out tests/tools/ tests/__pycache__/,$(wildcard tests/*/)) \
-	$(wildcard tests/tools/test_*.py)
+# Networks as small as the tests' gain nothing from a second thread.
 test: $(VENV)/.dev lint docs
-	status=0; for part in $(TESTS); do OMP_NUM_THREADS=1 $(BIN)/python -m pytest $$part || status=1; done; exit $$status
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
