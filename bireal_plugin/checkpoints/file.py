@@ -16,7 +16,7 @@ from torch import Tensor
 from bireal_plugin.errors import InputError
 
 Checkpoint = dict[str, Any]
-# What torch's unpickler raises for bytes that it cannot make sense of.
+# Errors of torch's unpickler on bytes that are no checkpoint.
 UNREADABLE = (
     *(RuntimeError, EOFError, OSError, struct.error, ValueError, TypeError),
     *(LookupError, AttributeError, AssertionError, MemoryError),

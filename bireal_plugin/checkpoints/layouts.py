@@ -1,6 +1,6 @@
-"""Whose names are these? The layouts of checkpoints that users bring, and what this package calls their tensors.
+"""Layouts of the checkpoints that users bring: recognised by their names, which are translated into this package's.
 
-Names only: shapes, copying and the report are in ``pretrained.py``.
+Names only: shapes, copying and the report are in ``loading.py``.
 
 ========================= ============================================= ==========================================
 layout                    its names                                     ours
@@ -37,10 +37,10 @@ UNUSED_SHORTCUT = 'stored by the published code and never used: the first block 
 
 @dataclass(frozen=True)
 class Naming:
-    """What the tensors of a file are called in a model.
+    """Names of the tensors of a file, and their names in a model.
 
     Attributes:
-        layout: whose names the file has.
+        layout: the code base whose names the file has.
         names: the file's name -> the model's.
         dropped: the file's name -> why there is no place for it in any Bi-Real network.
         absent: the model's name -> why no file of this layout has it.
@@ -159,7 +159,7 @@ class Trunk:
 
     @property
     def depth(self) -> int:
-        """What a ResNet's number counts: the blocks' convolutions, the stem and the classifier."""
+        """The number in a ResNet's name: convolutions of the blocks, the stem and the classifier."""
         return sum(self.blocks) * self.convolutions + 2
 
     def __str__(self) -> str:
@@ -169,7 +169,7 @@ class Trunk:
 
 
 def trunk_of(names: Iterable[str]) -> Trunk | None:
-    """The trunk that translated ``names`` describe; None where there is none."""
+    """The trunk that translated ``names`` belong to; None if they belong to no ResNet."""
     blocks: dict[int, int] = {}
     convolutions = 1
     for name in names:

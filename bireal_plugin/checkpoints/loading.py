@@ -84,16 +84,16 @@ def part_of(state: Mapping[str, Tensor], prefix: str, source: str) -> State:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a loading did. ``str`` of it is a line for the log, ``mapping`` the names in full.
+    """Report of one loading: ``str`` of it is a line for the log, ``mapping`` lists the renamed tensors.
 
     Attributes:
-        source: what the weights are called.
+        source: name of the weights in sentences, such as a file name.
         total: number of the model's tensors.
         loaded: the model's name -> the file's, of what was copied.
         missing: the model's names that the file has nothing for, without explanation; ``naming.absent`` has the others.
         unknown: the file's names that the model has no place for; ``naming.dropped`` has those no network has.
         wrong_shape: the model's name -> shapes in the file and in the model.
-        advice: what the outcome means for training; empty if nothing.
+        advice: a consequence for training; empty if there is none.
     """
 
     source: str
@@ -107,11 +107,11 @@ class LoadReport:
 
     @property
     def complete(self) -> bool:
-        """Everything fits, but for what the layout explains."""
+        """Everything fits but the tensors whose absence the layout explains."""
         return bool(self.loaded) and not (self.missing or self.unknown or self.wrong_shape)
 
     def sentence(self, limit: int) -> str:
-        """What fits and what does not, with up to ``limit`` names of each kind."""
+        """Counts of tensors that fit and that do not, with up to ``limit`` names of each kind."""
         parts = [f"{self.source}: {len(self.loaded)} of the model's {self.total} tensors loaded"]
         if self.naming.layout != OWN:
             parts.append(f'names of a {self.naming.layout} mapped')
@@ -144,10 +144,10 @@ class LoadReport:
 
 
 def load_weights(model: nn.Module, state: State, *, source: str, strict: bool) -> LoadReport:
-    """Copy what fits of ``state`` into ``model``, its names translated; the report of what matched and what did not.
+    """Copy the tensors of ``state`` that fit into ``model``, under translated names, and report all that do not.
 
     Args:
-        source: what the sentences call the weights (a file name).
+        source: name of the weights in sentences, such as a file name.
         strict: demand that names and shapes agree, but for what the layout explains.
 
     Raises:
@@ -189,7 +189,7 @@ def load_weights(model: nn.Module, state: State, *, source: str, strict: bool) -
 
 
 def _advice(layout: str, model: nn.Module) -> str:
-    """Real weights under a sign are a start, not a network."""
+    """The advice for real weights behind a sign, which are a start for training and no trained network."""
     binary = sum(conv.binary_input or conv.binary_weight for _, conv in binary_convolutions(model))
     if layout != STOCK or not binary:
         return ''

@@ -13,7 +13,7 @@ from torch import Tensor
 from bireal_plugin.errors import InputError
 
 KEY = 'trained'  # in the meta of a checkpoint
-# Where and how often it ran, which is no part of the network or its data.
+# Place and progress of one run, no part of the network or its data.
 OF_ONE_RUN = ('work_dir', 'load_from', 'resume', 'load_strict', 'experiment_name', 'launcher', 'stage', 'recipe')
 
 

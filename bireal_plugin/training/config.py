@@ -21,7 +21,7 @@ from bireal_plugin.errors import InputError
 # In a checkout a link to the folder configs/; in a wheel the files themselves, where OpenMMLab's packages have theirs.
 CONFIGS = (Path(__file__).parents[1] / '.mim' / 'configs').resolve()
 
-# What a Runner reads from a config: its arguments, and entries of the whole config.
+# Keys of a config that a Runner reads: its arguments, and entries of the whole config.
 CONFIG_KEYS = {
     *inspect.signature(Runner.__init__).parameters,
     *('activation_checkpointing', 'compile', 'efficient_conv_bn_eval', 'find_unused_parameters', 'load_strict'),

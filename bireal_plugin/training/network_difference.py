@@ -11,7 +11,7 @@ from mmengine.registry import MODELS
 from bireal_plugin.registry import BINARY_CONVOLUTIONS, SURROGATES, WEIGHT_BINARIZERS
 
 TABLES = dict(conv=BINARY_CONVOLUTIONS, sign=SURROGATES, weight=WEIGHT_BINARIZERS)
-# What decides how a network is trained or its outputs are used, and no output of it.
+# Keys that change how a network is trained or its outputs are used, and none of its outputs.
 NOT_THE_NETWORK = {
     *('init_cfg', 'pretrained', 'train_cfg', 'test_cfg', 'label_smoothing', 'drop_rate', 'drop_path_rate'),
     *('frozen_stages', 'norm_eval', 'with_cp', 'zero_init_residual', 'requires_grad'),

@@ -129,7 +129,7 @@ def _run_stage(config: Config, work_dir: Path, name: str, previous: str | None, 
 
 
 def _length(runner: BiRealRunner) -> Result:
-    """How long a stage trained, in what its loop counts."""
+    """Length of a stage's training: epochs, or iterations of a loop that counts those."""
     by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
     return dict(epochs=runner.epoch) if by_epoch else dict(iterations=runner.iter)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -123,9 +124,9 @@ def _check_types(value: Any, source: str) -> None:
 def _with_stage(config: Config, origin: Origin | None, source: str, stage: str | None) -> Config:
     """Of a recipe the stage named, else the checkpoint's; of a file that tells none, the one its folder is called."""
     if not config.get('stages'):
-        if stage is not None:
+        if stage not in (None, config.get('stage')):
             raise InputError(f'--stage {stage}: {config.filename} has no stages')
-        return Config(config.to_dict(), filename=config.filename)
+        return copy.deepcopy(config)
     stages = ', '.join(config.stages)
     if stage is None and origin is not None:
         stage = origin.stage

@@ -85,6 +85,6 @@ def test_a_config_that_cannot_be_built_is_told(run_tool, tmp_path):
     config = tmp_path / 'real.py'
     config.write_text("model = dict(type='BiRealClassifier', backbone=dict(type='ResNet18'), num_classes=2)")
     torch.save(dict(state_dict=dict(a=torch.zeros(1))), tmp_path / 'a.pth')
-    ended = run_tool('analyze.py', tmp_path / 'a.pth', '--out', tmp_path / 'out')
+    ended = run_tool('analyze.py', tmp_path / 'a.pth', '--out', tmp_path / 'out', '--config', config)
     assert ended.status == 1
     assert 'ResNet18' in ended.err

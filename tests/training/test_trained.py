@@ -72,6 +72,13 @@ def test_the_carried_config_is_the_stages(finished_run, tiny_config):
         assert carried[key] == config[key]
 
 
+def test_a_carried_config_is_taken_as_one_that_is_given(finished_run):
+    path = last(finished_run, 'clip')
+    carried = checkpoint_config(path, {'test_dataloader.batch_size': 7})
+    config = load_trained(carried, path, stage='clip')[1]
+    assert (config.stage, config.test_dataloader.batch_size, config.filename) == ('clip', 7, str(path))
+
+
 def test_the_data_of_a_carried_config_can_be_moved(tmp_path):
     config = dict(
         model=dict(type='BiRealResNet', depth=18),

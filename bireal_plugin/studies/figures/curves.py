@@ -23,7 +23,7 @@ Points = list[tuple[float, float]]  # (epoch, value); the end of the first epoch
 
 @dataclass(frozen=True)
 class Curves:
-    """What one stage logged, over its epochs (over iterations if its loop has no epochs).
+    """The log of one stage over its epochs, or over iterations if its loop has no epochs.
 
     The learning rate is the optimizer's own, which groups may multiply (by 0 in the convolutions of the last stage).
     """
@@ -35,7 +35,7 @@ class Curves:
 
     @property
     def length(self) -> float:
-        """Epochs that anything was logged in."""
+        """The last epoch with an entry."""
         return max((x for points in (self.loss, self.lr, self.top1) for x, _ in points), default=0.0)
 
 

@@ -1,4 +1,4 @@
-"""Which pictures a source gives: none, a checkpoint or a work directory. Needs matplotlib."""
+"""All figures of one source: of the surrogates alone, a checkpoint, or a work directory. Needs matplotlib."""
 
 from __future__ import annotations
 

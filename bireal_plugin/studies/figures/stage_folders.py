@@ -1,4 +1,4 @@
-"""Finding networks on disk: the stages of a work directory, each with its checkpoint and its config."""
+"""The trained stages of a work directory, each with its checkpoint and its config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weight rules within one run: switching them by plan, and logging what the magnitude-aware scale is about."""
+"""Weight binarizers within one run: switched by plan, with the quantities of Sec. 3.3 logged per layer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bireal_plugin.training.hooks.plan import PlanHook, plan_of, unwrapped
 
 @HOOKS.register_module()
 class MagnitudeAwareHook(PlanHook):
-    """Switches weight binarizers by plan and logs what the magnitude-aware scale is about (Sec. 3.3).
+    """Switches weight binarizers by plan and logs magnitudes, scales and gradients of latent weights (Sec. 3.3).
 
     Every ``interval`` iterations, for each layer ``L``, into the message hub and every visualizer backend:
     ``weights/L/magnitude`` mean |W_r|; ``weights/L/alpha`` ||Sign(W_r)|| / ||W_r|| (Eq. 9); ``weights/L/gradient``

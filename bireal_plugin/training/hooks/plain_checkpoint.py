@@ -1,4 +1,4 @@
-"""What mmengine writes into a checkpoint, made plain; and which checkpoint of a folder is the latest."""
+"""Checkpoints of plain data instead of mmengine's pickled objects; the latest checkpoint of a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small hooks of the stage runner: seeds, throughput, divergence, and what a stage measured."""
+"""Small hooks of the stage runner: seeds, throughput, divergence, and the record of a stage's metrics."""
 
 from __future__ import annotations
 
