@@ -14,6 +14,7 @@ from pathlib import Path
 COMMANDS = {
     'train': 'train a config: a recipe of stages, or one mmengine run',
     'test': 'evaluate a checkpoint on the test data of its config',
+    'predict': 'classes of images, or boxes in them',
     'export': 'write a trained network to files, and verify them',
     'inspect': 'list the layers, bits and bytes of a packed file',
     'convert': 'rewrite foreign weights under the names of this package',

@@ -16,6 +16,8 @@ from unittest.mock import patch
 import pytest
 import torch
 
+import bireal
+
 REPOSITORY = Path(__file__).parents[1]
 
 # The whole recipe on a few 16 x 16 digits: about three seconds on one core, 80 % with 1 bit. Dropout and augmentation
@@ -74,6 +76,24 @@ def run_tool() -> Callable[..., Ended]:
                 runpy.run_path(argv[0], run_name='__main__')
         finally:
             torch.set_num_threads(threads)
+        return Ended(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def run_command() -> Callable[..., Ended]:
+    """``run_command('depth infer', photo)`` is ``bireal depth infer photo`` in this process."""
+
+    def run(name: str, *arguments: Any) -> Ended:
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            patch.object(sys, 'argv', ['bireal', *name.split(), *map(str, arguments)]),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.raises(SystemExit) as ended,
+        ):
+            bireal.main()
         return Ended(int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
     return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,17 +26,21 @@ class Origin:
         config: the ordinary config of the run; of a recipe, that of the stage.
         stage: name in the recipe; None where there is none.
         recipe: names of all stages in their order; empty where there are none.
+        name: of the config file, without suffix; None where there was none.
     """
 
     config: dict[str, Any]
     stage: str | None = None
     recipe: tuple[str, ...] = ()
+    name: str | None = None
 
     @classmethod
-    def of_run(cls, config: Mapping[str, Any]) -> Origin:
+    def of_run(cls, config: Mapping[str, Any], file: str | None = None) -> Origin:
         """From the config of a Runner, in which ``stage`` and ``recipe`` stand where it is a stage's."""
         kept = {key: value for key, value in config.items() if key not in OF_ONE_RUN}
-        return cls(plain(kept), config.get('stage'), tuple(config.get('recipe') or ()))
+        return cls(
+            plain(kept), config.get('stage'), tuple(config.get('recipe') or ()), Path(file).stem if file else None
+        )
 
     def as_meta(self) -> dict[str, Any]:
         """The entries for a checkpoint's ``meta``."""
@@ -54,10 +59,12 @@ def origin_of(checkpoint: Mapping[str, Any], source: str) -> Origin | None:
         return None
     if not isinstance(told, Mapping) or not isinstance(told.get('config'), Mapping):
         raise InputError(f'{source}: meta.{KEY} must hold the config of its training as a dict; the file is damaged')
-    stage, recipe = told.get('stage'), tuple(told.get('recipe') or ())
-    if not all(isinstance(name, str) for name in (stage or '', *recipe)):
-        raise InputError(f'{source}: meta.{KEY} must name stages by text, not {stage!r} of {recipe}')
-    return Origin(dict(told['config']), stage, recipe)
+    stage, recipe, file = told.get('stage'), tuple(told.get('recipe') or ()), told.get('name')
+    if not all(isinstance(name, str) for name in (stage or '', file or '', *recipe)):
+        raise InputError(
+            f'{source}: meta.{KEY} must name config and stages by text, not {file!r}, {stage!r} of {recipe}'
+        )
+    return Origin(dict(told['config']), stage, recipe, file)
 
 
 def plain(value: Any) -> Any:

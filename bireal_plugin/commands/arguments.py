@@ -12,7 +12,9 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.training.config import load_config
 from bireal_plugin.training.launch import prepare_launch
+from bireal_plugin.training.trained import checkpoint_config
 
 
 class Words(argparse.Action):
@@ -80,16 +82,36 @@ def launch(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def add_trained(parser: argparse.ArgumentParser) -> None:
-    """``[CONFIG] CHECKPOINT`` and what chooses the network among them; see ``trained_source``."""
+    """``[CONFIG] CHECKPOINT``, and the choices of ``add_trained_options``; see ``given_config``."""
     parser.add_argument(
-        'config', nargs='?', metavar='CONFIG', help='config file or name; by default the checkpoint has it'
+        'config', nargs='?', metavar='CONFIG', help='config, file or name (default: the one the checkpoint carries)'
     )
-    parser.add_argument('checkpoint', type=Path, metavar='CHECKPOINT', help='file of trained weights')
-    parser.add_argument('--stage', metavar='NAME', help="of a recipe's config; by default the checkpoint's own")
+    parser.add_argument('checkpoint', metavar='CHECKPOINT', help='file of trained weights')
+    add_trained_options(parser)
+
+
+def add_trained_options(parser: argparse._ActionsContainer) -> None:
+    """Choices that ``load_trained`` takes."""
+    parser.add_argument('--stage', metavar='NAME', help="of a recipe's config (default: the checkpoint's own)")
     parser.add_argument(
         '--allow-other-network', action='store_true', help='take weights that were trained as another network'
     )
     add_overrides(parser)
+
+
+def given_config(arguments: argparse.Namespace, checkpoint: str | Path) -> Config | None:
+    """The config of CONFIG and ``--cfg-options``; None means the one that the checkpoint carries, as it is.
+
+    Raises:
+        InputError: a mistake in either, or a config stands where the checkpoint belongs.
+    """
+    if arguments.config is not None:
+        return load_config(arguments.config, arguments.cfg_options)
+    if Path(checkpoint).suffix == '.py':
+        raise InputError(f'{checkpoint} is a config; name the file of trained weights after it')
+    if arguments.cfg_options:
+        return checkpoint_config(checkpoint, arguments.cfg_options)
+    return None
 
 
 def add_existing(parser: argparse._ActionsContainer) -> None:

@@ -13,13 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import bireal_plugin  # noqa: F401  registers models and datasets
-from bireal_plugin.commands.arguments import Renamed, Words, add_existing, add_trained, positive
+from bireal_plugin.commands.arguments import Renamed, Words, add_existing, add_trained, given_config, positive
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import ENGINES
 from bireal_plugin.shipping.network import Network, load_network
 from bireal_plugin.shipping.ship import Order, ship
-from bireal_plugin.training.config import load_config
-from bireal_plugin.training.trained import checkpoint_config
+from bireal_plugin.training.trained import checkpoint_name
 
 OLDER_PRECISIONS = {'float32': 'f32', 'float16': 'f16', 'bfloat16': 'bf16'}
 
@@ -78,7 +77,7 @@ def add_order(parser: argparse.ArgumentParser, *, formats: Sequence[str], images
     )
     parser.add_argument('--images', type=positive, metavar='N', help=f'to verify on (default: {images})')
     parser.add_argument('--out', type=Path, metavar='DIR', help='for the files (default: export beside the checkpoint)')
-    parser.add_argument('--name', help="of the files, without suffix (default: the config's, or the checkpoint's)")
+    parser.add_argument('--name', metavar='NAME', help="of the files, without suffix (default: the config's)")
     add_existing(parser)
 
 
@@ -97,8 +96,9 @@ def shipped(arguments: argparse.Namespace, load: Callable[..., Network], **optio
     order = Order(
         formats=arguments.format,
         precisions=arguments.real_layers,
-        folder=arguments.out or arguments.checkpoint.parent / 'export',
-        name=arguments.name or Path(arguments.config or arguments.checkpoint).stem,
+        folder=arguments.out or Path(arguments.checkpoint).parent / 'export',
+        name=arguments.name
+        or (Path(arguments.config).stem if arguments.config else checkpoint_name(arguments.checkpoint)),
         batch=batch,
         calibrate=arguments.calibrate,
         verify=bool(arguments.verify),
@@ -110,13 +110,8 @@ def shipped(arguments: argparse.Namespace, load: Callable[..., Network], **optio
     )
 
     def network() -> Network:
-        overrides = arguments.cfg_options
-        if arguments.config is None:
-            config = checkpoint_config(arguments.checkpoint, overrides)
-        else:
-            config = load_config(arguments.config, overrides)
         found = load(
-            config,
+            given_config(arguments, arguments.checkpoint),
             arguments.checkpoint,
             stage=arguments.stage,
             size=size,

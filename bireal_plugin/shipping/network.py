@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bireal_plugin.dry_run import input_shape
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.fold import fold
+from bireal_plugin.shipping.preparation import preparation_metadata
 from bireal_plugin.training.config import build_dataset
 from bireal_plugin.training.trained import load_trained
 
@@ -86,15 +87,17 @@ def load_network(
     preprocessor = getattr(whole, 'data_preprocessor', None)
     if preprocessor is None:
         preprocessor = MODELS.build(trained.get('data_preprocessor') or dict(type='ImagePreprocessor'))
+    found = (size[0], size[1]) if size is not None else tested_size(trained, model)
     return Network(
         model=fold(model),
         config=trained,
-        size=(size[0], size[1]) if size is not None else tested_size(trained, model),
+        size=found,
         channels=input_shape(model)[0],
         # The pipelines in front of OpenMMLab's preprocessors read pictures with OpenCV.
         bgr=isinstance(preprocessor, ImgDataPreprocessor),
         normalise=normaliser(preprocessor),
         packed_config=packed_config,
+        metadata=preparation_metadata(trained, model, found, checkpoint),
     )
 
 

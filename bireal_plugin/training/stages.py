@@ -144,8 +144,9 @@ def _absorbed(config: Config, stage: Config, previous: str | None, source: str) 
         load_weights(model, state_dict_of(read_checkpoint(source), source), source=source, strict=True)
         absorb_scales(model)
         path.parent.mkdir(parents=True, exist_ok=True)
+        meta = Origin.of_run(stage.to_dict(), stage.filename).as_meta()
         with whole(path) as partial:
-            torch.save(dict(state_dict=model.state_dict(), meta=Origin.of_run(stage.to_dict()).as_meta()), partial)
+            torch.save(dict(state_dict=model.state_dict(), meta=meta), partial)
     barrier()
     return path
 

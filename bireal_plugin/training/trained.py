@@ -77,6 +77,12 @@ def checkpoint_config(checkpoint: str | Path, overrides: Mapping[str, Any] | Non
     return override(config, overrides) if overrides else config
 
 
+def checkpoint_name(checkpoint: str | Path) -> str:
+    """Name of the config that trained a checkpoint; of one that does not carry it, the file's own."""
+    origin = origin_of(fetch_checkpoint(str(checkpoint)), str(checkpoint))
+    return (origin and origin.name) or Path(checkpoint).stem
+
+
 def _config_of(
     given: str | Path | Config | None, content: Mapping[str, Any], source: str, stage: str | None, allow: bool
 ) -> Config:

@@ -69,7 +69,7 @@ class PlainCheckpointHook(Hook):
         checkpoint['message_hub'] = dict(curves=curves, runtime_info=info, resumed_keys=resumed)
         checkpoint['meta'] = plain(checkpoint['meta'])
         if runner.cfg.get('model'):
-            checkpoint['meta'] |= Origin.of_run(runner.cfg.to_dict()).as_meta()
+            checkpoint['meta'] |= Origin.of_run(runner.cfg.to_dict(), runner.cfg.filename).as_meta()
         schedulers = checkpoint.get('param_schedulers', [])
         for states in schedulers.values() if isinstance(schedulers, dict) else [schedulers]:
             states[:] = [{key: value for key, value in state.items() if not callable(value)} for state in states]
