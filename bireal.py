@@ -16,6 +16,7 @@ COMMANDS = {
     'test': 'evaluate a checkpoint on the test data of its config',
     'predict': 'classes of images, or boxes in them',
     'export': 'write a trained network to files, and verify them',
+    'verify': 'verify exported files against a checkpoint',
     'inspect': 'list the layers, bits and bytes of a packed file',
     'convert': 'rewrite foreign weights under the names of this package',
     'cost': 'memory and operations of a network, layer by layer',

@@ -17,7 +17,7 @@ from bireal_plugin.commands.arguments import Renamed, Words, add_existing, add_t
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import ENGINES
 from bireal_plugin.shipping.network import Network, load_network
-from bireal_plugin.shipping.ship import Order, ship
+from bireal_plugin.shipping.ship import Order, Shipment, ship
 from bireal_plugin.training.trained import checkpoint_name
 
 OLDER_PRECISIONS = {'float32': 'f32', 'float16': 'f16', 'bfloat16': 'bf16'}
@@ -26,6 +26,11 @@ OLDER_PRECISIONS = {'float32': 'f32', 'float16': 'f16', 'bfloat16': 'bf16'}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     add_order(parser, formats=('packed', 'openvino', 'onnx'), images='256, or 8 where outputs are feature maps')
+    add_part(parser)
+
+
+def add_part(parser: argparse.ArgumentParser) -> None:
+    """``--min-agreement`` and ``--part``, which depth networks have not."""
     parser.add_argument(
         '--min-agreement',
         type=float,
@@ -124,7 +129,11 @@ def shipped(arguments: argparse.Namespace, load: Callable[..., Network], **optio
         print(f'{arguments.checkpoint} for inputs {shape}, to {order.folder}', flush=True)
         return found
 
-    shipment = ship(order, network)
+    return print_shipment(ship(order, network))
+
+
+def print_shipment(shipment: Shipment) -> int:
+    """Print the table on stdout and the problems on stderr; the exit status."""
     print(shipment.table)
     for problem in shipment.problems:
         print(f'error: {problem}', file=sys.stderr)

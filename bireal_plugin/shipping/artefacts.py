@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.engines import ENGINES, files_of, write
+from bireal_plugin.export.engines import ENGINES, engine_of, files_of, write
+from bireal_plugin.export.packed.format import read_packed
+from bireal_plugin.export.session_io import Precision
 from bireal_plugin.shipping.network import Network
 from bireal_plugin.shipping.verify.limits import Artefact, Verification
 from bireal_plugin.shipping.verify.verify import mark, unverified_marker
@@ -40,6 +42,21 @@ def plan(formats: Sequence[str], precisions: Sequence[str], folder: Path, name: 
             path = folder / f'{name}{f"_{key}" if own_file else ""}{engine.suffix}'
             artefacts.append(Artefact(path, format, key))
     return artefacts
+
+
+def written_before(path: Path, precision: Precision) -> Artefact:
+    """The artefact in a file; a packed file tells its precision itself.
+
+    Raises:
+        InputError: no engine has this suffix, or the engine has no such precision.
+    """
+    engine = engine_of(path)
+    format = next(name for name, known in ENGINES.items() if known is engine)
+    if format == 'packed':
+        precision = cast(Precision, read_packed(path).real_layers)
+    if precision not in engine.precisions:
+        raise InputError(f'{path}: {format} has real layers {", ".join(engine.precisions)}, not {precision}')
+    return Artefact(path, format, precision)
 
 
 def refuse_existing(artefacts: Iterable[Artefact]) -> None:

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from bireal_plugin.export.engines import Session
+from bireal_plugin.export.session_io import Precision
 from bireal_plugin.models.classifier import BiRealClassifier
-from bireal_plugin.shipping.artefacts import export_all, mark_all, plan, present, refuse_existing
+from bireal_plugin.shipping.artefacts import export_all, mark_all, plan, present, refuse_existing, written_before
 from bireal_plugin.shipping.images import batches, dataset_images, folder_images
 from bireal_plugin.shipping.network import Network
 from bireal_plugin.shipping.table import export_table, verification_table
+from bireal_plugin.shipping.verify.limits import Artefact, Verification
 from bireal_plugin.shipping.verify.trial import Batch
 from bireal_plugin.shipping.verify.verify import verify
 
@@ -77,20 +80,60 @@ def ship(order: Order, load: Callable[[], Network]) -> Shipment:
     network = load()
     shape = (order.batch, network.channels, *network.size)
 
-    def images(source: Path | None, split: str, count: int) -> list[Batch]:
-        if source is None:
-            return list(batches(dataset_images(network, split, count), network, shape))
-        return list(batches(folder_images(source, network, count), network, shape))
-
     def calibration() -> list[np.ndarray]:
-        return [batch.images for batch in images(order.calibrate, 'train', CALIBRATION_IMAGES)]
+        return [batch.images for batch in _images(order.calibrate, 'train', CALIBRATION_IMAGES, network, shape)]
 
     order.folder.mkdir(parents=True, exist_ok=True)
     written, problems = export_all(wanted, network, shape, calibration)
     if not written or not order.verify:
         return Shipment(export_table(written) if written else '', problems)
-    count = order.images or (CLASSIFIED_IMAGES if isinstance(network.model, BiRealClassifier) else OTHER_IMAGES)
-    found = verify(written, network.model, images(order.verify_on, 'test', count), min_agreement=order.min_agreement)
+    count = order.images or _count(network)
+    images = _images(order.verify_on, 'test', count, network, shape)
+    return _judged(verify(written, network.model, images, min_agreement=order.min_agreement), problems)
+
+
+def check(
+    files: Sequence[Path],
+    precision: Precision,
+    load: Callable[[], Network],
+    *,
+    verify_on: Path | None = None,
+    images: int | None = None,
+    min_agreement: float | None = None,
+) -> Shipment:
+    """Verify files that were written before, as ``ship`` verifies its own; see ``Order`` for the arguments.
+
+    Args:
+        precision: of the files' real layers; a packed file tells its own.
+
+    Raises:
+        InputError: a file is missing or of no engine, it has no such precision, or as ``ship``.
+    """
+    shapes: dict[tuple[int, ...] | None, list[Artefact]] = {}
+    for path in files:
+        with Session(path) as session:
+            shape = tuple(size for size in session.input_shape if isinstance(size, int))
+        shapes.setdefault(shape if len(shape) == 4 else None, []).append(written_before(path, precision))
+    network = load()
+    found: list[Verification] = []
+    for shape, artefacts in shapes.items():
+        chosen = shape or (1, network.channels, *network.size)
+        real_images = _images(verify_on, 'test', images or _count(network), network, chosen)
+        found += verify(artefacts, network.model, real_images, min_agreement=min_agreement)
+    return _judged(found, [])
+
+
+def _judged(found: list[Verification], problems: list[str]) -> Shipment:
+    """Mark the files that failed, and tell all."""
     mark_all(found)
-    problems += [f'{row.artefact.name}: {reason}' for row in found for reason in row.reasons]
+    problems = [*problems, *(f'{row.artefact.name}: {reason}' for row in found for reason in row.reasons)]
     return Shipment(verification_table(found), problems)
+
+
+def _count(network: Network) -> int:
+    return CLASSIFIED_IMAGES if isinstance(network.model, BiRealClassifier) else OTHER_IMAGES
+
+
+def _images(source: Path | None, split: str, count: int, network: Network, shape: Sequence[int]) -> list[Batch]:
+    samples = dataset_images(network, split, count) if source is None else folder_images(source, network, count)
+    return list(batches(samples, network, shape))
