@@ -2,7 +2,7 @@
 
 bireal predict net.xml photos 'more/*.jpg' --top 3
 bireal predict work_dirs/bireal_r18_imagenet/bn/epoch_1.pth photo.jpg --json
-bireal predict work_dirs/retinanet_bireal_r18_fpn_1x_coco/epoch_12.pth photos --out drawn --score-threshold 0.4
+bireal predict work_dirs/retinanet/epoch_12.pth photos --out drawn --score-threshold 0.4
 """
 
 from __future__ import annotations
@@ -51,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     weights = parser.add_argument_group('trained weights')
     weights.add_argument('--config', metavar='CONFIG', help='file or name (default: the one the checkpoint carries)')
     add_trained_options(weights)
+    weights.add_argument(
+        '--size', nargs=2, type=positive, metavar=('H', 'W'), help='of images, px (default: as the config tests)'
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -82,7 +85,7 @@ def _predictor(arguments: argparse.Namespace) -> Predict:
     """The network in the file, ready to predict."""
     names = _names(arguments.classes)
     if _is_exported(arguments.file) and arguments.config is None:
-        for flag in ('stage', 'cfg_options', 'allow_other_network'):
+        for flag in ('size', 'stage', 'cfg_options', 'allow_other_network'):
             if getattr(arguments, flag):
                 raise InputError(f'--{flag.replace("_", "-")} belongs to trained weights; {arguments.file} needs none')
         classifier = Classifier.of_file(arguments.file, threads=arguments.threads)
@@ -98,7 +101,7 @@ def _predictor(arguments: argparse.Namespace) -> Predict:
             if names is not None:
                 detector.classes = names
             return _of_detector(detector, arguments)
-        classifier = Classifier.of_model(model, config, arguments.file, threads=arguments.threads)
+        classifier = Classifier.of_model(model, config, arguments.file, size=arguments.size, threads=arguments.threads)
     if arguments.out is not None:
         raise InputError(f'--out is for the pictures of a detector; {arguments.file} is a classifier')
     if names is not None:

@@ -52,10 +52,20 @@ class Classifier:
 
     @classmethod
     def of_model(
-        cls, model: nn.Module, config: Config, checkpoint: str | Path, *, threads: int | None = None
+        cls,
+        model: nn.Module,
+        config: Config,
+        checkpoint: str | Path,
+        *,
+        size: Sequence[int] | None = None,
+        threads: int | None = None,
     ) -> Classifier:
-        """Of a network and config that ``load_trained`` gives; the names come from the checkpoint."""
-        preparation = Preparation.of_config(config, model, tested_size(config, model), class_names(checkpoint))
+        """Of a network and config that ``load_trained`` gives; the names come from the checkpoint.
+
+        Args:
+            size: height and width of the images; by default those of the config's test data.
+        """
+        preparation = Preparation.of_config(config, model, size or tested_size(config, model), class_names(checkpoint))
 
         @torch.no_grad()
         def run(images: np.ndarray) -> list[np.ndarray]:

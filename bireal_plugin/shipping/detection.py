@@ -51,7 +51,7 @@ class Detector:
         model.cfg = config
         self.model, self.infer = model, inference_detector
         with DefaultScope.overwrite_default_scope(self.scope):
-            self.meta = dict(meta) or _metainfo(config)
+            self.meta = dict(meta or _metainfo(config))
             self.visualizer = DetLocalVisualizer()
         self.visualizer.dataset_meta = self.meta
 
@@ -93,5 +93,6 @@ class Detector:
 def _metainfo(config: Config) -> dict[str, Any]:
     """Classes and palette of the config's test data: its own ``metainfo``, else those of the dataset's class."""
     dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
-    kind = DATASETS.get(str(dataset.get('type')))
+    with DATASETS.switch_scope_and_registry(None) as registry:  # of the default scope
+        kind = registry.get(str(dataset.get('type')))
     return {**dict(getattr(kind, 'METAINFO', {})), **dict(dataset.get('metainfo') or {})}

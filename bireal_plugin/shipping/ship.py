@@ -116,8 +116,8 @@ def check(
         shapes.setdefault(shape if len(shape) == 4 else None, []).append(written_before(path, precision))
     network = load()
     found: list[Verification] = []
-    for shape, artefacts in shapes.items():
-        chosen = shape or (1, network.channels, *network.size)
+    for fixed, artefacts in shapes.items():
+        chosen = fixed or (1, network.channels, *network.size)
         real_images = _images(verify_on, 'test', images or _count(network), network, chosen)
         found += verify(artefacts, network.model, real_images, min_agreement=min_agreement)
     return _judged(found, [])

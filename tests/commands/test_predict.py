@@ -5,10 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from bireal_plugin.training.config import load_config
+from bireal_plugin.training.recipe import build_model
 from bireal_plugin.training.trained import load_trained
+from tests.conftest import REPOSITORY
 
 FORMATS = {'packed': '.safetensors', 'onnx': '.onnx', 'openvino': '.xml'}
 
@@ -96,3 +100,66 @@ def test_a_file_that_does_not_say_how_its_images_are_made_is_refused(predict, ru
     ended = predict(tmp_path / 'trunk.safetensors', images)
     assert (ended.status, ended.out) == (1, '')
     assert 'trunk.safetensors does not say how its images are made; export it again: bireal export' in ended.err
+
+
+DETECTOR = """
+_base_ = '{repository}/configs/detection/retinanet_bireal_r18_fpn_1x_coco.py'
+model = dict(
+    backbone=dict(base_channels=8, init_cfg=None, norm_cfg=dict(type='BN')),
+    neck=dict(in_channels=[8, 16, 32, 64], out_channels=16),
+    bbox_head=dict(in_channels=16, feat_channels=16, stacked_convs=1),
+    test_cfg=dict(score_thr=0.0, max_per_img=20))
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = (192, 128)
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+"""
+
+
+@pytest.fixture
+def detector(tmp_path):
+    """A config and a checkpoint of a small detector with random weights."""
+    pytest.importorskip('mmdet')
+    config, checkpoint = tmp_path / 'small.py', tmp_path / 'detector.pth'
+    config.write_text(DETECTOR.format(repository=REPOSITORY))
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=build_model(load_config(str(config))).state_dict()), checkpoint)
+    return config, checkpoint
+
+
+def test_boxes_are_those_of_mmdet_called_by_hand(predict, detector, tmp_path):
+    config, checkpoint = detector
+    pixels = np.random.default_rng(0).integers(0, 255, (96, 160, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / 'photo.png')
+    drawn = tmp_path / 'drawn'
+    flags = ('--config', config, '--score-threshold', 0.0, '--json', '--out', drawn)
+    ended = predict(checkpoint, tmp_path / 'photo.png', *flags)
+    assert ended.status == 0, ended.err
+    (found,) = json.loads(ended.out)
+
+    from mmdet.apis import inference_detector
+    from mmdet.datasets import CocoDataset
+
+    model, loaded = load_trained(config, checkpoint)
+    model.cfg = loaded
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        wanted = inference_detector(model, np.ascontiguousarray(pixels[..., ::-1])).pred_instances
+    order = np.argsort(-wanted.scores.numpy(), kind='stable')
+    assert len(order) == len(found['boxes']) == 20
+    np.testing.assert_allclose([box['score'] for box in found['boxes']], wanted.scores.numpy()[order], rtol=1e-6)
+    np.testing.assert_allclose([box['corners'] for box in found['boxes']], wanted.bboxes.numpy()[order], rtol=1e-5)
+    names = CocoDataset.METAINFO['classes']
+    assert [box['name'] for box in found['boxes']] == [names[label] for label in wanted.labels.numpy()[order]]
+    picture = np.asarray(Image.open(drawn / 'photo.png'))
+    assert picture.shape == pixels.shape
+    assert not np.array_equal(picture, pixels)
+
+
+def test_a_drawing_is_not_replaced_unasked(predict, detector, tmp_path):
+    config, checkpoint = detector
+    Image.new('RGB', (64, 64)).save(tmp_path / 'photo.png')
+    drawn = tmp_path / 'drawn'
+    drawn.mkdir()
+    (drawn / 'photo.png').write_bytes(b'mine')
+    ended = predict(checkpoint, tmp_path / 'photo.png', '--config', config, '--out', drawn)
+    assert (ended.status, (drawn / 'photo.png').read_bytes()) == (1, b'mine')
+    assert 'photo.png exists; give another --out, --overwrite to replace it, or --skip-existing' in ended.err

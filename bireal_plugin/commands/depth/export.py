@@ -1,7 +1,7 @@
 """Write a trained depth network to files that `bireal depth infer` runs, and verify them.
 
 bireal depth export work_dirs/bireal_r18_street/bn/epoch_1.pth --format packed openvino --verify
-bireal depth export CONFIG CHECKPOINT --format openvino --real-layers int8 --calibrate photos --verify photos
+bireal depth export CHECKPOINT --real-layers int8 --calibrate photos --verify photos
 """
 
 from __future__ import annotations

@@ -96,7 +96,16 @@ def run(arguments: argparse.Namespace) -> int:
     forms = arguments.save
     check_forms(forms, flip=arguments.flip)
     style = Style(arguments.colours, tuple(arguments.range) if arguments.range else None, arguments.max_depth)
-    wanted = Wanted(arguments.out, forms, style, arguments.at, arguments.box, arguments.flip, arguments.overwrite)
+    wanted = Wanted(
+        arguments.out,
+        forms,
+        style,
+        arguments.at,
+        arguments.box,
+        arguments.flip,
+        arguments.overwrite,
+        arguments.skip_existing,
+    )
     cameras = CameraChoice(arguments.calibration, arguments.focal, arguments.baseline, arguments.relative)
     inputs, problems = find_inputs(arguments.inputs)
     predictor = Predictor(

@@ -33,7 +33,7 @@ class Wanted:
         folder: for the files, which have the names of the inputs; it is made if there is none.
         forms: see ``SUFFIXES``.
         points, boxes: pixels and regions to measure depth in. flip: whether the mirror image is averaged in.
-        overwrite: whether files that exist are replaced.
+        overwrite, skip_existing: whether files that exist are replaced, or left as they are; else they are refused.
     """
 
     folder: Path
@@ -43,6 +43,12 @@ class Wanted:
     boxes: Sequence[Box] = ()
     flip: bool = False
     overwrite: bool = False
+    skip_existing: bool = False
+
+    @property
+    def measures(self) -> bool:
+        """Whether depth is printed, for which an image is predicted even if no file is to be written."""
+        return bool(self.points or self.boxes)
 
 
 @dataclass
@@ -141,7 +147,7 @@ class _Batch:
             yield f'{name} in {",".join(map(str, box))}: {value:.2f} {estimate.unit} (median)'
 
     def paths(self, name: str, forms: Sequence[str], *, metric: bool, filmed: bool = False) -> dict[str, Path]:
-        """Path of each form's file.
+        """Path of each form's file that is to be written.
 
         Raises:
             InputError: a file exists and may not be replaced; or a form needs the camera and none is known.
@@ -150,14 +156,19 @@ class _Batch:
             raise InputError('a point cloud needs the camera; give --focal PX and --baseline METRES, or --calibration')
         paths = {form: output_path(self.wanted.folder, name, form, metric=metric, filmed=filmed) for form in forms}
         there = [path for path in paths.values() if path.exists()]
+        if self.wanted.skip_existing:
+            return {form: path for form, path in paths.items() if path not in there}
         if there and not self.wanted.overwrite:
-            raise InputError(f'{", ".join(map(str, there))} exists; give another --out, or --overwrite to replace it')
+            raise InputError(f'{there[0]} exists; give another --out, --overwrite to replace it, or --skip-existing')
         return paths
 
     def image(self, item: Input, place: str) -> None:
         image = np.asarray(read_rgb(item.path))
         camera = self.cameras.camera(item.path, image.shape[1])
         paths = self.paths(item.name, self.wanted.forms, metric=camera is not None)
+        if not paths and not self.wanted.measures:
+            say(f'{place} {item.path}: its files exist')
+            return
         self.tell_scale(camera, image.shape[1])
         estimate = self.estimate(image, camera)
         for line in [*self.measured(item.name, estimate)]:
@@ -172,6 +183,9 @@ class _Batch:
         filmed = [form for form in self.wanted.forms if form in FILMED]
         single = [form for form in self.wanted.forms if form not in FILMED]
         films = self.paths(item.name, filmed, metric=camera is not None, filmed=True)
+        if not films and not single and not self.wanted.measures:
+            say(f'{place} {item.path}: its files exist')
+            return
         style, read = self.wanted.style, 0
         with ExitStack() as stack:
             writers = {form: stack.enter_context(VideoWriter(path, reader.rate)) for form, path in films.items()}

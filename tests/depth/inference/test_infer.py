@@ -119,6 +119,9 @@ def test_nothing_is_replaced_without_asking(infer, photo, tmp_path):
     assert 'photo_colour.png exists' in ended.err
     assert (tmp_path / 'out/photo_colour.png').read_bytes() == b'mine'
     assert (tmp_path / 'out/other_colour.png').exists()
+    assert infer(photo, '--save', 'colour', 'npy', '--skip-existing').status == 0
+    assert (tmp_path / 'out/photo_colour.png').read_bytes() == b'mine'
+    assert (tmp_path / 'out/photo_relative.npy').exists()
     assert infer(photo, '--overwrite').status == 0
     assert cv2.imread(str(tmp_path / 'out/photo_colour.png')) is not None
 
