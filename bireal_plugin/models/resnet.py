@@ -66,7 +66,8 @@ class BiRealResNet(BaseModule):
         activation: before each 1-bit convolution: 'sign', or the real 'relu', 'leaky_clip', 'clip'.
         weights: 'binary'; 'step1' for 1x1 convolutions only (two-step scheme); 'real'.
         conv: the 1-bit convolution: 'BinaryConv2d', 'XNORConv2d', 'ABCConv2d', or a dict of type and its own options.
-        sign: surrogate of sign's derivative. weight: weight binarizer. None leaves either to the convolution's type.
+        sign: surrogate of sign's derivative; None leaves it to the convolution's type.
+        weight: weight binarizer; None leaves it to the convolution's type.
         rsign, rprelu: ReActNet's learned shift before every sign and RPReLU after every addition, see ``blocks.py``.
         stem: 'imagenet' (7x7 stride 2, max pool) or 'cifar' (3x3 stride 1, no pool).
 

@@ -68,4 +68,4 @@ def test_every_public_name_is_on_the_page_of_the_api():
 
 def test_the_drawing_shows_the_layers_that_are_asserted():
     drawing = runpy.run_path(str(ROOT / 'docs' / 'layers.py'))['drawing']
-    assert (ROOT / 'docs' / 'layers.svg').read_text() == drawing(LAYERS)
+    assert (ROOT / 'docs' / 'layers.svg').read_text() == drawing(LAYERS), 'run python docs/layers.py'

@@ -21,14 +21,12 @@ from bireal_plugin.training.hooks.plan import PlanHook, plan_of, unwrapped
 class TwoStepBinarizationHook(PlanHook):
     """Binarizes every BinaryConv2d of any model step by step within one run (two-step scheme, Sec. 3.5).
 
-    ========== ==================================================================================================
-    phase      state of the binary convolutions
-    ========== ==================================================================================================
-    relu, ...  real weights behind that real activation (``activations``), before ``step1``
-    step1      sign before all of them; weights of the 1x1 convolutions binary
-    step2      weights of all of them binary
-    bn         weights exactly +-1, scales absorbed by BatchNorm (Eq. 20); learning rate 0 for every convolution
-    ========== ==================================================================================================
+    | phase     | state of the binary convolutions
+    | --------- | ------------------------------------------------------------------------------------------------
+    | relu, ... | real weights behind that real activation (``activations``), before ``step1``
+    | step1     | sign before all of them; weights of the 1x1 convolutions binary
+    | step2     | weights of all of them binary
+    | bn        | weights exactly +-1, scales absorbed by BatchNorm (Eq. 20); learning rate 0 for every convolution
 
     Args:
         step1, step2, bn: epoch or iteration (from 0) at which a phase begins; None leaves it out.
