@@ -36,11 +36,6 @@ PATH=
 say() { printf '%s\\0' "$@"; printf '\\n\\0'; }
 for name in bireal python torchrun pip make; do eval "$name() { say $name \\"\\$@\\"; }"; done
 """
-STAGES = ('float', 'leaky_clip', 'clip', 'binary')
-SHORTER = {
-    'train': ['train_dataloader.batch_size=512', *(f'stages.{stage}.train_cfg.max_epochs=1' for stage in STAGES)],
-    'export': ['--images', '8'],
-}
 
 
 class Block(NamedTuple):
@@ -103,13 +98,10 @@ def check(words):
 
 
 def run(words, folder):
-    """Runs a command of ours as a user does, with less to train and to verify."""
+    """Runs a command of ours as a user does."""
     name, arguments = sub_command(words)
-    extra = SHORTER.get(name, [])
-    if name == 'train':
-        extra = ['--cfg-options', *extra]
     ran = subprocess.run(
-        [sys.executable, ROOT / 'bireal.py', *name.split(), *arguments, *extra],
+        [sys.executable, ROOT / 'bireal.py', *name.split(), *arguments],
         cwd=folder,
         env={**os.environ, 'PYTHONPATH': str(ROOT)},
         capture_output=True,
