@@ -12,8 +12,7 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.training.config import load_config
-from bireal_plugin.training.launch import prepare_launch
+from bireal_plugin.training.config import load_config, prepare_launch
 from bireal_plugin.training.trained import checkpoint_config
 
 

@@ -1,11 +1,11 @@
 """Training with mmengine: chained stages, optimizer groups, safe checkpoints, metrics and hooks."""
 
 from bireal_plugin.checkpoints.file import read_checkpoint, state_dict_of
+from bireal_plugin.models.classifier import TopKAccuracy
 from bireal_plugin.training.hooks.magnitude import MagnitudeAwareHook
 from bireal_plugin.training.hooks.plain_checkpoint import PlainCheckpointHook
 from bireal_plugin.training.hooks.stage import DivergenceHook, EpochSeedHook, StageRecordHook, ThroughputHook
 from bireal_plugin.training.hooks.two_step import TwoStepBinarizationHook
-from bireal_plugin.training.metric import TopKAccuracy
 from bireal_plugin.training.optimizer import BinaryOptimWrapperConstructor
 from bireal_plugin.training.recipe import check_stages, stage_config
 from bireal_plugin.training.runner import BiRealRunner

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import os
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed
 from mmengine.config import Config
 from mmengine.config.utils import ConfigParsingError
 from mmengine.registry import DATASETS, RUNNERS, DefaultScope
@@ -28,9 +30,15 @@ CONFIG_KEYS = {
     *('model_wrapper_cfg', 'runner_type', 'sync_bn'),
 } - {'self', 'cfg'}
 
-
 # Dictionaries that are written in Python, whose own code is not what looked a key up.
 CONTAINERS = {'mmengine.config.config', 'addict.addict', 'collections', 'contextlib', __name__}
+
+# The environment variables of torch.distributed, and what each launcher calls them.
+ENVIRONMENT = {
+    'pytorch': dict(RANK='RANK', WORLD_SIZE='WORLD_SIZE', LOCAL_RANK='LOCAL_RANK'),
+    'slurm': dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'),
+    'mpi': {name: f'OMPI_COMM_WORLD_{name.removeprefix("WORLD_")}' for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')},
+}
 
 
 @contextmanager
@@ -128,14 +136,18 @@ def _spread_data_root(config: Config, earlier: str | None) -> None:
             dataset.root = config.get('data_root')
 
 
+def scope_of(config: Config) -> AbstractContextManager[None]:
+    """Looks types up where the config's ``default_scope`` says, else in mmengine's own registries."""
+    return DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmengine')
+
+
 def build_dataset(config: Config, dataset: Mapping[str, Any]) -> Any:
     """The data set ``dataset`` of ``config``, whose ``default_scope`` says where its type is looked up.
 
     Raises:
         InputError: it cannot be built.
     """
-    scope = config.get('default_scope') or 'mmengine'
-    with config_mistakes(str(config.filename)), DefaultScope.overwrite_default_scope(scope):
+    with config_mistakes(str(config.filename)), scope_of(config):
         return DATASETS.build(dataset)
 
 
@@ -164,10 +176,37 @@ def use_auto_scale_lr(config: Config) -> None:
     config.auto_scale_lr.enable = True
 
 
+def prepare_launch(config: Config, launcher: str) -> None:
+    """Set ``config.launcher``; on a machine without GPU also start the process group and make DDP take CPU tensors.
+
+    Raises:
+        InputError: the variables that the launcher sets are not in the environment.
+    """
+    config.launcher = launcher
+    if launcher == 'none':
+        return
+    absent = [source for source in ENVIRONMENT[launcher].values() if source not in os.environ]
+    if absent:
+        hint = 'start it with: torchrun --nproc_per_node=2 tools/train.py ... --launcher pytorch'
+        raise InputError(f'--launcher {launcher} needs {", ".join(absent)} in the environment; {hint}')
+    if torch.cuda.is_available():
+        return
+    for name, source in ENVIRONMENT[launcher].items():
+        os.environ[name] = os.environ[source]
+    os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
+    os.environ.setdefault('MASTER_PORT', '29500')
+    torch.distributed.init_process_group('gloo')
+    config.model_wrapper_cfg = {
+        'type': 'MMDistributedDataParallel',
+        'broadcast_buffers': False,
+        'find_unused_parameters': config.get('find_unused_parameters', False),
+        **config.get('model_wrapper_cfg', {}),
+        'device_ids': None,
+    }
+
+
 def build_runner(config: Config) -> Runner:
     """The runner of an ordinary config; ours unless the config names its own ``runner_type``."""
+    config.setdefault('runner_type', 'BiRealRunner')
     with config_mistakes(str(config.filename)):
-        if 'runner_type' in config:
-            return RUNNERS.build(config)
-        config.runner_type = 'BiRealRunner'
         return RUNNERS.build(config)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
-from bireal_plugin.binary import BinaryConv2d
+from bireal_plugin.binary import BinaryConv2d, binary_convolutions
 from bireal_plugin.errors import InputError
 from bireal_plugin.hosts.torch_private import Convolution, NormWithStatistics
 
@@ -54,39 +54,27 @@ class BinaryOptimWrapperConstructor:
 
     def groups(self, model: nn.Module) -> list[dict[str, Any]]:
         """Optimizer parameter groups of ``model``, every trainable parameter once."""
-        members: dict[str, list[nn.Parameter]] = {name: [] for name in GROUPS}
-        seen: set[nn.Parameter] = set()
-        latent = False
+        owners: dict[nn.Parameter, str] = {}
         for module in model.modules():
-            if isinstance(module, BinaryConv2d):
-                latent |= module.binary_input or module.binary_weight
             for parameter in module.parameters(recurse=False):
-                if parameter.requires_grad and parameter not in seen:
-                    seen.add(parameter)
-                    members[group_of(module)].append(parameter)
+                if parameter.requires_grad:
+                    owners.setdefault(parameter, group_of(module))
+        # The optimizer's own decay where the config says none: 0.01 of AdamW.
+        probe = OPTIMIZERS.build({**self.optimizer, 'params': [nn.Parameter(torch.zeros(1))]})
+        weight_decay = probe.defaults.get('weight_decay', 0.0)
+        latent = any(conv.binary_input or conv.binary_weight for _, conv in binary_convolutions(model))
 
         result = []
-        for name in GROUPS:
-            if not members[name]:
-                continue
+        for name in sorted(set(owners.values()), key=GROUPS.index):
             options = self.multipliers.get(name, {})
-            group: dict[str, Any] = dict(params=members[name], name=name)
+            members = [parameter for parameter, owner in owners.items() if owner == name]
+            group: dict[str, Any] = dict(params=members, name=name)
             if 'lr' in self.optimizer:
                 group['lr'] = self.optimizer['lr'] * options.get('lr_mult', 1.0)
-            decay = self._weight_decay() * options.get('decay_mult', 1.0)
-            group['weight_decay'] = 0.0 if name == 'binary_conv' and latent else decay
+            decays = not (latent and name == 'binary_conv')
+            group['weight_decay'] = weight_decay * options.get('decay_mult', 1.0) if decays else 0.0
             result.append(group)
         return result
-
-    def _weight_decay(self) -> float:
-        """That of the config, else the optimizer's own, which is 0.01 of AdamW."""
-        if 'weight_decay' in self.optimizer:
-            return self.optimizer['weight_decay']
-        kind: Any = self.optimizer.get('type')
-        built = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
-        parameters = inspect.signature(built).parameters if callable(built) else {}
-        default = parameters['weight_decay'].default if 'weight_decay' in parameters else 0.0
-        return default if isinstance(default, (int, float)) else 0.0
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         if is_model_wrapper(model):

@@ -10,12 +10,12 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, LOOPS, MODELS, PARAM_SCHEDULERS, DefaultScope
+from mmengine.registry import DATASETS, LOOPS, MODELS, PARAM_SCHEDULERS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch import nn
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.training.config import CONFIG_KEYS, config_mistakes
+from bireal_plugin.training.config import CONFIG_KEYS, config_mistakes, scope_of
 
 
 def stage_config(config: Config, name: str) -> Config:
@@ -39,10 +39,9 @@ def build_model(config: Config) -> nn.Module:
     Raises:
         InputError: the config has no model, or one that cannot be built.
     """
-    where = str(config.filename)
     if not config.get('model'):
-        raise InputError(f'{where} has no model')
-    with config_mistakes(where), DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmengine'):
+        raise InputError(f'{config.filename} has no model')
+    with config_mistakes(str(config.filename)), scope_of(config):
         return MODELS.build(_with_preprocessor(config))
 
 
@@ -70,10 +69,7 @@ def check_stages(config: Config) -> None:
         raise InputError(f'stages must map stage names to config overrides, not {type(stages).__name__}')
     seen: list[Any] = []
     for name, overrides in stages.items():
-        with (
-            config_mistakes(f'{config.filename}, stage {name}'),
-            DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmengine')),
-        ):
+        with config_mistakes(f'{config.filename}, stage {name}'), scope_of(config):
             _check_keys(config, overrides)
             stage = stage_config(config, name)
             with torch.device('meta'):
@@ -99,10 +95,8 @@ def _check_keys(config: Config, overrides: Any) -> None:
 def _check_loop(train_cfg: Mapping[str, Any]) -> None:
     options = dict(train_cfg)
     by_epoch = options.pop('by_epoch', True)
-    if 'type' in options:
-        loop = LOOPS.get(options.pop('type'))
-    else:
-        loop = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
+    usual = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
+    loop = LOOPS.get(options.pop('type')) if 'type' in options else usual
     try:
         inspect.signature(loop).bind(runner=None, dataloader=None, **options)
     except TypeError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,8 @@ from typing import Any
 from mmengine.dist import master_only
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 
 from bireal_plugin.checkpoints.file import state_dict_of
@@ -25,11 +26,15 @@ from bireal_plugin.training.trained import check_absorbed
 from bireal_plugin.whole_file import whole
 
 
-class _NoDumps(logging.Filter):
-    """Keeps the environment and config dumps (hundreds of lines) out of the console; the log file has them."""
+def _naming_config(build: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of Runner whose mistakes become one sentence that names the config."""
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.getMessage().count('\n') < 20
+    @wraps(build)
+    def told(self: Runner, *args: Any, **kwargs: Any) -> Any:
+        with config_mistakes(str(self.cfg.filename)):
+            return build(self, *args, **kwargs)
+
+    return told
 
 
 @RUNNERS.register_module()
@@ -43,25 +48,12 @@ class BiRealRunner(Runner):
     * ``tensorboard=True`` in the config adds TensorBoard's curves, where its package is installed.
     """
 
-    def build_train_loop(self, loop: Any) -> BaseLoop:
-        with config_mistakes(str(self.cfg.filename)):
-            return super().build_train_loop(loop)
-
-    def build_val_loop(self, loop: Any) -> BaseLoop:
-        with config_mistakes(str(self.cfg.filename)):
-            return super().build_val_loop(loop)
-
-    def build_test_loop(self, loop: Any) -> BaseLoop:
-        with config_mistakes(str(self.cfg.filename)):
-            return super().build_test_loop(loop)
-
-    def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
-        with config_mistakes(str(self.cfg.filename)):
-            return super().build_optim_wrapper(optim_wrapper)
-
-    def build_param_scheduler(self, scheduler: Any) -> Any:
-        with config_mistakes(str(self.cfg.filename)):
-            return super().build_param_scheduler(scheduler)
+    # Built when a run starts, long after the Runner itself.
+    build_train_loop = _naming_config(Runner.build_train_loop)
+    build_val_loop = _naming_config(Runner.build_val_loop)
+    build_test_loop = _naming_config(Runner.build_test_loop)
+    build_optim_wrapper = _naming_config(Runner.build_optim_wrapper)
+    build_param_scheduler = _naming_config(Runner.build_param_scheduler)
 
     def register_hooks(self, default_hooks: Any = None, custom_hooks: Any = None) -> None:
         """mmengine's hooks, and PlainCheckpointHook, without which a checkpoint could not be read again."""
@@ -70,11 +62,11 @@ class BiRealRunner(Runner):
             self.register_hook(PlainCheckpointHook())
 
     def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> MMLogger:
-        """mmengine's logger, without page-long dumps on the console."""
+        """mmengine's logger; the dumps of environment and config (hundreds of lines) are in the log file alone."""
         logger = super().build_logger(log_level, log_file, **kwargs)
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
-                handler.addFilter(_NoDumps())
+                handler.addFilter(lambda record: record.getMessage().count('\n') < 20)
         return logger
 
     def build_visualizer(self, visualizer: Any = None) -> Visualizer:

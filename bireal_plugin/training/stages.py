@@ -6,14 +6,18 @@ A config holds ``stages = dict(NAME=dict(overrides), ...)``, in order. An overri
 * ``load_from``: weights to start from instead of the stage before (for the first stage: a pretrained ResNet).
 * ``absorb_scales=True``: fold the magnitude scales into BatchNorm on the way in (Eq. 20), weights becoming +-1.
 
-``stage_results.py`` has what stages leave on disk, which is what ``resume`` goes by.
+``resume`` goes by what stages leave on disk: which have ended, and which follow from the stage before as it is now.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -31,18 +35,10 @@ from bireal_plugin.training.hooks.plain_checkpoint import latest_checkpoint
 from bireal_plugin.training.hooks.stage import StageRecordHook
 from bireal_plugin.training.recipe import check_stages, stage_config, stage_model
 from bireal_plugin.training.runner import BiRealRunner
-from bireal_plugin.training.stage_results import (
-    RESULT,
-    Result,
-    checkpoint_of,
-    collect_results,
-    is_done,
-    note_start,
-    stale_stages,
-    weights_digest,
-    write_json,
-)
 from bireal_plugin.whole_file import whole
+
+Result = dict[str, Any]  # a row of the stage table
+RESULT, START = 'result.json', 'start.json'  # in a stage's folder: at its end, at its begin
 
 
 def run_stages(config: Config, work_dir: str | Path, *, only: str | None = None, resume: bool = False) -> list[Result]:
@@ -58,11 +54,11 @@ def run_stages(config: Config, work_dir: str | Path, *, only: str | None = None,
     """
     work_dir = Path(work_dir)
     check_stages(config)
-    names = list(config.stages)
+    names: list[str] = list(config.stages)
     if only is not None and only not in names:
         raise InputError(f'there is no stage {only!r}; the stages are: {", ".join(names)}')
     chosen = names if only is None else [only]
-    previous: dict[str, str] = dict(zip(names[1:], names, strict=False))
+    previous = {name: before for before, name in pairwise(names)}
     if only in previous and 'load_from' not in config.stages[only]:
         checkpoint_of(work_dir, previous[only], wanted_by=only)
     if not resume:
@@ -91,7 +87,6 @@ def run_stages(config: Config, work_dir: str | Path, *, only: str | None = None,
 def _run_stage(config: Config, work_dir: Path, name: str, previous: str | None, *, resume: bool) -> Result:
     stage = stage_config(config, name)
     folder = work_dir / name
-    absorb = stage.get('absorb_scales', False)
     stage.work_dir = str(folder)
     # Two stages may start within one second, and mmengine tells its loggers, hubs and visualizers apart by their names.
     stage.experiment_name = f'{work_dir.name}_{name}_{time.time_ns()}'
@@ -106,7 +101,7 @@ def _run_stage(config: Config, work_dir: Path, name: str, previous: str | None, 
         stage.load_strict = True
         if is_main_process():
             note_start(work_dir, previous, name)
-    if absorb and started is None:
+    if stage.get('absorb_scales') and started is None:
         stage.load_from = str(_absorbed(config, stage, previous, stage.load_from))
 
     record = StageRecordHook()
@@ -118,20 +113,16 @@ def _run_stage(config: Config, work_dir: Path, name: str, previous: str | None, 
     checkpoint = latest_checkpoint(folder)
     if checkpoint is None:
         raise InputError(f'stage {name!r} left no checkpoint; default_hooks.checkpoint must save the last epoch')
+    by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+    length = dict(epochs=runner.epoch) if by_epoch else dict(iterations=runner.iter)
     return {
         'name': name,
-        **_length(runner),
+        **length,
         **{key.removeprefix('accuracy/'): value for key, value in record.metrics.items()},
         'seconds': round(record.seconds, 1),
         'checkpoint': checkpoint.name,
         'digest': weights_digest(checkpoint),
     }
-
-
-def _length(runner: BiRealRunner) -> Result:
-    """Length of a stage's training: epochs, or iterations of a loop that counts those."""
-    by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-    return dict(epochs=runner.epoch) if by_epoch else dict(iterations=runner.iter)
 
 
 def _absorbed(config: Config, stage: Config, previous: str | None, source: str) -> Path:
@@ -162,3 +153,78 @@ def _move_aside(work_dir: Path, names: Sequence[str], reason: str) -> None:
             folder.rename(earlier / folder.name)
         print(f'{reason} was moved to {earlier}')
     barrier()
+
+
+def collect_results(work_dir: Path, names: Sequence[str]) -> list[Result]:
+    """The rows of the stages that have ended, checkpoint paths relative to ``work_dir``; stale stages are left out."""
+    stale = stale_stages(work_dir, names)
+    rows = []
+    for name in names:
+        row = read_json(work_dir / name / RESULT)
+        if row is not None and name not in stale:
+            row.pop('digest', None)
+            rows.append({**row, 'checkpoint': f'{name}/{row["checkpoint"]}'})
+    return rows
+
+
+def stale_stages(work_dir: Path, names: Sequence[str]) -> set[str]:
+    """Stages that started from other weights than the stage before has now, or from a stage that did.
+
+    A stage with weights of its own (``load_from``), or of a version that did not note its start, is none.
+    """
+    stale: set[str] = set()
+    for previous, name in pairwise(names):
+        start, result = read_json(work_dir / name / START), read_json(work_dir / previous / RESULT)
+        if start is not None and (previous in stale or result is None or result.get('digest') != start['digest']):
+            stale.add(name)
+    return stale
+
+
+def is_done(stage: Config, folder: Path) -> bool:
+    """Whether a stage has ended, and is as long as its config wants it now."""
+    result = read_json(folder / RESULT)
+    if result is None:
+        return False
+    lengths = (('epochs', 'max_epochs'), ('iterations', 'max_iters'))
+    return all(result.get(key, wanted) >= wanted for key, name in lengths if (wanted := stage.train_cfg.get(name)))
+
+
+def checkpoint_of(work_dir: Path, name: str, *, wanted_by: str) -> Path:
+    """The last checkpoint of a stage.
+
+    Raises:
+        InputError: the stage has not ended.
+    """
+    result = read_json(work_dir / name / RESULT)
+    if result is None:
+        raise InputError(
+            f'stage {wanted_by!r} starts from stage {name!r}, which has not ended in {work_dir}; run it first'
+        )
+    return work_dir / name / result['checkpoint']
+
+
+def note_start(work_dir: Path, previous: str, name: str) -> None:
+    """Write into the folder of stage ``name`` from which weights of ``previous`` it starts."""
+    result = read_json(work_dir / previous / RESULT) or {}
+    write_json(work_dir / name / START, dict(stage=previous, digest=result.get('digest')))
+
+
+def weights_digest(checkpoint: Path) -> str:
+    """A hash of the names and values of a checkpoint's weights, and of nothing else in it."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state_dict_of(read_checkpoint(checkpoint), checkpoint).items()):
+        digest.update(name.encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """The content of a file, None where there is none."""
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file whole, its folder too if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + '\n')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -11,7 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
-from mmengine.registry import DefaultScope
+from mmengine.registry import MODELS
 from torch import nn
 
 from bireal_plugin.binary.switch import binary_convolutions
@@ -20,9 +21,17 @@ from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights
 from bireal_plugin.checkpoints.origin import Origin, origin_of
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.distill import student_config
-from bireal_plugin.training.config import load_config, override
-from bireal_plugin.training.network_difference import network_difference
+from bireal_plugin.registry import BINARY_CONVOLUTIONS, SURROGATES, WEIGHT_BINARIZERS
+from bireal_plugin.training.config import load_config, override, scope_of
 from bireal_plugin.training.recipe import build_model, stage_config
+
+TABLES = dict(conv=BINARY_CONVOLUTIONS, sign=SURROGATES, weight=WEIGHT_BINARIZERS)
+# Keys that change how a network is trained or its outputs are used, and none of its outputs.
+NOT_THE_NETWORK = {
+    *('init_cfg', 'pretrained', 'train_cfg', 'test_cfg', 'label_smoothing', 'drop_rate', 'drop_path_rate'),
+    *('frozen_stages', 'norm_eval', 'with_cp', 'zero_init_residual', 'requires_grad'),
+}
+MISSING = object()
 
 
 def load_trained(
@@ -45,7 +54,7 @@ def load_trained(
     """
     source = str(checkpoint)
     content = fetch_checkpoint(source)
-    chosen = _config_of(config, content, source, stage, allow_other_network)
+    chosen = trained_config(config, source, stage=stage, allow_other_network=allow_other_network, content=content)
     model = build_model(chosen)
     load_weights(model, state_dict_of(content, source), source=source, strict=True)
     if chosen.get('absorb_scales'):
@@ -59,9 +68,26 @@ def trained_config(
     *,
     stage: str | None = None,
     allow_other_network: bool = False,
+    content: Mapping[str, Any] | None = None,
 ) -> Config:
-    """The ordinary config that ``load_trained`` builds from, for a Runner that loads the weights itself."""
-    return _config_of(config, fetch_checkpoint(str(checkpoint)), str(checkpoint), stage, allow_other_network)
+    """The ordinary config that ``load_trained`` builds from, for a Runner that loads the weights itself.
+
+    ``content`` is the checkpoint's, where it has been read already; the other arguments are ``load_trained``'s.
+    """
+    source = str(checkpoint)
+    origin = origin_of(fetch_checkpoint(source) if content is None else content, source)
+    if config is None:
+        chosen = _carried_config(origin, source)
+        if stage is not None and stage != chosen.get('stage'):
+            raise InputError(f'--stage {stage}: {source} is of {_stage_words(origin)}; leave --stage out')
+    else:
+        given = config if isinstance(config, Config) else load_config(str(config))
+        chosen = _with_stage(given, origin, source, stage)
+        if origin is not None and not allow_other_network:
+            _check_same_network(chosen, origin, source)
+    if chosen.get('model'):
+        chosen.model = student_config(chosen.model)
+    return chosen
 
 
 def checkpoint_config(checkpoint: str | Path, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -81,24 +107,6 @@ def checkpoint_name(checkpoint: str | Path) -> str:
     """Name of the config that trained a checkpoint; of one that does not carry it, the file's own."""
     origin = origin_of(fetch_checkpoint(str(checkpoint)), str(checkpoint))
     return (origin and origin.name) or Path(checkpoint).stem
-
-
-def _config_of(
-    given: str | Path | Config | None, content: Mapping[str, Any], source: str, stage: str | None, allow: bool
-) -> Config:
-    origin = origin_of(content, source)
-    if given is None:
-        config = _carried_config(origin, source)
-        if stage is not None and stage != config.get('stage'):
-            raise InputError(f'--stage {stage}: {source} is of {_stage_words(origin)}; leave --stage out')
-    else:
-        config = given if isinstance(given, Config) else load_config(str(given))
-        config = _with_stage(config, origin, source, stage)
-        if origin is not None and not allow:
-            _check_same_network(config, origin, source)
-    if config.get('model'):
-        config.model = student_config(config.model)
-    return config
 
 
 def _carried_config(origin: Origin | None, source: str) -> Config:
@@ -157,18 +165,16 @@ def _stage_words(origin: Origin | None) -> str:
 
 
 def _check_same_network(config: Config, origin: Origin, source: str) -> None:
-    with DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmengine'):
-        found = network_difference(
-            student_config(origin.config.get('model') or {}), student_config(config.get('model') or {})
+    networks = (student_config(each.get('model') or {}) for each in (origin.config, config))
+    with scope_of(config):
+        found = network_difference(*networks)
+    if found is not None:
+        key, theirs, ours = found
+        raise InputError(
+            f'{source} was trained with model{key} = {theirs} ({_stage_words(origin)}), but {config.filename} has '
+            f'{ours}: these weights belong to another network; leave CONFIG out, name the right stage with --stage, or '
+            'take them all the same with --allow-other-network'
         )
-    if found is None:
-        return
-    key, theirs, ours = found
-    raise InputError(
-        f'{source} was trained with model{key} = {theirs} ({_stage_words(origin)}), but {config.filename} has {ours}: '
-        'these weights belong to another network; leave CONFIG out, name the right stage with --stage, or take them '
-        'all the same with --allow-other-network'
-    )
 
 
 def check_absorbed(model: nn.Module, source: str) -> None:
@@ -179,3 +185,52 @@ def check_absorbed(model: nn.Module, source: str) -> None:
                 f'{source}: {name} has real weights, but this stage (absorb_scales) has weights of +-1 alone; if the '
                 'checkpoint is of an earlier stage, name that with --stage'
             )
+
+
+def network_difference(one: Any, other: Any) -> tuple[str, Any, Any] | None:
+    """``('.backbone.activation', 'clip', 'sign')`` of two configs of models; None where they are one network."""
+    return _difference(_complete(one), _complete(other), '')
+
+
+def _difference(one: Any, other: Any, key: str) -> tuple[str, Any, Any] | None:
+    if isinstance(one, dict) and isinstance(other, dict) and one.get('type') == other.get('type'):
+        for name in {**one, **other}:
+            found = _difference(one.get(name, MISSING), other.get(name, MISSING), f'{key}.{name}')
+            if found is not None:
+                return found
+        return None
+    return None if one == other else (key, _shown(one), _shown(other))
+
+
+def _shown(value: Any) -> str:
+    if value is MISSING:
+        return 'nothing'
+    return value['type'] if isinstance(value, dict) and isinstance(value.get('type'), str) else repr(value)
+
+
+def _complete(value: Any, key: str = '') -> Any:
+    if key in TABLES and isinstance(value, str):
+        value = {'type': value}
+    if isinstance(value, Mapping):
+        content = {**_defaults(value.get('type'), key), **value}
+        if 'conv' in content:  # the sign and the weight of a backbone are its convolutions'
+            conv = {'type': content['conv']} if isinstance(content['conv'], str) else dict(content['conv'])
+            given = {name: content.pop(name) for name in ('sign', 'weight') if name in content}
+            content['conv'] = {**conv, **{name: item for name, item in given.items() if item is not None}}
+        return {
+            name: _complete(item, name)
+            for name, item in content.items()
+            if name not in NOT_THE_NETWORK and not str(name).startswith('loss')
+        }
+    return [_complete(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _defaults(kind: Any, key: str) -> dict[str, Any]:
+    """Defaults of the arguments of the class that an entry ``key`` of this type builds; none of an unknown class."""
+    built = kind
+    if isinstance(kind, str):
+        built = TABLES[key].classes.get(kind) if key in TABLES else MODELS.get(kind)
+    if not isinstance(built, type):
+        return {}
+    parameters = inspect.signature(built).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,11 +34,7 @@ class MagnitudeAwareHook(PlanHook):
     """
 
     def __init__(
-        self,
-        plan: Mapping[str, int] | None = None,
-        interval: int = 100,
-        absorb: bool = False,
-        by_epoch: bool = True,
+        self, plan: Mapping[str, int] | None = None, interval: int = 100, absorb: bool = False, by_epoch: bool = True
     ) -> None:
         super().__init__(plan_of(plan or {}, owner='MagnitudeAwareHook'), by_epoch=by_epoch)
         for name in plan or {}:
@@ -64,20 +61,18 @@ class MagnitudeAwareHook(PlanHook):
         self.handles = []
         if not self._logs(runner):
             return
-        # Optimizers clear gradients before hooks see them, so they are read as they are accumulated.
         self.gradients = {}
         scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)  # of mixed precision; None in float32
         scale = 1.0 if scaler is None else scaler.get_scale()
         for name, conv in binary_convolutions(unwrapped(runner.model)):
             if conv.weight.requires_grad:
-                self.handles.append(conv.weight.register_post_accumulate_grad_hook(self._reader(name, scale)))
+                read = partial(self._read_gradient, name, scale)
+                self.handles.append(conv.weight.register_post_accumulate_grad_hook(read))
 
-    def _reader(self, name: str, scale: float) -> Any:
-        def read(weight: Tensor) -> None:
-            assert weight.grad is not None
-            self.gradients[name] = weight.grad.abs().mean().item() / scale
-
-        return read
+    def _read_gradient(self, name: str, scale: float, weight: Tensor) -> None:
+        """Called as gradients are accumulated, since optimizers clear them before other hooks see them."""
+        assert weight.grad is not None
+        self.gradients[name] = weight.grad.abs().mean().item() / scale
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None

@@ -48,8 +48,7 @@ class PlainCheckpointHook(Hook):
 
     def before_val_epoch(self, runner: Any) -> None:
         """Note where this validation stands; before it, since the CheckpointHook saves the best right after it."""
-        known = VALIDATED in runner.message_hub.runtime_info
-        earlier = runner.message_hub.get_info(VALIDATED) if known else []
+        earlier = runner.message_hub.runtime_info.get(VALIDATED, [])
         runner.message_hub.update_info(VALIDATED, [*earlier, runner.iter])
 
     def before_save_checkpoint(self, runner: Any, checkpoint: Checkpoint) -> None:
@@ -76,11 +75,11 @@ class PlainCheckpointHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: Checkpoint) -> None:
         hub = checkpoint.get('message_hub')
-        if hub is None or 'curves' not in hub:
-            return
-        hub['log_scalars'] = {
-            key: HistoryBuffer(*(curve[name].tolist() for name in CURVE)) for key, curve in hub.pop('curves').items()
-        }
+        if hub is not None and 'curves' in hub:
+            curves = hub.pop('curves').items()
+            hub['log_scalars'] = {
+                key: HistoryBuffer(*(curve[name].tolist() for name in CURVE)) for key, curve in curves
+            }
 
 
 def _finite(value: Any) -> bool:

@@ -93,8 +93,7 @@ class StageRecordHook(Hook):
         self.metrics: dict[str, float] = {}
 
     def before_train(self, runner: Any) -> None:
-        known = 'stage_seconds' in runner.message_hub.runtime_info
-        self.earlier = runner.message_hub.get_info('stage_seconds') if known else 0.0
+        self.earlier = runner.message_hub.runtime_info.get('stage_seconds', 0.0)
         self.started = time.perf_counter()
         if runner.iter > 0 and runner.val_loop is not None:
             runner.val_loop.run()

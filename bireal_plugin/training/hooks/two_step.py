@@ -105,9 +105,7 @@ class TwoStepBinarizationHook(PlanHook):
         model.train()  # applies frozen_stages and norm_eval, as the loop will
         pairs = conv_norm_pairs(model)
         frozen = [
-            name
-            for name, _, norm in pairs
-            if not norm.training or not any(parameter.requires_grad for parameter in norm.parameters())
+            name for name, _, norm in pairs if not (norm.training and any(p.requires_grad for p in norm.parameters()))
         ]
         if frozen:
             raise InputError(
