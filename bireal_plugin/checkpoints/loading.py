@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import re
@@ -11,13 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import timm
+from mmengine.logging import print_log
+from mmengine.model import PretrainedInit
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from bireal_plugin.binary.switch import binary_convolutions
-from bireal_plugin.checkpoints.file import Checkpoint, read_checkpoint, refused
+from bireal_plugin.checkpoints.file import Checkpoint, read_checkpoint, refused, state_dict_of
 from bireal_plugin.checkpoints.layouts import OWN, PUBLISHED_BASIC, STOCK, Naming, check_depth, naming
 from bireal_plugin.errors import InputError
+from bireal_plugin.hosts.mmengine_private import note_initialisation
 
 State = dict[str, Tensor]
 WEIGHTS_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'  # read by torch.load
@@ -186,6 +190,33 @@ def load_weights(model: nn.Module, state: State, *, source: str, strict: bool) -
         raise InputError(f'{report.sentence(limit=20)}; these weights belong to another network')
     model.load_state_dict(tensors, strict=False)
     return report
+
+
+class ReportedPretrained(PretrainedInit):
+    """mmengine's ``Pretrained`` with the same arguments; mmengine's own loads what fits and says nothing.
+
+    Raises:
+        InputError: (on the call) the checkpoint cannot be read, has nothing under ``prefix``, or nothing of it fits.
+    """
+
+    def __call__(self, module: nn.Module) -> None:
+        state = state_dict_of(fetch_checkpoint(self.checkpoint, map_location=self.map_location), self.checkpoint)
+        if self.prefix is not None:
+            state = part_of(state, self.prefix, self.checkpoint)
+        report = load_weights(module, state, source=self.checkpoint, strict=False)
+        level = logging.INFO if report.complete and not report.advice else logging.WARNING
+        print_log(str(report), logger='current', level=level)
+        note_initialisation(module, self)
+
+
+def reporting(init_cfg: Any) -> Any:
+    """``init_cfg`` with every ``Pretrained`` replaced by ours and put last, where mmengine puts it."""
+    if not init_cfg:
+        return init_cfg
+    configs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg)
+    pretrained = [config for config in configs if config['type'] in ('Pretrained', PretrainedInit)]
+    others = [config for config in configs if config not in pretrained]
+    return [*others, *(dict(config, type=ReportedPretrained) for config in pretrained)]
 
 
 def _advice(layout: str, model: nn.Module) -> str:

@@ -16,10 +16,8 @@ import bireal_plugin  # noqa: F401  registers models, datasets and hooks
 from bireal_plugin.commands.arguments import Words, add_overrides
 from bireal_plugin.errors import InputError
 from bireal_plugin.studies.ablation.grid import choose_cells, plan_units, stage_roles
-from bireal_plugin.studies.ablation.report import csv_text, order_text, table_text
-from bireal_plugin.studies.ablation.rows import collect_real_rows, collect_rows
-from bireal_plugin.studies.ablation.schedule import run_grid
-from bireal_plugin.studies.ablation.settings import keep_settings
+from bireal_plugin.studies.ablation.report import collect_real_rows, collect_rows, csv_text, order_text, table_text
+from bireal_plugin.studies.ablation.schedule import keep_settings, run_grid
 from bireal_plugin.training.config import load_config, work_dir_of
 from bireal_plugin.training.recipe import check_stages
 

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     out = Path(arguments.out)
     options = dict(config=arguments.config, overrides=arguments.cfg_options)
     if arguments.source is None:
-        written = pictures.of_surrogates(out)
+        written = pictures.draw_surrogates(out / 'fig7_surrogates')
     elif Path(arguments.source).is_dir():
         written = pictures.of_work_dir(Path(arguments.source), out, images=arguments.images, **options)
     elif Path(arguments.source).is_file():

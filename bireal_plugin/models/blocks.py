@@ -23,8 +23,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bireal_plugin.binary.activation import LeakyClip
-from bireal_plugin.binary.rprelu import RPReLU
+from bireal_plugin.binary.activation import LeakyClip, RPReLU
 
 Structure = Literal['bireal', 'resnet', 'plain']
 Norm = Callable[[int], nn.Module]

@@ -12,7 +12,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from bireal_plugin.binary.switch import WeightStep, set_activation, set_weights
-from bireal_plugin.checkpoints.init_cfg import reporting
+from bireal_plugin.checkpoints.loading import reporting
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.fold import fold_
 from bireal_plugin.hosts.torch_private import NormWithStatistics

@@ -25,9 +25,8 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop
 
-from bireal_plugin.checkpoints.file import read_checkpoint, state_dict_of
+from bireal_plugin.checkpoints.file import Origin, read_checkpoint, state_dict_of
 from bireal_plugin.checkpoints.loading import load_weights
-from bireal_plugin.checkpoints.origin import Origin
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.absorb import absorb_scales
 from bireal_plugin.training.config import config_mistakes

@@ -16,9 +16,8 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from bireal_plugin.binary.switch import binary_convolutions
-from bireal_plugin.checkpoints.file import state_dict_of
+from bireal_plugin.checkpoints.file import Origin, origin_of, state_dict_of
 from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights
-from bireal_plugin.checkpoints.origin import Origin, origin_of
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.distill import student_config
 from bireal_plugin.registry import BINARY_CONVOLUTIONS, SURROGATES, WEIGHT_BINARIZERS

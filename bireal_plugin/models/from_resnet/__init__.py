@@ -1,10 +1,9 @@
 """``binarize(model)``: from an existing ResNet of any library to its Bi-Real twin.
 
 ``trunk`` finds the network, ``anatomy`` reads its blocks, ``twins`` are the Bi-Real blocks, ``binarize`` puts them in
-and ``report`` says what was done.
+and reports what was done.
 """
 
-from bireal_plugin.models.from_resnet.binarize import BiRealConfig, binarize
-from bireal_plugin.models.from_resnet.report import BinarizeReport
+from bireal_plugin.models.from_resnet.binarize import BinarizeReport, BiRealConfig, binarize
 
 __all__ = ['BiRealConfig', 'BinarizeReport', 'binarize']

@@ -11,12 +11,11 @@ from torch import nn
 from bireal_plugin.binary.activation import build_activation
 from bireal_plugin.binary.conv import BinaryConv2d
 from bireal_plugin.binary.switch import WeightStep, set_activation, set_weights
-from bireal_plugin.cost import model_cost
+from bireal_plugin.cost import Cost, model_cost
 from bireal_plugin.dry_run import Shape, input_shape, weightless_copy
 from bireal_plugin.errors import InputError
 from bireal_plugin.hosts.torch_private import move_hooks
 from bireal_plugin.models.blocks import Structure
-from bireal_plugin.models.from_resnet.report import BinarizeReport
 from bireal_plugin.models.from_resnet.trunk import TrunkPlan, find_host, plan_trunk
 from bireal_plugin.models.from_resnet.twins import MakeConv, TwinBasicBlock, TwinBlock, TwinBottleneck
 from bireal_plugin.registry import BINARY_CONVOLUTIONS
@@ -71,6 +70,53 @@ class BiRealConfig:
                 raise InputError(f'{conv_class.__name__} does not take {options}: {error}') from error
 
         return make
+
+
+@dataclass(frozen=True)
+class BinarizeReport:
+    """The result of ``binarize``.
+
+    Args:
+        host: name of the changed network within the model, '' for the model itself.
+        binarized: names of the convolutions that became 1-bit.
+        real: name of every other convolution and linear layer of the host, and why it stayed real.
+        removed: names of the stem's activations, now identities. Those of the blocks went with their blocks.
+        new_parameters: names of parameters that no optimizer from before knows.
+        dropped_parameters: names that are gone (shortcuts, in the 'plain' structure).
+        state: structure, activation and weights, as text.
+        before, after: cost of the host on an image of ``before.shape``.
+    """
+
+    host: str
+    binarized: tuple[str, ...]
+    real: dict[str, str]
+    removed: tuple[str, ...]
+    new_parameters: tuple[str, ...]
+    dropped_parameters: tuple[str, ...]
+    state: str
+    before: Cost
+    after: Cost
+
+    def __str__(self) -> str:
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.real.items():
+            reasons.setdefault(reason, []).append(name)
+        lines = [f'{self.host or "model"}: {len(self.binarized)} convolutions binarized ({self.state})']
+        lines += [f'  real: {_listed(names)} ({reason})' for reason, names in reasons.items()]
+        for what, names in (
+            ('removed', self.removed),
+            ('new, to be added to an existing optimizer', self.new_parameters),
+            ('no longer used', self.dropped_parameters),
+        ):
+            if names:
+                lines.append(f'  {what}: {_listed(list(names))}')
+        before, after = self.before, self.after
+        lines.append(
+            f'  memory {before.memory_bits / 1e6:.1f} -> {after.memory_bits / 1e6:.1f} Mbit '
+            f'({before.memory_bits / after.memory_bits:.2f}x), bit-operations {before.bops:.3g} -> {after.bops:.3g} '
+            f'({before.bops / after.bops:.2f}x) on {"x".join(map(str, before.shape))}'
+        )
+        return '\n'.join(lines)
 
 
 def binarize(
@@ -210,3 +256,7 @@ def _real_layers(host: nn.Module, plan: TrunkPlan, kept: dict[str, str]) -> dict
         else:
             reasons[name] = 'classifier' if isinstance(module, nn.Linear) else 'outside the blocks'
     return reasons
+
+
+def _listed(names: list[str], most: int = 4) -> str:
+    return ', '.join(names[:most]) + (f', ... ({len(names)} in all)' if len(names) > most else '')

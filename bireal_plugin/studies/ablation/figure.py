@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bireal_plugin.studies.ablation.paper_table import PAPER_TOP1, ROWS, STRUCTURES, Cell
-from bireal_plugin.studies.ablation.report import INITIALISATION_TITLES, TITLES, mean_and_spread
-from bireal_plugin.studies.ablation.rows import Row
+from bireal_plugin.studies.ablation.report import INITIALISATION_TITLES, TITLES, Row, mean_and_spread
 from bireal_plugin.studies.figures.style import BLUE, GREEN, ORANGE, new_figure, save, styled
 
 LOOK = {'bireal': (BLUE, 'o'), 'resnet': (ORANGE, 's'), 'plain': (GREEN, '^')}

@@ -1,21 +1,101 @@
-"""Texts of the grid: a CSV, the Markdown table beside the paper's, and the verdicts on its order."""
+"""Report of the grid: its rows, and their texts: a CSV, a Markdown table beside the paper's, verdicts on its order.
+
+A row is the accuracy of a cell, or of the real network that cells start from.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
-from bireal_plugin.studies.ablation.order import CLAIMS, MARGIN, Accuracies, Claim, Finding, judge, paired_differences
-from bireal_plugin.studies.ablation.paper_table import INITIALISATIONS, PAPER_TOP1, ROWS, STRUCTURES, Cell
-from bireal_plugin.studies.ablation.rows import RealRow, Row, accuracies
+from bireal_plugin.errors import InputError
+from bireal_plugin.studies.ablation.grid import Unit
+from bireal_plugin.studies.ablation.paper_table import (
+    CLAIMS,
+    INITIALISATIONS,
+    MARGIN,
+    PAPER_TOP1,
+    ROWS,
+    STRUCTURES,
+    Accuracies,
+    Cell,
+    Claim,
+    Finding,
+    judge,
+    paired_differences,
+)
+from bireal_plugin.studies.ablation.schedule import unit_result
 from bireal_plugin.text_table import markdown_table
 
 TITLES = {'bireal': 'Bi-Real', 'resnet': 'Res', 'plain': 'Plain'}
 CHOICES = ('initialisation', 'weight', 'surrogate')
 WORDS = ('structure', 'claim', 'verdict')
 INITIALISATION_TITLES = {'relu': 'ReLU', 'clip': 'Clip'}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell trained with one seed: top-1 in %, seconds of its binary stages, checkpoint below the work directory."""
+
+    cell: Cell
+    seed: int
+    top1: float
+    seconds: float
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class RealRow:
+    """The real network that cells of one structure, initialisation and seed start from: top-1 accuracy in %."""
+
+    structure: str
+    initialisation: str
+    seed: int
+    top1: float
+
+
+def collect_rows(work_dir: Path, units: Sequence[Unit]) -> list[Row]:
+    """The cells whose last stage has ended.
+
+    Raises:
+        InputError: a stage was not validated by top-1 accuracy.
+    """
+    rows = []
+    for unit in units:
+        if unit.cell is not None and unit.last and (result := unit_result(work_dir, unit)) is not None:
+            parts = [unit_result(work_dir, other) for other in units if other.folder == unit.folder]
+            seconds = sum(part['seconds'] for part in parts if part is not None)
+            checkpoint = f'{unit.folder}/{result["checkpoint"]}'
+            rows.append(Row(unit.cell, unit.seed, _top1(result, unit), round(seconds, 1), checkpoint))
+    return rows
+
+
+def collect_real_rows(work_dir: Path, units: Sequence[Unit], start: Mapping[str, str]) -> list[RealRow]:
+    """The real networks that have ended, of the stages ``start`` (initialisation -> stage)."""
+    rows = []
+    for unit in units:
+        for initialisation, stage in start.items():
+            if unit.cell is None and unit.stage == stage and (result := unit_result(work_dir, unit)) is not None:
+                rows.append(RealRow(unit.structure, initialisation, unit.seed, _top1(result, unit)))
+    return rows
+
+
+def _top1(result: Mapping[str, Any], unit: Unit) -> float:
+    if 'top1' not in result:
+        raise InputError(
+            f'{unit} has no top-1 accuracy in its result.json; the grid needs val_evaluator=dict(type="TopKAccuracy")'
+        )
+    return result['top1']
+
+
+def accuracies(rows: Sequence[Row]) -> dict[tuple[Cell, int], float]:
+    """Top-1 by (cell, seed)."""
+    return {(row.cell, row.seed): row.top1 for row in rows}
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:

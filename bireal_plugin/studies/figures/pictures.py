@@ -2,22 +2,108 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from bireal_plugin.binary import sign
 from bireal_plugin.errors import InputError
+from bireal_plugin.registry import SURROGATES
 from bireal_plugin.studies.figures.activations import Panel, draw_activations, layer_inputs, nonlinearity, spread_batch
 from bireal_plugin.studies.figures.curves import curves_of_checkpoint, curves_of_folder, draw_curves
-from bireal_plugin.studies.figures.stage_folders import stage_of, stages_of
-from bireal_plugin.studies.figures.surrogates import draw_surrogates
+from bireal_plugin.studies.figures.style import CYCLE, GREY, new_figure, save, styled
 from bireal_plugin.studies.figures.weights import draw_weights, has_latent_weights, layer_weights
 from bireal_plugin.training import read_checkpoint
+from bireal_plugin.training.config import load_config
+from bireal_plugin.training.hooks.plain_checkpoint import latest_checkpoint
+from bireal_plugin.training.trained import checkpoint_config, load_trained, trained_config
+
+DASHES = ('-', '--', '-.', ':')
 
 
-def of_surrogates(out: Path) -> list[Path]:
-    """Fig. 7."""
-    return draw_surrogates(out / 'fig7_surrogates')
+def draw_surrogates(stem: Path) -> list[Path]:
+    """Fig. 7, ``stem.png`` and ``stem.svg``: F and F' of all registered surrogates."""
+    x = torch.linspace(-1.6, 1.6, 1601)
+    with styled():
+        figure = new_figure(3.4)
+        left, right = figure.subplots(1, 2)
+        for half in (x[x < 0], x[x >= 0]):  # apart, or a line would join both sides of the jump
+            left.plot(half, sign(half), color=GREY, linewidth=1.0, label='Sign' if half[0] < 0 else None)
+        for i, name in enumerate(SURROGATES.classes):
+            surrogate = SURROGATES.build(name)
+            look = dict(color=CYCLE[i % len(CYCLE)], linestyle=DASHES[i % len(DASHES)], label=name)
+            left.plot(x, surrogate.polynomial(x), **look)
+            right.plot(x, surrogate.derivative(x), **look)
+        left.set_title('F, the function in the place of Sign', loc='left')
+        right.set_title("F', the derivative used in backward", loc='left')
+        left.set_ylabel('F(x)')
+        right.set_ylabel("F'(x)")
+        for axes in (left, right):
+            axes.set_xlabel('x, input of the sign')
+        left.legend(loc='upper left')
+        right.legend(loc='upper left')
+        return save(figure, stem)
+
+
+@dataclass(frozen=True)
+class TrainedStage:
+    """A stage that left a checkpoint: its folder, the file, and its own config (overrides merged in)."""
+
+    name: str
+    folder: Path
+    checkpoint: Path
+    config: Config
+
+    def model(self) -> nn.Module:
+        """The network with the checkpoint's weights, all of them, in evaluation mode."""
+        return load_trained(self.config, self.checkpoint)[0]
+
+
+def stages_of(
+    work_dir: Path, *, config: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> list[TrainedStage]:
+    """The stages of a work directory that have a checkpoint, in the order they were trained in.
+
+    Args:
+        config: the recipe; by default each checkpoint's own config.
+
+    Raises:
+        InputError: there are none.
+    """
+    results = work_dir / 'results.json'
+    ended = [row['name'] for row in json.loads(results.read_text())['stages']] if results.is_file() else []
+    others = sorted(path.name for path in work_dir.iterdir() if path.is_dir() and path.name not in ended)
+    stages = []
+    for name in [*ended, *others]:
+        checkpoint = latest_checkpoint(work_dir / name)
+        if checkpoint is not None:
+            stages.append(stage_of(checkpoint, config=config, overrides=overrides))
+    if not stages:
+        raise InputError(
+            f'{work_dir} has no stages: none of its folders holds a checkpoint epoch_*.pth; give the work directory of '
+            'tools/train.py, or a checkpoint'
+        )
+    return stages
+
+
+def stage_of(
+    checkpoint: Path, *, config: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> TrainedStage:
+    """The stage that a checkpoint is of, by ``config`` or the config that it carries.
+
+    Raises:
+        InputError: no config is given and the checkpoint carries none, or they are of different networks.
+    """
+    whole = checkpoint_config(checkpoint, overrides) if config is None else load_config(config, overrides)
+    chosen = trained_config(whole, checkpoint)
+    folder = checkpoint.resolve().parent
+    return TrainedStage(chosen.get('stage') or folder.name, folder, checkpoint, chosen)
 
 
 def of_checkpoint(
@@ -44,7 +130,7 @@ def of_checkpoint(
         say(f'curves without top-1: the log in {path} does not tell at which epochs it was measured')
     title = f'{path.resolve().parent.name}/{path.name}'
     return [
-        *of_surrogates(out),
+        *draw_surrogates(out / 'fig7_surrogates'),
         *draw_weights(layers, out / 'fig8_weights', title=title),
         *draw_curves([curves], out / 'curves', title=title),
     ]
@@ -70,7 +156,8 @@ def of_work_dir(
     """
     stages = stages_of(work_dir, config=config, overrides=overrides)
     curves = [curves_of_folder(stage.name, stage.folder, stage.checkpoint) for stage in stages]
-    written = [*of_surrogates(out), *draw_curves(curves, out / 'curves', title=work_dir.resolve().name)]
+    written = draw_surrogates(out / 'fig7_surrogates')
+    written += draw_curves(curves, out / 'curves', title=work_dir.resolve().name)
     models = [(stage, stage.model()) for stage in stages]
 
     latest = {kind: (stage, model) for stage, model in models if (kind := nonlinearity(model)) is not None}

@@ -12,8 +12,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS
 from torch import Tensor
 
-from bireal_plugin.checkpoints.file import Checkpoint
-from bireal_plugin.checkpoints.origin import Origin, plain
+from bireal_plugin.checkpoints.file import Checkpoint, Origin, plain
 from bireal_plugin.errors import InputError
 
 CURVE = ('values', 'counts')  # the two arrays of a HistoryBuffer

@@ -10,8 +10,15 @@ import pytest
 from bireal_plugin.errors import InputError
 from bireal_plugin.studies.ablation.grid import Roles, plan_units
 from bireal_plugin.studies.ablation.paper_table import Cell
-from bireal_plugin.studies.ablation.report import csv_text, order_text, table_text
-from bireal_plugin.studies.ablation.rows import RealRow, Row, collect_real_rows, collect_rows
+from bireal_plugin.studies.ablation.report import (
+    RealRow,
+    Row,
+    collect_real_rows,
+    collect_rows,
+    csv_text,
+    order_text,
+    table_text,
+)
 
 BEST = Cell('bireal', 'clip', 'MagnitudeAware', 'ApproxSign')
 SIGN = Cell('bireal', 'clip', 'Sign', 'ApproxSign')

@@ -10,10 +10,10 @@ from PIL import Image
 from bireal_plugin.registry import SURROGATES
 from bireal_plugin.studies.ablation.figure import draw_ablation
 from bireal_plugin.studies.ablation.paper_table import ALL_CELLS, PAPER_TOP1
-from bireal_plugin.studies.ablation.rows import Row
+from bireal_plugin.studies.ablation.report import Row
 from bireal_plugin.studies.figures.activations import Panel, draw_activations, passes_gradient
 from bireal_plugin.studies.figures.curves import Curves, draw_curves
-from bireal_plugin.studies.figures.surrogates import draw_surrogates
+from bireal_plugin.studies.figures.pictures import draw_surrogates
 from bireal_plugin.studies.figures.weights import LayerWeights, draw_weights
 
 RNG = np.random.default_rng(0)
