@@ -8,7 +8,6 @@ from mmengine.registry import DATASETS
 
 from bireal_plugin.data.classification import ClassificationDataset, Split, checked_split
 from bireal_plugin.data.restricted_pickle import load_arrays
-from bireal_plugin.data.transforms import Transform
 from bireal_plugin.errors import InputError
 
 CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
@@ -28,7 +27,7 @@ class CIFAR10Files(ClassificationDataset):
         root: the folder ``cifar-10-batches-bin`` or ``cifar-10-batches-py``, or the one that holds it. The binary
             version is taken where both are there.
         split: 'train' or 'test'; 'val' means 'test'.
-        transform, seed, subset: see ``ClassificationDataset``.
+        options: transform, seed, subset, see ``ClassificationDataset``.
 
     Raises:
         InputError: an archive that is not unpacked, a missing, truncated or foreign file, and what
@@ -37,29 +36,15 @@ class CIFAR10Files(ClassificationDataset):
 
     name = 'CIFAR-10'
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: Split = 'train',
-        *,
-        transform: dict[str, Any] | Transform | None = None,
-        seed: int = 0,
-        subset: int | None = None,
-    ) -> None:
+    def __init__(self, root: str | Path, split: Split = 'train', **options: Any) -> None:
         batches = [read_batch(file) for file in find_batches(Path(root), BATCHES[checked_split(split)])]
         planes = np.concatenate([images for images, _ in batches])
         super().__init__(
             planes.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1),
             np.concatenate([labels for _, labels in batches]),
             classes=CLASSES,
-            transform=transform,
-            seed=seed,
-            subset=subset,
+            **options,
         )
-
-    def image(self, index: int) -> np.ndarray:
-        """Image number ``index``, uint8 ``(32, 32, 3)``."""
-        return self.samples[index]
 
 
 def find_batches(root: Path, names: tuple[str, ...]) -> list[Path]:

@@ -5,7 +5,6 @@ Finding and decoding images is the job of one file per dataset, augmentation tha
 
 import inspect
 import operator
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -20,7 +19,7 @@ from bireal_plugin.errors import InputError
 Split = Literal['train', 'val', 'test']
 
 
-class ClassificationDataset(Dataset, ABC):
+class ClassificationDataset(Dataset):
     """Labelled images; ``dataset[index]`` or ``dataset[epoch, index]`` is ``dict(inputs=..., labels=...)``.
 
     ``inputs`` is a uint8 tensor ``(C, H, W)`` and ``labels`` an int. The augmentation is a pure function of (seed,
@@ -29,7 +28,8 @@ class ClassificationDataset(Dataset, ABC):
     along with the index. A plain index means epoch 0.
 
     Args:
-        samples: input of ``image`` for each of the ``N`` images, an array of length ``N`` along its first axis.
+        samples: input of ``image`` for each of the ``N`` images, an array of length ``N`` along its first axis: the
+            images themselves, uint8 ``(N, H, W, C)``, unless a class overrides ``image``.
         targets: ``N`` class indices.
         classes: names of the classes, in the order of the indices.
         transform: a config for mmengine's ``TRANSFORMS``, or a function of (image, rng); see ``transforms.py``.
@@ -64,9 +64,9 @@ class ClassificationDataset(Dataset, ABC):
         self.transform = build_transform(transform)
         self.seed = seed
 
-    @abstractmethod
     def image(self, index: int) -> RawImage:
-        """Image number ``index`` before the transform: a PIL image or a uint8 array ``(H, W, C)``."""
+        """Image number ``index`` before the transform: a PIL image or a uint8 array ``(H, W, C)``; here the sample."""
+        return self.samples[index]
 
     @property
     def metainfo(self) -> dict[str, Any]:

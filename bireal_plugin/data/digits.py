@@ -7,7 +7,6 @@ from mmengine.registry import DATASETS
 from PIL import Image
 
 from bireal_plugin.data.classification import ClassificationDataset, Split, checked_split
-from bireal_plugin.data.transforms import Transform
 from bireal_plugin.errors import InputError
 
 
@@ -21,7 +20,7 @@ class Digits(ClassificationDataset):
     Args:
         split: 'train' or 'test'; 'val' means 'test'.
         size: side of the enlarged images in px.
-        transform, seed, subset: see ``ClassificationDataset``.
+        options: transform, seed, subset, see ``ClassificationDataset``.
 
     Raises:
         InputError: an unknown split or a size below 1, and what ``ClassificationDataset`` raises.
@@ -29,15 +28,7 @@ class Digits(ClassificationDataset):
 
     name = 'scikit-learn digits'
 
-    def __init__(
-        self,
-        split: Split = 'train',
-        *,
-        size: int = 32,
-        transform: dict[str, Any] | Transform | None = None,
-        seed: int = 0,
-        subset: int | None = None,
-    ) -> None:
+    def __init__(self, split: Split = 'train', *, size: int = 32, **options: Any) -> None:
         # Importing scikit-learn takes a second that no other dataset should pay.
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split
@@ -54,14 +45,8 @@ class Digits(ClassificationDataset):
             _enlarged(digits.images[chosen], size),
             digits.target[chosen].astype(np.int64),
             classes=[str(digit) for digit in range(10)],
-            transform=transform,
-            seed=seed,
-            subset=subset,
+            **options,
         )
-
-    def image(self, index: int) -> np.ndarray:
-        """Image number ``index``, uint8 ``(size, size, 1)``."""
-        return self.samples[index]
 
 
 def _enlarged(images: np.ndarray, size: int) -> np.ndarray:

@@ -9,21 +9,9 @@ import numpy as np
 from mmengine.registry import DATASETS
 
 from bireal_plugin.data.classification import ClassificationDataset, Split, checked_split
-from bireal_plugin.data.transforms import Transform
 from bireal_plugin.errors import InputError
 
-CLASSES = (
-    'T-shirt/top',
-    'Trouser',
-    'Pullover',
-    'Dress',
-    'Coat',
-    'Sandal',
-    'Shirt',
-    'Sneaker',
-    'Bag',
-    'Ankle boot',
-)
+CLASSES = ('T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot')
 SIDE = 28
 PREFIXES = {'train': 'train', 'test': 't10k'}
 
@@ -36,7 +24,7 @@ class FashionMNISTFiles(ClassificationDataset):
         root: folder with the idx files, ``{train,t10k}-images-idx3-ubyte[.gz]`` and ``...-labels-idx1-ubyte[.gz]``, or
             a folder that holds them in ``FashionMNIST/raw`` as torchvision does.
         split: 'train' or 'test'; 'val' means 'test'.
-        transform, seed, subset: see ``ClassificationDataset``.
+        options: transform, seed, subset, see ``ClassificationDataset``.
 
     Raises:
         InputError: a missing, truncated or foreign file, and what ``ClassificationDataset`` raises.
@@ -44,15 +32,7 @@ class FashionMNISTFiles(ClassificationDataset):
 
     name = 'Fashion-MNIST'
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: Split = 'train',
-        *,
-        transform: dict[str, Any] | Transform | None = None,
-        seed: int = 0,
-        subset: int | None = None,
-    ) -> None:
+    def __init__(self, root: str | Path, split: Split = 'train', **options: Any) -> None:
         prefix = PREFIXES[checked_split(split)]
         image_file = find_idx(Path(root), f'{prefix}-images-idx3-ubyte')
         label_file = find_idx(Path(root), f'{prefix}-labels-idx1-ubyte')
@@ -73,18 +53,7 @@ class FashionMNISTFiles(ClassificationDataset):
                 f'{label_file} holds the label {labels.max()}, but Fashion-MNIST has only 0 to {len(CLASSES) - 1}: '
                 'put the original file there'
             )
-        super().__init__(
-            images[..., None],
-            labels.astype(np.int64),
-            classes=CLASSES,
-            transform=transform,
-            seed=seed,
-            subset=subset,
-        )
-
-    def image(self, index: int) -> np.ndarray:
-        """Image number ``index``, uint8 ``(28, 28, 1)``."""
-        return self.samples[index]
+        super().__init__(images[..., None], labels.astype(np.int64), classes=CLASSES, **options)
 
 
 def find_idx(root: Path, name: str) -> Path:

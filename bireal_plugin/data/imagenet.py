@@ -10,7 +10,6 @@ from PIL import Image
 
 from bireal_plugin.data.classification import ClassificationDataset, Split, checked_split
 from bireal_plugin.data.image_file import IMAGE_SUFFIXES, is_image_name, read_rgb
-from bireal_plugin.data.transforms import Transform
 from bireal_plugin.errors import InputError
 
 FOLDERS = {'train': 'train', 'test': 'val'}
@@ -27,7 +26,7 @@ class ImageNetFolder(ClassificationDataset):
     Args:
         root: the folder with ``train`` and ``val``.
         split: 'train' or 'val'; 'test' means 'val', since ImageNet's own test labels are not public.
-        transform, seed, subset: see ``ClassificationDataset``.
+        options: transform, seed, subset, see ``ClassificationDataset``.
 
     Raises:
         InputError: a missing or empty folder, validation images that are not sorted into class folders, classes of
@@ -37,15 +36,7 @@ class ImageNetFolder(ClassificationDataset):
 
     name = 'ImageNet'
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: Split = 'train',
-        *,
-        transform: dict[str, Any] | Transform | None = None,
-        seed: int = 0,
-        subset: int | None = None,
-    ) -> None:
+    def __init__(self, root: str | Path, split: Split = 'train', **options: Any) -> None:
         root = Path(root)
         self.folder = root / FOLDERS[checked_split(split)]
         present = class_folders(root, self.folder)
@@ -70,9 +61,7 @@ class ImageNetFolder(ClassificationDataset):
             np.array([os.fsencode(name) for name in names]),
             np.array(targets, dtype=np.int64),
             classes=classes,
-            transform=transform,
-            seed=seed,
-            subset=subset,
+            **options,
         )
 
     @property

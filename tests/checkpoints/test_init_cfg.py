@@ -11,7 +11,7 @@ from mmengine.model import BaseModule
 from torch import nn
 
 from bireal_plugin import BiRealResNet, InputError
-from bireal_plugin.checkpoints import init_cfg as pretrained_init
+from bireal_plugin.checkpoints import loading
 from tests.models import published
 
 
@@ -29,9 +29,7 @@ class Unpickled:
 def logged(monkeypatch):
     """What the loading logs, as ``(text, level)``."""
     lines = []
-    monkeypatch.setattr(
-        pretrained_init, 'print_log', lambda text, logger=None, level=logging.INFO: lines.append((text, level))
-    )
+    monkeypatch.setattr(loading, 'print_log', lambda text, logger=None, level=logging.INFO: lines.append((text, level)))
     return lines
 
 

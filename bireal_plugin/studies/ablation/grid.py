@@ -15,6 +15,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
+from bireal_plugin.data import ClassificationDataset
 from bireal_plugin.errors import InputError
 from bireal_plugin.studies.ablation.paper_table import ALL_CELLS, STRUCTURES, Cell
 from bireal_plugin.training import stage_config
@@ -156,6 +157,8 @@ def unit_config(config: Config, unit: Unit, roles: Roles, *, start: str | None =
 
 def _takes_seed(dataset: Mapping[str, Any]) -> bool:
     cls = DATASETS.get(dataset['type'])
+    if isinstance(cls, type) and issubclass(cls, ClassificationDataset):
+        return True
     return cls is not None and 'seed' in inspect.signature(cls).parameters
 
 
