@@ -107,6 +107,12 @@ def compute_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
+def arguments_of(conv: nn.Conv2d) -> dict[str, Any]:
+    """The arguments of ``nn.Conv2d`` that made ``conv``, but for device and data type."""
+    names = ('in_channels', 'out_channels', 'kernel_size', 'stride', 'padding', 'dilation', 'groups', 'padding_mode')
+    return {**{name: getattr(conv, name) for name in names}, 'bias': conv.bias is not None}
+
+
 def _operand(x: Tensor, surrogate: Surrogate | None, dtype: torch.dtype) -> Tensor:
     # The sign is taken before the cast: fp16 would round a small negative number to -0.0, whose sign is +1.
     return x.to(dtype) if surrogate is None else sign(x).to(dtype)
@@ -161,35 +167,13 @@ class BinaryConv2d(nn.Conv2d):
     @classmethod
     def from_float(cls, conv: nn.Conv2d, **options: Any) -> BinaryConv2d:
         """The binary twin of ``conv``, with the *same* Parameter objects, so that an existing optimizer trains it."""
-        twin = cls(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,  # type: ignore[arg-type]
-            conv.stride,  # type: ignore[arg-type]
-            conv.padding,  # type: ignore[arg-type]
-            conv.dilation,  # type: ignore[arg-type]
-            conv.groups,
-            conv.bias is not None,
-            conv.padding_mode,
-            device='meta',
-            **options,
-        )
+        twin = cls(**arguments_of(conv), device='meta', **options)
         twin.weight, twin.bias = conv.weight, conv.bias
         return twin.train(conv.training)
 
     def to_float(self) -> nn.Conv2d:
         """The plain convolution over the same Parameters, without sign and without activation."""
-        conv = nn.Conv2d(
-            self.in_channels,
-            self.out_channels,
-            self.kernel_size,  # type: ignore[arg-type]
-            self.stride,  # type: ignore[arg-type]
-            self.padding,  # type: ignore[arg-type]
-            self.dilation,  # type: ignore[arg-type]
-            self.groups,
-            self.bias is not None,
-            device='meta',
-        )
+        conv = nn.Conv2d(**arguments_of(self), device='meta')
         conv.weight, conv.bias = self.weight, self.bias
         return conv.train(self.training)
 
@@ -236,8 +220,5 @@ class BinaryConv2d(nn.Conv2d):
         )
 
     def extra_repr(self) -> str:
-        state = [
-            'sign' if self.binary_input else 'real input',
-            'binary weight' if self.binary_weight else 'real weight',
-        ]
-        return f'{super().extra_repr()}, {", ".join(state)}, {self.surrogate}, {self.weight_binarizer}'
+        state = f'{"sign" if self.binary_input else "real input"}, {"binary" if self.binary_weight else "real"} weight'
+        return f'{super().extra_repr()}, {state}, {self.surrogate}, {self.weight_binarizer}'

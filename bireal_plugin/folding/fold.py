@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from bireal_plugin.binary import ABCConv2d, BinaryConv2d, WeightBases, XNORConv2d
+from bireal_plugin.binary.conv import arguments_of
 from bireal_plugin.binary.weight import WeightBinarizer
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.layers import FoldedABCConv2d, FoldedBinaryConv2d, FoldedXNORConv2d
 from bireal_plugin.folding.norm_pairs import convolutions, norm_pairs
 from bireal_plugin.hosts.torch_private import BatchNorm
-
-__all__ = ['FoldedABCConv2d', 'FoldedBinaryConv2d', 'FoldedXNORConv2d', 'fold', 'fold_']
 
 
 def fold(model: nn.Module, example_shape: Sequence[int] | None = None) -> nn.Module:
@@ -119,20 +118,8 @@ def _affine(conv: nn.Conv2d, norm: BatchNorm | None) -> tuple[Tensor, Tensor]:
 
 
 def _folded_real(conv: nn.Conv2d, multiplier: Tensor, offset: Tensor) -> nn.Conv2d:
-    folded = nn.utils.skip_init(
-        nn.Conv2d,
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        conv.groups,
-        True,
-        conv.padding_mode,
-        device=conv.weight.device,
-        dtype=conv.weight.dtype,
-    )
+    arguments = {**arguments_of(conv), 'bias': True}
+    folded = nn.utils.skip_init(nn.Conv2d, **arguments, device=conv.weight.device, dtype=conv.weight.dtype)
     folded.weight.data.copy_(conv.weight.double() * multiplier.view(-1, 1, 1, 1))
     folded.bias.data.copy_(offset)
     return folded

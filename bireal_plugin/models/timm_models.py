@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -107,17 +108,6 @@ class TimmBiRealResNet(BiRealResNet):
         return take
 
 
-def _create(variant: str, pretrained: bool, depth: int, **kwargs: Any) -> nn.Module:
-    return build_model_with_cfg(
-        TimmBiRealResNet,
-        variant,
-        pretrained,
-        feature_cfg=dict(out_indices=(0, 1, 2, 3, 4), feature_cls='getter'),
-        depth=depth,
-        **kwargs,
-    )
-
-
 def _default_cfg() -> dict[str, Any]:
     return {
         'url': '',
@@ -137,31 +127,17 @@ def _default_cfg() -> dict[str, Any]:
 default_cfgs = generate_default_cfgs({f'bireal_resnet{depth}.untrained': _default_cfg() for depth in DEPTHS})
 
 
-@register_model
-def bireal_resnet18(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Bi-Real Net with 18 layers."""
-    return _create('bireal_resnet18', pretrained, 18, **kwargs)
+def _entry_point(depth: int) -> Callable[..., nn.Module]:
+    """The function that ``timm.create_model('bireal_resnet{depth}')`` calls."""
+    name = f'bireal_resnet{depth}'
+    options: dict[str, Any] = dict(feature_cfg=dict(out_indices=(0, 1, 2, 3, 4), feature_cls='getter'), depth=depth)
+
+    def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        return build_model_with_cfg(TimmBiRealResNet, name, pretrained, **options, **kwargs)
+
+    create.__name__ = name
+    create.__doc__ = f'Bi-Real Net with {depth} layers{", two streams" if depth >= 50 else ""}.'
+    return register_model(create)
 
 
-@register_model
-def bireal_resnet34(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Bi-Real Net with 34 layers."""
-    return _create('bireal_resnet34', pretrained, 34, **kwargs)
-
-
-@register_model
-def bireal_resnet50(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Bi-Real Net with 50 layers, two streams."""
-    return _create('bireal_resnet50', pretrained, 50, **kwargs)
-
-
-@register_model
-def bireal_resnet101(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Bi-Real Net with 101 layers, two streams."""
-    return _create('bireal_resnet101', pretrained, 101, **kwargs)
-
-
-@register_model
-def bireal_resnet152(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Bi-Real Net with 152 layers, two streams."""
-    return _create('bireal_resnet152', pretrained, 152, **kwargs)
+bireal_resnet18, bireal_resnet34, bireal_resnet50, bireal_resnet101, bireal_resnet152 = map(_entry_point, DEPTHS)

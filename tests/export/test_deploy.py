@@ -12,7 +12,8 @@ from torch import nn
 
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
-from bireal_plugin.folding.fold import FoldedBinaryConv2d, fold
+from bireal_plugin.folding.fold import fold
+from bireal_plugin.folding.layers import FoldedBinaryConv2d
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from tests.conftest import REPOSITORY
 from tests.folding.test_fold import trained

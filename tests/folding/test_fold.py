@@ -6,7 +6,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bireal_plugin.binary import ABCConv2d, BinaryConv2d, MagnitudeAware, WeightBases, XNORConv2d
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.absorb import absorb_scales
-from bireal_plugin.folding.fold import FoldedABCConv2d, FoldedBinaryConv2d, FoldedXNORConv2d, fold, fold_
+from bireal_plugin.folding.fold import fold, fold_
+from bireal_plugin.folding.layers import FoldedABCConv2d, FoldedBinaryConv2d, FoldedXNORConv2d
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 
 

@@ -55,19 +55,13 @@ def find_host(model: nn.Module) -> str:
             'binarize() takes ResNets, other networks are built from BinaryConv2d'
         )
     host = blocks[0].split('.')[:-1]
-    for block in blocks:
-        host = [a for a, b in _common(host, block.split('.'))]
+    while any(block.split('.')[: len(host)] != host for block in blocks):
+        host = host[:-1]
     while _first_convolution(model, host).startswith(f'{blocks[0]}.'):
         if not host:
             raise InputError(f'{type(model).__name__} has no stem in front of its first block {blocks[0]!r}')
         host = host[:-1]
     return '.'.join(host)
-
-
-def _common(left: list[str], right: list[str]) -> list[tuple[str, str]]:
-    pairs = list(zip(left, right, strict=False))
-    end = next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs))
-    return pairs[:end]
 
 
 def _first_convolution(model: nn.Module, host: list[str]) -> str:

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from bireal_plugin.binary import BinaryConv2d, LeakyClip
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.tflite.engine import TFLiteSession, convert, export_tflite
-from bireal_plugin.folding.fold import FoldedBinaryConv2d, fold
+from bireal_plugin.folding.fold import fold
+from bireal_plugin.folding.layers import FoldedBinaryConv2d
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from tests.export.tflite.test_binary import SideBySide, needs_larq, run
 from tests.folding.test_fold import trained

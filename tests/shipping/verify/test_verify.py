@@ -11,7 +11,7 @@ from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
 from bireal_plugin.export import export, fold
 from bireal_plugin.export.engines import ENGINES, engine_of
-from bireal_plugin.folding.fold import FoldedBinaryConv2d
+from bireal_plugin.folding.layers import FoldedBinaryConv2d
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from bireal_plugin.shipping.verify.compare import both_sides, compare_layers, fused_error, inputs_apart
 from bireal_plugin.shipping.verify.limits import FUSED_LIMIT, LAYER_LIMIT, Artefact

@@ -142,7 +142,7 @@ def test_expected_seconds(remaining, known, jobs, seconds):
 
 
 def test_the_fashion_mnist_grid_is_planned_for_three_seeds():
-    config = config_of('ablation_fashion_mnist.py')
+    config = config_of('studies/ablation_fashion_mnist.py')
     assert stage_roles(config) == BASIC
     epochs = {name: stage_config(config, name).train_cfg.max_epochs for name in config.stages}
     images = 9 * sum(epochs[name] for name in BASIC.real) * 12_000 + 72 * epochs['binary'] * 12_000

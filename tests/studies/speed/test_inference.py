@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.folding.fold import FoldedBinaryConv2d, fold
+from bireal_plugin.folding.fold import fold
+from bireal_plugin.folding.layers import FoldedBinaryConv2d
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from bireal_plugin.studies.speed.engine_profile import BINARY, KINDS, OTHER, REAL_1X1, SIGN, STEM, profile
 from bireal_plugin.studies.speed.engines import OPENVINO, TIMED_ENGINES, choose_engines, combinations
