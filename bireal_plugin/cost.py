@@ -10,8 +10,8 @@ modules, such as the products of attention, are not counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 
 from torch import Tensor, nn
 
@@ -143,13 +143,9 @@ def _weight_bases(conv: nn.Module) -> tuple[int, int]:
     return bases, bases * (1 if per_layer else conv.out_channels)
 
 
-def _total(layers: tuple[LayerCost, ...] | list[LayerCost]) -> tuple[int, int, int, int]:
-    return (
-        sum(layer.binary_parameters for layer in layers),
-        sum(layer.real_parameters for layer in layers),
-        sum(layer.binary_macs for layer in layers),
-        sum(layer.real_macs for layer in layers),
-    )
+def _total(layers: Sequence[LayerCost]) -> Iterator[int]:
+    for field in fields(_Counts):
+        yield sum(getattr(layer, field.name) for layer in layers)
 
 
 def _row(layer: LayerCost) -> dict[str, str]:
