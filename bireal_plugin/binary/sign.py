@@ -86,16 +86,5 @@ class ThirdOrder(Surrogate):
         return x.abs().neg_().add_(1).clamp_(min=0).square_().mul_(3)
 
 
-def ste_sign(x: Tensor) -> Tensor:
-    """``sign(x)`` with the derivative of ``STE``."""
-    return STE()(x)
-
-
-def approx_sign(x: Tensor) -> Tensor:
-    """``sign(x)`` with the derivative of ``ApproxSign``."""
-    return ApproxSign()(x)
-
-
-def third_order_sign(x: Tensor) -> Tensor:
-    """``sign(x)`` with the derivative of ``ThirdOrder``."""
-    return ThirdOrder()(x)
+# Functions of a tensor ``x``: ``sign(x)`` with the derivative of the surrogate.
+ste_sign, approx_sign, third_order_sign = STE(), ApproxSign(), ThirdOrder()

@@ -108,32 +108,31 @@ class TimmBiRealResNet(BiRealResNet):
         return take
 
 
-def _default_cfg() -> dict[str, Any]:
-    return {
-        'url': '',
-        'num_classes': 1000,
-        'input_size': (3, 224, 224),
-        'pool_size': (7, 7),
-        'crop_pct': 0.875,
-        'interpolation': 'bilinear',
-        'mean': IMAGENET_DEFAULT_MEAN,
-        'std': IMAGENET_DEFAULT_STD,
-        'first_conv': 'conv1',
-        'classifier': 'fc',
-        'license': 'apache-2.0',
-    }
-
-
-default_cfgs = generate_default_cfgs({f'bireal_resnet{depth}.untrained': _default_cfg() for depth in DEPTHS})
+DEFAULT_CFG: dict[str, Any] = {
+    'url': '',
+    'num_classes': 1000,
+    'input_size': (3, 224, 224),
+    'pool_size': (7, 7),
+    'crop_pct': 0.875,
+    'interpolation': 'bilinear',
+    'mean': IMAGENET_DEFAULT_MEAN,
+    'std': IMAGENET_DEFAULT_STD,
+    'first_conv': 'conv1',
+    'classifier': 'fc',
+    'license': 'apache-2.0',
+}
+default_cfgs = generate_default_cfgs({f'bireal_resnet{depth}.untrained': DEFAULT_CFG for depth in DEPTHS})
 
 
 def _entry_point(depth: int) -> Callable[..., nn.Module]:
     """The function that ``timm.create_model('bireal_resnet{depth}')`` calls."""
     name = f'bireal_resnet{depth}'
-    options: dict[str, Any] = dict(feature_cfg=dict(out_indices=(0, 1, 2, 3, 4), feature_cls='getter'), depth=depth)
 
     def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        return build_model_with_cfg(TimmBiRealResNet, name, pretrained, **options, **kwargs)
+        feature_cfg = dict(
+            out_indices=(0, 1, 2, 3, 4), feature_cls='getter'
+        )  # timm changes it, so each call has its own
+        return build_model_with_cfg(TimmBiRealResNet, name, pretrained, feature_cfg=feature_cfg, depth=depth, **kwargs)
 
     create.__name__ = name
     create.__doc__ = f'Bi-Real Net with {depth} layers{", two streams" if depth >= 50 else ""}.'

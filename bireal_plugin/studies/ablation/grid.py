@@ -100,11 +100,6 @@ def choose_cells(patterns: Sequence[str] | None) -> list[Cell]:
     return [cell for cell in ALL_CELLS if any(fnmatchcase(cell.name, pattern) for pattern in patterns or ['*'])]
 
 
-def cell_folder(cell: Cell, seed: int) -> str:
-    """Folder of a cell, below the work directory."""
-    return f'{cell.structure}/seed{seed}/{cell.choices}'
-
-
 def plan_units(roles: Roles, cells: Sequence[Cell], seeds: Sequence[int], *, with_norm: bool = False) -> list[Unit]:
     """Every stage to train, each behind the one it starts from, seed by seed: the first whole table comes early."""
     binary = roles.binary + (roles.norm if with_norm else ())
@@ -122,7 +117,7 @@ def plan_units(roles: Roles, cells: Sequence[Cell], seeds: Sequence[int], *, wit
                 after = (shared, stage)
             for cell in mine:
                 after = (shared, roles.start[cell.initialisation])
-                folder = cell_folder(cell, seed)
+                folder = f'{structure}/seed{seed}/{cell.choices}'
                 for stage in binary:
                     units.append(Unit(folder, stage, structure, seed, cell, after, last=stage == binary[-1]))
                     after = (folder, stage)

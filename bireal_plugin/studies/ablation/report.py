@@ -135,7 +135,7 @@ def table_text(rows: Sequence[Row], real_rows: Sequence[RealRow], *, title: str)
         lines.append(line)
     return (
         f'# The grid of Table 1: {title}\n\n'
-        f'Top-1 accuracy in %, mean ± standard deviation over {_count(len(seeds), "seed")}'
+        f'Top-1 accuracy in %, mean ± standard deviation over {len(seeds)} seed{"" if len(seeds) == 1 else "s"}'
         f' ({", ".join(map(str, seeds))}), beside the paper (18 layers, ImageNet). The last two rows are the real '
         'networks that the cells start from.\n\n'
         f'{markdown_table(lines, left=CHOICES)}\n'
@@ -192,7 +192,3 @@ def _entry(values: Sequence[float]) -> str:
         return ''
     mean, spread = mean_and_spread(values)
     return f'{mean:.2f}' if spread is None else f'{mean:.2f} ± {spread:.2f}'
-
-
-def _count(number: int, noun: str) -> str:
-    return f'{number} {noun}' if number == 1 else f'{number} {noun}s'
