@@ -143,9 +143,9 @@ def _weight_bases(conv: nn.Module) -> tuple[int, int]:
     return bases, bases * (1 if per_layer else conv.out_channels)
 
 
-def _total(layers: Sequence[LayerCost]) -> Iterator[int]:
-    for field in fields(_Counts):
-        yield sum(getattr(layer, field.name) for layer in layers)
+def _total(layers: Sequence[LayerCost]) -> tuple[int, int, int, int]:
+    sums = (sum(getattr(layer, field.name) for layer in layers) for field in fields(_Counts))
+    return tuple(sums)  # type: ignore[return-value]
 
 
 def _row(layer: LayerCost) -> dict[str, str]:
