@@ -5,14 +5,12 @@ Importing this package registers its networks, losses, datasets and metric in mm
 """
 
 from bireal_plugin.depth.camera import Camera
-from bireal_plugin.depth.evaluation.metric import DepthMetric
+from bireal_plugin.depth.evaluation.metrics import DepthMetric
 from bireal_plugin.depth.inference.predictor import Predictor
 from bireal_plugin.depth.kitti.stereo_pairs import StereoPairs
-from bireal_plugin.depth.losses.garg import GargLoss
-from bireal_plugin.depth.losses.photometric import PhotometricLoss
-from bireal_plugin.depth.networks.fcn_head import FCNSkipHead
+from bireal_plugin.depth.losses.photometric import GargLoss, PhotometricLoss
+from bireal_plugin.depth.networks.heads import FCNSkipHead, UNetHead
 from bireal_plugin.depth.networks.network import DepthNetwork
-from bireal_plugin.depth.networks.unet_head import UNetHead
 from bireal_plugin.depth.street.pairs import StreetPairs
 
 __all__ = [

@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 
 from bireal_plugin.binary import binary_convolutions
-from bireal_plugin.depth.networks.fcn_head import FCNSkipHead
+from bireal_plugin.depth.networks.heads import FCNSkipHead
 from bireal_plugin.training.config import load_config
 from bireal_plugin.training.recipe import check_stages, stage_config, stage_model
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bireal_plugin.commands.arguments import Words
-from bireal_plugin.depth.kitti.doctor.diagnosis import (
+from bireal_plugin.depth.kitti.diagnosis import (
     Fault,
     date_faults,
     drive_faults,
@@ -21,9 +21,9 @@ from bireal_plugin.depth.kitti.doctor.diagnosis import (
     need_faults,
     split_faults,
 )
-from bireal_plugin.depth.kitti.doctor.survey import drive_table, survey_drive
 from bireal_plugin.depth.kitti.raw import RawFolder
 from bireal_plugin.depth.kitti.splits import GARG_DRIVES
+from bireal_plugin.depth.kitti.survey import drive_table, survey_drive
 from bireal_plugin.errors import InputError
 
 NEEDS = ('train', 'test', 'lidar', 'annotated')

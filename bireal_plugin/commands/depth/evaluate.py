@@ -11,13 +11,19 @@ import argparse
 import sys
 from pathlib import Path
 
-from bireal_plugin.commands.arguments import positive
-from bireal_plugin.depth.evaluation.cases import CaseList, kitti_cases, street_cases
+from bireal_plugin.commands.arguments import add_existing, positive, to_write
+from bireal_plugin.commands.depth.infer import add_network, predictor_of
+from bireal_plugin.depth.evaluation.cases import (
+    CaseList,
+    Predictions,
+    by_network,
+    by_sgbm,
+    from_files,
+    kitti_cases,
+    street_cases,
+)
 from bireal_plugin.depth.evaluation.metrics import CROPS
-from bireal_plugin.depth.evaluation.predictions import Predictions, by_network, by_sgbm, from_files
-from bireal_plugin.depth.evaluation.scoring import Scoring, evaluate
-from bireal_plugin.depth.evaluation.table import evaluation_table, write_scores
-from bireal_plugin.depth.inference.predictor import Predictor
+from bireal_plugin.depth.evaluation.scoring import Scoring, evaluate, evaluation_table, write_scores
 from bireal_plugin.depth.kitti.ground_truth import TRUTHS
 from bireal_plugin.depth.kitti.raw import RawFolder
 from bireal_plugin.depth.kitti.splits import Need
@@ -49,12 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--disparities', metavar='DIR', help=f'.npy in px or 16-bit .png of px x 256; {SGBM} matches the pairs'
     )
     source.add_argument('--depths', type=Path, metavar='DIR', help='.npy in m or 16-bit .png of m x 256')
-    network = parser.add_argument_group('network')
-    network.add_argument('--config', metavar='CONFIG', help='file or name (default: the one the checkpoint carries)')
-    network.add_argument('--stage', metavar='NAME', help="of a recipe's config (default: the checkpoint's own)")
-    network.add_argument('--size', nargs=2, type=int, metavar=('H', 'W'), help='of the input, px (default: as trained)')
-    network.add_argument('--flip', action='store_true', help='average with the mirror image')
-    network.add_argument('--threads', type=positive, metavar='N', help='of the CPU (default: all)')
+    add_network(parser.add_argument_group('network'))
     data = parser.add_argument_group('images, one of --raw and --streets')
     data.add_argument('--raw', type=Path, metavar='ROOT', help='folder of KITTI raw recordings')
     data.add_argument(
@@ -86,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group('output')
     output.add_argument('--csv', type=Path, metavar='FILE', help='the errors of each image')
     output.add_argument('--png', type=Path, metavar='DIR', help='predictions as 16-bit pictures of m x 256')
-    output.add_argument('--overwrite', action='store_true', help='replace files that exist')
+    add_existing(output)
 
 
 def chosen_predictions(arguments: argparse.Namespace) -> Predictions:
@@ -102,14 +103,7 @@ def chosen_predictions(arguments: argparse.Namespace) -> Predictions:
         return from_files(arguments.depths, 'depth')
     if arguments.disparities is not None:
         return by_sgbm() if arguments.disparities == SGBM else from_files(Path(arguments.disparities), 'disparity')
-    predictor = Predictor(
-        arguments.checkpoint,
-        config=arguments.config,
-        stage=arguments.stage,
-        size=arguments.size,
-        threads=arguments.threads,
-    )
-    return by_network(predictor, flip=arguments.flip)
+    return by_network(predictor_of(arguments), flip=arguments.flip)
 
 
 def chosen_cases(arguments: argparse.Namespace) -> CaseList:
@@ -125,30 +119,25 @@ def chosen_cases(arguments: argparse.Namespace) -> CaseList:
     return kitti_cases(raw, arguments.split, arguments.truth, need=need, baseline=arguments.baseline)
 
 
-def refuse_existing(arguments: argparse.Namespace, cases: CaseList) -> None:
-    """Refuse before the work to replace a file unasked."""
-    written = [arguments.csv] if arguments.csv else []
-    written += [arguments.png / f'{case.name}.png' for case in cases.cases] if arguments.png else []
-    there = [path for path in written if path.exists()]
-    if there and not arguments.overwrite:
-        raise InputError(f'{there[0]} exists; give another name, or --overwrite to replace it')
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     cases = chosen_cases(arguments)
     predictions = chosen_predictions(arguments)
-    refuse_existing(arguments, cases)
+    pictures = {arguments.png / f'{case.name}.png': case.name for case in cases.cases} if arguments.png else {}
+    csv = [] if arguments.csv is None else [arguments.csv]
+    wanted = to_write([*csv, *pictures], arguments, '--csv or --png')
+    if arguments.png:
+        arguments.png.mkdir(parents=True, exist_ok=True)
     caps = tuple(dict.fromkeys(arguments.cap))
     scoring = Scoring(caps, arguments.crop or cases.crop, arguments.median_scaling, arguments.filled_only)
     evaluation = evaluate(
         cases,
         predictions,
         scoring,
-        png=arguments.png,
+        png={pictures[path]: path for path in wanted if path in pictures},
         complain=lambda sentence: say(f'error: {sentence}', file=sys.stderr),
     )
     print(evaluation_table(evaluation, predictions=predictions.name, ground_truth=cases.ground_truth))
-    if arguments.csv is not None:
+    if arguments.csv in wanted:
         write_scores(arguments.csv, evaluation)
     return 1 if evaluation.failures else 0

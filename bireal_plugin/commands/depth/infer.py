@@ -9,16 +9,16 @@ bireal depth infer image.png --checkpoint net.xml --save png16 npy --at 600,200
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from bireal_plugin.commands.arguments import Words, add_existing, positive
 from bireal_plugin.depth.inference.batch import Wanted, infer
-from bireal_plugin.depth.inference.inputs import find_inputs
-from bireal_plugin.depth.inference.outputs import SUFFIXES, Style, check_forms
+from bireal_plugin.depth.inference.inputs import CameraChoice, find_inputs
+from bireal_plugin.depth.inference.outputs import MAX_DEPTH, SUFFIXES, Style, check_forms
 from bireal_plugin.depth.inference.pictures import MAPS
-from bireal_plugin.depth.inference.point_cloud import MAX_DEPTH
 from bireal_plugin.depth.inference.predictor import Predictor
-from bireal_plugin.depth.inference.scale import CameraChoice
+from bireal_plugin.export.session_io import Precision
 
 
 def whole_numbers(count: int, text: str) -> tuple[int, ...]:
@@ -29,14 +29,28 @@ def whole_numbers(count: int, text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def point(text: str) -> tuple[int, ...]:
-    """X,Y."""
-    return whole_numbers(2, text)
+point, box = partial(whole_numbers, 2), partial(whole_numbers, 4)
 
 
-def box(text: str) -> tuple[int, ...]:
-    """X0,Y0,X1,Y1."""
-    return whole_numbers(4, text)
+def add_network(group: argparse._ActionsContainer) -> None:
+    """Options of the network and its run; see ``predictor_of``."""
+    group.add_argument('--config', metavar='CONFIG', help='file or name (default: the one the checkpoint carries)')
+    group.add_argument('--stage', metavar='NAME', help="of a recipe's config (default: the checkpoint's own)")
+    group.add_argument('--size', nargs=2, type=int, metavar=('H', 'W'), help='of the input, px (default: as trained)')
+    group.add_argument('--flip', action='store_true', help='average with the mirror image: better, half as fast')
+    group.add_argument('--threads', type=positive, metavar='N', help='of the CPU (default: all)')
+
+
+def predictor_of(arguments: argparse.Namespace, real_layers: Precision = 'f32') -> Predictor:
+    """The network that the checkpoint and the options of ``add_network`` name."""
+    return Predictor(
+        arguments.checkpoint,
+        config=arguments.config,
+        stage=arguments.stage,
+        size=arguments.size,
+        real_layers=real_layers,
+        threads=arguments.threads,
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,12 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     network.add_argument(
         '--checkpoint', type=Path, required=True, metavar='FILE', help='trained weights or an exported file'
     )
-    network.add_argument('--config', metavar='CONFIG', help='file or name (default: the one the checkpoint carries)')
-    network.add_argument('--stage', metavar='NAME', help="of a recipe's config (default: the checkpoint's own)")
-    network.add_argument('--size', nargs=2, type=int, metavar=('H', 'W'), help='of the input, px (default: as trained)')
-    network.add_argument('--flip', action='store_true', help='average with the mirror image: better, half as fast')
+    add_network(network)
     network.add_argument('--real-layers', choices=['f32', 'bf16'], default='f32', help='of an .xml (default: f32)')
-    network.add_argument('--threads', type=positive, metavar='N', help='of the CPU (default: all)')
     camera = parser.add_argument_group('camera', "by default KITTI's calibration where an image lies beside one")
     camera.add_argument('--calibration', type=Path, metavar='FILE', help='a calib_cam_to_cam.txt for all inputs')
     camera.add_argument('--focal', type=float, metavar='PX', help="focal length in px of the image's own width")
@@ -108,14 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     cameras = CameraChoice(arguments.calibration, arguments.focal, arguments.baseline, arguments.relative)
     inputs, problems = find_inputs(arguments.inputs)
-    predictor = Predictor(
-        arguments.checkpoint,
-        config=arguments.config,
-        stage=arguments.stage,
-        size=arguments.size,
-        real_layers=arguments.real_layers,
-        threads=arguments.threads,
-    )
+    predictor = predictor_of(arguments, arguments.real_layers)
     outcome = infer(inputs, predictor, cameras, wanted, problems=problems)
     print(outcome)
     return 1 if outcome.problems else 0

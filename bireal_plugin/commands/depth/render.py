@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bireal_plugin.commands.arguments import positive
 from bireal_plugin.depth.street.pairs import StreetPairs
-from bireal_plugin.depth.street.recording import DATE, write_recording
+from bireal_plugin.depth.street.scene import DATE, write_recording
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

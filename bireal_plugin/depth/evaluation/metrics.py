@@ -1,15 +1,22 @@
-"""Depth errors by the definitions of the literature, of arrays of pixels and of one image.
+"""Depth errors by the definitions of the literature: of arrays of pixels, of one image, and as an mmengine metric.
 
 Eigen et al., "Depth Map Prediction from a Single Image using a Multi-Scale Deep Network" (2014), for the seven metrics
-and the scale-invariant error; no file is read here.
+and the scale-invariant error.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
 
+from bireal_plugin.depth.camera import Camera
+from bireal_plugin.depth.maps import resized_disparity
 from bireal_plugin.errors import InputError
 
 # Rows from, rows to, columns from, columns to, as shares of height and width. Garg's are the exact fractions of the
@@ -103,3 +110,58 @@ def image_errors(
             raise InputError(f'median scaling needs predictions, and their median is {middle:g} m')
         found = found * (np.median(wanted) / middle)
     return depth_errors(wanted, found, cap=cap)
+
+
+@METRICS.register_module()
+class DepthMetric(BaseMetric):
+    """``depth/abs_rel`` to ``depth/delta3``: the errors of each image, then the mean over images.
+
+    Takes batches with ``depth`` (N, H, W) true depth in m, 0 where there is none, ``focal`` (N,) in px of the network's
+    input width and ``baseline`` (N,) in m, and predictions ``dict(disparity=(1, h, w))`` in px of the input width w.
+    Disparities are resized to the truth's size. Images without a pixel to score are left out.
+    """
+
+    default_prefix = 'depth'
+
+    def __init__(
+        self,
+        crop: str = 'garg',
+        cap: float = CAP,
+        *,
+        median_scaling: bool = False,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device, prefix)
+        crop_mask(crop, (1, 1))  # a wrong name is refused now and not after the first epoch
+        self.crop, self.cap, self.median_scaling = crop, cap, median_scaling
+
+    def process(self, data_batch: Mapping[str, Any], data_samples: Sequence[dict[str, Any]]) -> None:
+        missing = [key for key in ('depth', 'focal', 'baseline') if key not in data_batch]
+        if missing:
+            raise InputError(
+                f'DepthMetric needs {", ".join(missing)} in each batch, and the validation data has none; '
+                "give the dataset a ground truth (StereoPairs: truth='lidar')"
+            )
+        cameras = zip(data_batch['focal'], data_batch['baseline'], strict=True)
+        for sample, depth, (focal, baseline) in zip(data_samples, data_batch['depth'], cameras, strict=True):
+            truth = _array(depth)
+            pixels = scored_pixels(truth, cap=self.cap, crop=self.crop)
+            if not pixels.any():
+                continue
+            disparity = _array(sample['disparity'])[0]
+            camera = Camera(float(focal), disparity.shape[1], float(baseline), source='the validation batch')
+            prediction = camera.depth(resized_disparity(disparity, truth.shape), width=truth.shape[1])
+            errors = image_errors(truth, prediction, pixels, cap=self.cap, median_scaling=self.median_scaling)
+            self.results.append(errors)
+
+    def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
+        if not results:
+            raise InputError(
+                f'no validation image has a ground-truth pixel nearer than {self.cap:g} m inside the crop {self.crop!r}'
+            )
+        return {name: float(np.mean([errors[name] for errors in results])) for name in METRIC_NAMES}
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().float().numpy()

@@ -1,21 +1,23 @@
-"""Scores of predictions against ground truth, case by case."""
+"""Scores of predictions against ground truth, case by case, and their report as a table and as CSV."""
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from bireal_plugin.depth.camera import Camera
-from bireal_plugin.depth.evaluation.cases import Case, CaseList
+from bireal_plugin.depth.evaluation.cases import Case, CaseList, Predictions
 from bireal_plugin.depth.evaluation.metrics import CAP, METRIC_NAMES, image_errors, scored_pixels
-from bireal_plugin.depth.evaluation.predictions import Predictions
 from bireal_plugin.depth.maps import write_depth_png
 from bireal_plugin.errors import InputError
 from bireal_plugin.progress import progress
+from bireal_plugin.text_table import text_table
+from bireal_plugin.whole_file import whole
 
 
 @dataclass(frozen=True)
@@ -79,22 +81,20 @@ def evaluate(
     predictions: Predictions,
     scoring: Scoring,
     *,
-    png: Path | None = None,
+    png: Mapping[str, Path],
     complain: Callable[[str], None],
 ) -> Evaluation:
     """Predict and score every case, with progress on stderr; a case that cannot be read is left out and reported.
 
     Args:
         listed: images with ground truth.
-        png: folder for the predictions in the form of the KITTI depth benchmark, at the truth's size; made if there
-            is none.
+        png: files to write, by the case's name: predictions in the form of the KITTI depth benchmark, at the truth's
+            size.
         complain: called with a sentence about each case that failed.
 
     Raises:
         InputError: no case could be scored.
     """
-    if png is not None:
-        png.mkdir(parents=True, exist_ok=True)
     evaluation = Evaluation(scoring, skipped=Counter(listed.skipped))
     for case in progress(listed.cases, unit='image'):
         try:
@@ -119,16 +119,73 @@ def evaluate(
     return evaluation
 
 
-def _scores(case: Case, predictions: Predictions, scoring: Scoring, png: Path | None) -> Iterator[Score]:
+def _scores(case: Case, predictions: Predictions, scoring: Scoring, png: Mapping[str, Path]) -> Iterator[Score]:
     """A score for each cap that leaves a pixel to score."""
     truth = case.truth()
     prediction = predictions.depth(case, truth.shape)
     filled = np.isfinite(prediction)
-    if png is not None:
-        write_depth_png(png / f'{case.name}.png', prediction)
+    if case.name in png:
+        write_depth_png(png[case.name], prediction)
     for cap in scoring.caps:
         known = scored_pixels(truth, cap=cap, crop=scoring.crop)
         pixels = known & filled if scoring.filled_only else known
         if pixels.any():
             errors = image_errors(truth, prediction, pixels, cap=cap, median_scaling=scoring.median_scaling)
             yield Score(case.name, cap, int(pixels.sum()), float(filled[known].mean()), errors)
+
+
+DIGITS = {'silog': 2, **dict.fromkeys(('sq_rel', 'rmse'), 3)}  # others have 4
+
+
+def evaluation_table(evaluation: Evaluation, *, predictions: str, ground_truth: str) -> str:
+    """Facts on predictions, images and scoring, then a row of means over images for each cap; m, silog times 100."""
+    scoring = evaluation.scoring
+    coverage = evaluation.mean(scoring.caps[0])['coverage']
+    pixels = (
+        'the predicted ones alone'
+        if scoring.filled_only
+        else 'all with ground truth; one without prediction counts as infinitely far'
+    )
+    facts = {
+        'predictions': predictions,
+        'ground truth': f'{ground_truth}, nearer than the cap',
+        'crop': scoring.crop,
+        'pixels': f'{pixels}; predicted are {coverage:.1%}',
+        'baseline': _baselines(evaluation),
+        'scale': "each image scaled to the ground truth's median" if scoring.median_scaling else 'as predicted',
+        'images': f'{evaluation.images}, the mean over images{_left_out(evaluation)}',
+    }
+    widest = max(map(len, facts))
+    lines = [f'{name.ljust(widest)}  {text}' for name, text in facts.items()]
+    rows = []
+    for cap in scoring.caps:
+        means = evaluation.mean(cap)
+        cells = {name: f'{means[name]:.{DIGITS.get(name, 4)}f}' for name in METRIC_NAMES}
+        rows.append({'cap': f'{cap:g} m', **cells})
+    return '\n'.join([*lines, '', text_table(rows, left=())])
+
+
+def write_scores(path: Path, evaluation: Evaluation) -> None:
+    """A line per image and cap: name, cap in m, scored pixels, coverage, and the errors at full precision."""
+    with whole(path) as partial, partial.open('w', newline='') as file:
+        writer = csv.writer(file, lineterminator='\n')
+        writer.writerow(['image', 'cap', 'pixels', 'coverage', *METRIC_NAMES])
+        for score in evaluation.scores:
+            errors = [repr(score.errors[name]) for name in METRIC_NAMES]
+            writer.writerow([score.name, f'{score.cap:g}', score.pixels, repr(score.coverage), *errors])
+
+
+def _baselines(evaluation: Evaluation) -> str:
+    """Each baseline in m with the calibrations it comes from."""
+    if not evaluation.cameras:
+        return 'not used, since the predictions are depths'
+    sources: dict[str, set[str]] = {}
+    for camera in evaluation.cameras:
+        sources.setdefault(f'{camera.baseline:.4f} m', set()).add(camera.source)
+    return '; '.join(f'{metres} ({", ".join(sorted(names))})' for metres, names in sorted(sources.items()))
+
+
+def _left_out(evaluation: Evaluation) -> str:
+    counts = [f'{count} {why}' for why, count in evaluation.skipped.items() if count]
+    skipped = f'; skipped: {", ".join(counts)}' if counts else '; skipped: 0'
+    return f'{skipped}; failed: {len(evaluation.failures)}' if evaluation.failures else skipped

@@ -14,11 +14,10 @@ import numpy as np
 
 from bireal_plugin.data.image_file import read_rgb
 from bireal_plugin.depth.camera import Camera
-from bireal_plugin.depth.inference.inputs import Input
-from bireal_plugin.depth.inference.outputs import FILMED, Estimate, Style, output_path, picture, save
+from bireal_plugin.depth.inference.inputs import CameraChoice, Input, sentence
+from bireal_plugin.depth.inference.outputs import FILMED, Estimate, Style, depth_of, output_path, picture, save
 from bireal_plugin.depth.inference.pictures import depth_range
 from bireal_plugin.depth.inference.predictor import PredictDisparity, flip_averaged
-from bireal_plugin.depth.inference.scale import CameraChoice, depth_of, sentence
 from bireal_plugin.depth.inference.video import VideoReader, VideoWriter
 from bireal_plugin.depth.maps import Box, Point, depth_at, depth_in
 from bireal_plugin.errors import InputError
@@ -92,7 +91,12 @@ def infer(
     Raises:
         InputError: the folder cannot be made or written to.
     """
-    _make(wanted.folder)
+    try:
+        wanted.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f'--out {wanted.folder} cannot be made a folder: {error.strerror}') from error
+    if not os.access(wanted.folder, os.W_OK | os.X_OK):
+        raise InputError(f'--out {wanted.folder} may not be written to; give another folder')
     report = BatchReport()
     batch = _Batch(predict, cameras, wanted, report)
     for problem in problems:
@@ -150,7 +154,7 @@ class _Batch:
         """Path of each form's file that is to be written.
 
         Raises:
-            InputError: a file exists and may not be replaced; or a form needs the camera and none is known.
+            InputError: a file exists, to be neither replaced nor skipped; or a form needs the camera and none is known.
         """
         if 'ply' in forms and not metric:
             raise InputError('a point cloud needs the camera; give --focal PX and --baseline METRES, or --calibration')
@@ -208,13 +212,3 @@ class _Batch:
         say(f'{place} {item.path} -> {", ".join(files)} ({read} frames)')
         if read < reader.count:
             raise InputError(f'{item.path} ended after {read} of {reader.count} frames: it is truncated or damaged')
-
-
-def _make(folder: Path) -> None:
-    """Make sure that files can be written to ``folder``."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f'--out {folder} cannot be made a folder: {error.strerror}') from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f'--out {folder} may not be written to; give another folder')

@@ -1,4 +1,4 @@
-"""Inputs of a command: images, videos, folders, globs and lists of files, resolved to files with unique names.
+"""Inputs of a command, resolved to files with unique names: images, videos, folders, globs, lists; and their cameras.
 
 Nothing is decoded before its turn, so that one bad file among thousands costs itself alone.
 """
@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from bireal_plugin.data.image_file import IMAGE_SUFFIXES
+from bireal_plugin.depth.camera import Camera
+from bireal_plugin.depth.kitti.calibration import read_calibration, stereo_camera
 from bireal_plugin.errors import InputError
 
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv')
+SUFFIXES = (*IMAGE_SUFFIXES, *VIDEOS)
 KNOWN = f'images ({", ".join(IMAGE_SUFFIXES)}), videos ({", ".join(VIDEOS)}), folders, globs and lists of files (.txt)'
+CALIBRATION = 'calib_cam_to_cam.txt'
+RAW_LEVELS = 4  # <date>/<drive>/image_02/data/<image>
+RAW_DRIVE = re.compile(r'\d{4}_\d\d_\d\d_drive_\d{4}_(sync|extract)')
+ADVICE = 'put it there, give --calibration FILE, or --focal PX and --baseline METRES, or --relative'
 
 
 @dataclass(frozen=True)
@@ -93,9 +102,7 @@ def _files_of(text: str) -> tuple[list[Path], list[str]]:
     if path.is_dir():
         return _in_folder(path), []
     if path.is_file():
-        if path.suffix.lower() == '.txt':
-            return _in_list(path)
-        return [_checked(path)], []
+        return _in_list(path) if path.suffix.lower() == '.txt' else _collected([path])
     if glob.has_magic(text):
         found = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
         matching = [path for path in found if path.is_file()]
@@ -106,9 +113,8 @@ def _files_of(text: str) -> tuple[list[Path], list[str]]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    suffixes = (*IMAGE_SUFFIXES, *VIDEOS)
     # macOS archives carry "._name.png" twins that are no images.
-    files = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith('.')]
+    files = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith('.')]
     if not files:
         raise InputError(f'there is no image or video in the folder {folder}; for those in its folders: {folder}/**/*')
     return sorted(files)
@@ -135,17 +141,90 @@ def _in_list(path: Path) -> tuple[list[Path], list[str]]:
     return usable, problems + unusable
 
 
-def _collected(paths: Iterable[Path]) -> tuple[list[Path], list[str]]:
-    usable, problems = [], []
-    for path in paths:
-        try:
-            usable.append(_checked(path))
-        except InputError as error:
-            problems.append(str(error))
-    return usable, problems
+def _collected(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Images and videos among ``paths``, and a sentence on each other file."""
+    usable = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    unknown = [path for path in paths if path.suffix.lower() not in SUFFIXES]
+    return usable, [f'{path} has the unknown suffix {path.suffix!r}; inputs are {KNOWN}' for path in unknown]
 
 
-def _checked(path: Path) -> Path:
-    if path.suffix.lower() not in (*IMAGE_SUFFIXES, *VIDEOS):
-        raise InputError(f'{path} has the unknown suffix {path.suffix!r}; inputs are {KNOWN}')
-    return path
+@dataclass(frozen=True)
+class CameraChoice:
+    """Camera options of a command.
+
+    Attributes:
+        calibration: a KITTI ``calib_cam_to_cam.txt``, for every image.
+        focal: in px of the image's own width. It is for images of a camera of one's own.
+        baseline: in m, of the stereo rig that the *network* was trained on; replaces the calibration's.
+        relative: ask for relative depth, whatever calibration there is.
+    """
+
+    calibration: Path | None = None
+    focal: float | None = None
+    baseline: float | None = None
+    relative: bool = False
+
+    def __post_init__(self) -> None:
+        for flag, value in (('--focal', self.focal), ('--baseline', self.baseline)):
+            if value is not None and not 0 < value < float('inf'):
+                raise InputError(f'{flag} must be positive, not {value:g}')
+        if self.focal is not None and self.baseline is None:
+            raise InputError('--focal needs --baseline, that of the stereo pairs in training (0.5327 m for KITTI)')
+        if self.focal is not None and self.calibration is not None:
+            raise InputError('--calibration and --focal both give the focal length; leave one of them out')
+        if self.relative and (self.focal or self.baseline or self.calibration):
+            raise InputError('--relative asks for no camera; leave --calibration, --focal and --baseline out')
+
+    def camera(self, path: Path, width: int) -> Camera | None:
+        """Camera of the image or video ``path`` of ``width`` px; None where none is known.
+
+        Raises:
+            InputError: a calibration that cannot be read, or that is missing from a folder laid out as KITTI's.
+        """
+        if self.relative:
+            return None
+        if self.focal is not None:
+            assert self.baseline is not None
+            return Camera(self.focal, width, self.baseline, cx=None, cy=None, source='--focal and --baseline')
+        file = self.calibration or calibration_beside(path)
+        if file is None:
+            if self.baseline is not None:
+                raise InputError(f'{path}: --baseline alone gives no scale; add --focal PX or --calibration FILE')
+            return None
+        camera = _stereo_camera(file)
+        if self.baseline is not None:
+            camera = replace(camera, baseline=self.baseline, source=f'{camera.source} with --baseline')
+        return camera
+
+
+def calibration_beside(path: Path) -> Path | None:
+    """Calibration file of an image in KITTI's raw layout; None for an image elsewhere.
+
+    Raises:
+        InputError: the layout is KITTI's, and the calibration is not in the folder of the date.
+    """
+    folders = path.absolute().parents
+    for folder in list(folders)[:RAW_LEVELS]:
+        if (folder / CALIBRATION).is_file():
+            return folder / CALIBRATION
+    for folder in folders:
+        if RAW_DRIVE.fullmatch(folder.name):
+            raise InputError(f'{path}: its calibration {folder.parent / CALIBRATION} is missing; {ADVICE}')
+    return None
+
+
+def sentence(camera: Camera | None, width: int) -> str:
+    """Sentence on the scale of an image and its origin."""
+    if camera is None:
+        return (
+            'relative depth: the camera is unknown; for metres give --focal PX and --baseline METRES, or --calibration'
+        )
+    return (
+        f'metric depth: {camera.source} (focal length {camera.focal_at(width):.1f} px at width {width}, '
+        f'baseline {camera.baseline:.4f} m)'
+    )
+
+
+@lru_cache(maxsize=64)
+def _stereo_camera(file: Path) -> Camera:
+    return stereo_camera(read_calibration(file), source=f'calibration {file}')

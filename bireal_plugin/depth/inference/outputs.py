@@ -11,10 +11,70 @@ from PIL import Image
 
 from bireal_plugin.depth.camera import Camera
 from bireal_plugin.depth.inference.pictures import Colours, coloured, depth_range, grey, side_by_side, with_bar
-from bireal_plugin.depth.inference.point_cloud import MAX_DEPTH, write_point_cloud
 from bireal_plugin.depth.maps import write_depth_png
 from bireal_plugin.errors import InputError
 from bireal_plugin.whole_file import whole
+
+MAX_DEPTH = 80.0  # m; points beyond are a grey wall of sky
+PROPERTIES = ('x', 'y', 'z', 'red', 'green', 'blue')
+VERTEX = np.dtype([*zip(PROPERTIES, ['<f4'] * 3 + ['u1'] * 3, strict=True)])
+HEADER = """ply
+format binary_little_endian 1.0
+comment camera coordinates in metres: x right, y down, z forward
+element vertex {count}
+property float x
+property float y
+property float z
+property uchar red
+property uchar green
+property uchar blue
+end_header
+"""
+
+
+def back_projected(depth: np.ndarray, camera: Camera) -> np.ndarray:
+    """Points ``(H, W, 3)`` float32 in m, in the camera's coordinates: x right, y down, z = depth forward.
+
+    ``x = (u - cx) z / f``, ``y = (v - cy) z / f``. A camera without principal point has it in the image's centre.
+
+    Args:
+        depth: ``(H, W)`` in m.
+    """
+    height, width = depth.shape
+    focal, ratio = camera.focal_at(width), width / camera.width
+    # Pixel centres are at whole numbers, so that resizing moves a point from c to (c + 1/2) ratio - 1/2.
+    cx = (width - 1) / 2 if camera.cx is None else (camera.cx + 0.5) * ratio - 0.5
+    cy = (height - 1) / 2 if camera.cy is None else (camera.cy + 0.5) * ratio - 0.5
+    v, u = np.mgrid[:height, :width]
+    with np.errstate(invalid='ignore'):  # infinite depth in the very centre
+        points = np.stack([(u - cx) * depth / focal, (v - cy) * depth / focal, depth], axis=-1)
+    return points.astype(np.float32)
+
+
+def write_point_cloud(
+    path: str | Path, depth: np.ndarray, image: np.ndarray, camera: Camera, *, max_depth: float = MAX_DEPTH
+) -> int:
+    """Write the points with a depth up to ``max_depth`` as a binary .ply with colours; return their number.
+
+    Args:
+        depth: ``(H, W)`` in m; not finite or not positive where there is none. image: RGB uint8 ``(H, W, 3)``.
+
+    Raises:
+        InputError: the image is of another size, or no point is left.
+    """
+    if image.shape != (*depth.shape, 3):
+        raise InputError(f'{path}: an image of shape {image.shape} cannot colour a depth map of shape {depth.shape}')
+    kept = np.isfinite(depth) & (depth > 0) & (depth <= max_depth)
+    vertices = np.empty(int(kept.sum()), VERTEX)
+    if not len(vertices):
+        raise InputError(f'{path}: no point has a depth up to {max_depth:g} m; raise --max-depth')
+    points, colours = back_projected(depth, camera)[kept], image[kept]
+    for name, values in zip(PROPERTIES, [*points.T, *colours.T], strict=True):
+        vertices[name] = values
+    with whole(path) as partial:
+        partial.write_bytes(HEADER.format(count=len(vertices)).encode() + vertices.tobytes())
+    return len(vertices)
+
 
 # Endings of each form's file, behind the input's name; {kind} is 'depth' for metres and 'relative' for relative depth.
 SUFFIXES = dict(
@@ -47,6 +107,18 @@ class Estimate:
     def unit(self) -> str:
         """Unit suffix of depths: metres, or relative."""
         return 'rel.' if self.camera is None else 'm'
+
+
+def depth_of(disparity: np.ndarray, camera: Camera | None) -> np.ndarray:
+    """Depth ``(H, W)`` of a disparity in px of its own width: in m, or without a camera relative.
+
+    Relative depth is width / disparity, so that it compares between images of any size: it is the depth in units of
+    baseline x focal length / width. Depth is infinite where the disparity is not positive.
+    """
+    width = disparity.shape[1]
+    if camera is None:
+        camera = Camera(focal=width, width=width, baseline=1, source='relative')
+    return camera.depth(disparity, width=width)
 
 
 @dataclass(frozen=True)
@@ -107,7 +179,7 @@ def save(estimate: Estimate, form: str, path: Path, style: Style) -> None:
     """Write one form of an estimate to ``path``.
 
     Raises:
-        InputError: a point cloud without camera, or nothing to show.
+        InputError: nothing to show.
     """
     if form == 'png16':
         write_depth_png(path, estimate.depth)
@@ -115,8 +187,7 @@ def save(estimate: Estimate, form: str, path: Path, style: Style) -> None:
         with whole(path) as partial:
             np.save(partial, estimate.depth)
     elif form == 'ply':
-        if estimate.camera is None:
-            raise InputError(f'{path}: a point cloud needs the camera; give --focal PX and --baseline METRES')
+        assert estimate.camera is not None, 'a point cloud needs the camera'
         write_point_cloud(path, estimate.depth, estimate.image, estimate.camera, max_depth=style.max_depth)
     else:
         with whole(path) as partial:

@@ -86,9 +86,8 @@ def with_bar(picture: np.ndarray, near: float, far: float, *, unit: str, colours
 
 def bar_labels(near: float, far: float, *, pixels: int, spacing: int) -> list[float]:
     """Depths to label a bar of ``pixels`` with: its ends, and round numbers ``spacing`` px or more from the others."""
-    ends = [_rounded(near), _rounded(far)]
+    labels = [float(f'{end:.3g}') for end in (near, far)]  # with the digits that are shown
     taken = [float(pixels), 0.0]
-    labels = list(ends)
     decades = range(int(np.floor(np.log10(near))), int(np.ceil(np.log10(far))) + 1)
     # Powers of ten first, then 5, 2 and 3.
     for step in (1, 5, 2, 3):
@@ -110,8 +109,3 @@ def side_by_side(image: np.ndarray, picture: np.ndarray) -> np.ndarray:
 def grey(confidence: np.ndarray) -> np.ndarray:
     """A map ``(H, W)`` from 0 to 1 as RGB uint8, white for 1."""
     return np.repeat(np.round(confidence * 255).astype(np.uint8)[:, :, None], 3, axis=2)
-
-
-def _rounded(depth: float) -> float:
-    """``depth`` rounded to three significant digits, as labels show it."""
-    return float(f'{depth:.3g}')

@@ -1,6 +1,6 @@
 """A trained depth network for ``shipping``: files that run without its config and checkpoint.
 
-Besides the network they hold the size, mean and standard deviation of its images, which ``network_file.py`` reads.
+Besides the network they hold the size, mean and standard deviation of its images, which ``Predictor`` reads.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from bireal_plugin.binary.switch import binary_convolutions
-from bireal_plugin.depth.inference.network_file import statistics
+from bireal_plugin.depth.inference.predictor import statistics
 from bireal_plugin.depth.networks.network import DepthNetwork, checked_size, trained_size
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.packed.config import plain_config

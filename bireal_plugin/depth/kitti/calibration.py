@@ -45,7 +45,8 @@ def read_calibration(path: str | Path) -> dict[str, np.ndarray]:
         if not colon:
             raise InputError(f'{path} line {number}, {line.strip()[:40]!r}, has no "key: numbers": unpack it again')
         values = _numbers(text)
-        expected = _expected_size(key)
+        kind, _, camera = key.rpartition('_')
+        expected = SIZES.get(kind if kind and camera.isdigit() else key)
         if expected is not None and (values is None or values.size != expected):
             found = 'text' if values is None else f'{values.size}'
             raise InputError(f'{path} holds {found} instead of {expected} numbers for {key}: unpack it again')
@@ -124,12 +125,6 @@ def entry(calibration: dict[str, np.ndarray], key: str, source: str) -> np.ndarr
     if key not in calibration:
         raise InputError(f'{source} has no entry {key}, which is needed here: use the file of the raw recordings')
     return calibration[key]
-
-
-def _expected_size(key: str) -> int | None:
-    """Count of numbers in an entry of a known kind; None for others."""
-    kind, _, camera = key.rpartition('_')
-    return SIZES.get(kind if kind and camera.isdigit() else key)
 
 
 def _numbers(text: str) -> np.ndarray | None:

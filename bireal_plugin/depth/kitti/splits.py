@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -40,6 +39,7 @@ GARG_DRIVES: dict[str, tuple[tuple[str, str], ...]] = {
 
 IMAGE = re.compile(r'(?:.*/)?(\d{4}_\d{2}_\d{2})_drive_(\d{4})_sync/image_(0[23])/data/(\d+)\.(?:png|jpe?g)')
 DRIVE = re.compile(r'(?:.*/)?(\d{4}_\d{2}_\d{2})_drive_(\d{4})_sync/?')
+NUMBER = re.compile(r'\d+(\.\d+)?')
 FORMS = "'imgL imgR', 'date/drive index l|r' or 'img ground-truth focal'"
 Need = Literal['pair', 'left']
 
@@ -64,41 +64,43 @@ class FrameSplit:
 
 
 def find_split(split: str | Path, raw: RawFolder, *, need: Need = 'pair') -> FrameSplit:
-    """Frames of a split by its name, or of a list by its path.
+    """Frames on disk of a split by its name, or of a list by its path.
+
+    A list is in a form of monodepth (``imgL imgR``), monodepth2 (``date/drive index l|r``) or BTS (``img gt focal``);
+    lines may be of different forms. Suffixes may differ from those on disk, indices need no padding, and paths may have
+    something in front of the date. A frame is taken once, whichever of its views are named.
 
     Args:
-        split: 'train' or 'test' for Garg's split derived from the drives' names, 'all' for every frame on disk, or a
-            list file.
+        split: 'all' for every frame, 'train' or 'test' for all frames of Garg's drives, or a list file. The published
+            lists select frames of those drives: give the list for figures to be compared with published ones.
         raw: the recordings.
         need: 'pair' keeps frames with both images, 'left' those with the left one.
 
     Raises:
-        InputError: no such name or file, a list that ``read_split`` refuses, or no frame on disk.
+        InputError: no such name or file, an empty list, a line in another form, or no frame on disk.
     """
     if split in GARG_DRIVES:
-        return garg_split(str(split), raw, need=need)
-    if split == 'all':
-        return all_frames(raw, need=need)
-    if not Path(split).is_file():
+        name, drives = f"Garg's {split} drives", list(GARG_DRIVES[str(split)])
+        date, drive = drives[0]
+        lacking = (
+            f"image of the {len(drives)} {split} drives of Garg's split: looked for "
+            f'{date}/{date}_drive_{drive}_sync/image_02/data and so on'
+        )
+    elif split == 'all':
+        name, drives = 'all frames', raw.drives()
+        lacking = 'recordings: looked for <date>/<date>_drive_<nnnn>_sync/image_02/data/*.png and *.jpg'
+    elif Path(split).is_file():
+        return _on_disk(str(split), list_frames(split), raw, need)
+    else:
         raise InputError(f"there is no split list {split}: give the path of a list, or 'train', 'test' or 'all'")
-    return read_split(split, raw, need=need)
-
-
-def read_split(path: str | Path, raw: RawFolder, *, need: Need = 'pair') -> FrameSplit:
-    """Read a list of monodepth (``imgL imgR``), monodepth2 (``date/drive index l|r``) or BTS (``img gt focal``).
-
-    Lines may be of different forms. Suffixes may differ from those on disk, indices need no padding, and paths may have
-    something in front of the date. A frame is taken once, whichever of its views are named.
-
-    Raises:
-        InputError: a missing or empty list, a line in another form, or none of the frames on disk.
-    """
-    listed = list_frames(path)
-    return _on_disk(str(path), listed, raw, need)
+    listed = [frame for drive in drives for frame in sorted({*raw.frames(drive), *raw.frames(drive, 'right')})]
+    if not listed:
+        raise InputError(f'{raw.root} has no {lacking}')
+    return _on_disk(name, listed, raw, need)
 
 
 def list_frames(path: str | Path) -> list[Frame]:
-    """Frame of each line of a list; see ``read_split``.
+    """Frame of each line of a list; see ``find_split``.
 
     Raises:
         InputError: a missing or empty list, or a line in another form.
@@ -116,42 +118,6 @@ def list_frames(path: str | Path) -> list[Frame]:
     return frames
 
 
-def garg_split(part: str, raw: RawFolder, *, need: Need = 'pair') -> FrameSplit:
-    """All frames of Garg's 33 'train' or 28 'test' drives that are on disk.
-
-    This is more than the published lists hold, which select frames. Give the list for figures to be
-    compared with published ones.
-
-    Raises:
-        InputError: another part, or no frame on disk.
-    """
-    if part not in GARG_DRIVES:
-        raise InputError(f"Garg's split has the parts 'train' and 'test', not {part!r}")
-    drives = GARG_DRIVES[part]
-    listed = _frames_of(drives, raw)
-    if not listed:
-        date, drive = drives[0]
-        raise InputError(
-            f"{raw.root} has no image of the {len(drives)} {part} drives of Garg's split: looked for "
-            f'{date}/{date}_drive_{drive}_sync/image_02/data and so on'
-        )
-    return _on_disk(f"Garg's {part} drives", listed, raw, need)
-
-
-def all_frames(raw: RawFolder, *, need: Need = 'pair') -> FrameSplit:
-    """Every frame on disk.
-
-    Raises:
-        InputError: there is none.
-    """
-    listed = _frames_of(raw.drives(), raw)
-    if not listed:
-        raise InputError(
-            f'{raw.root} has no recordings: looked for <date>/<date>_drive_<nnnn>_sync/image_02/data/*.png and *.jpg'
-        )
-    return _on_disk('all frames', listed, raw, need)
-
-
 def _frame(line: str, where: str) -> Frame:
     """Frame that one line names."""
     words = line.split()
@@ -163,21 +129,12 @@ def _frame(line: str, where: str) -> Frame:
                 raise InputError(f'{where} pairs two different frames, {words[0]} and {words[1]}: correct the line')
             if (first[3], second[3]) != ('02', '03'):
                 raise InputError(f'{where} must name image_02 (left) and then image_03 (right): correct the line')
-        if second or len(words) == 1 or (len(words) == 3 and _is_number(words[2])):
+        if second or len(words) == 1 or (len(words) == 3 and NUMBER.fullmatch(words[2])):
             return Frame(first[1], first[2], int(first[4]))
     drive = DRIVE.fullmatch(words[0])
     if drive and len(words) == 3 and words[1].isdigit() and words[2] in ('l', 'r'):
         return Frame(drive[1], drive[2], int(words[1]))
     raise InputError(f'{where}, {line.strip()[:80]!r}, is none of {FORMS}: correct the line')
-
-
-def _is_number(word: str) -> bool:
-    return re.fullmatch(r'\d+(\.\d+)?', word) is not None
-
-
-def _frames_of(drives: Iterable[tuple[str, str]], raw: RawFolder) -> list[Frame]:
-    """All frames with an image on either side."""
-    return [frame for drive in drives for frame in sorted({*raw.frames(drive, 'left'), *raw.frames(drive, 'right')})]
 
 
 def _on_disk(name: str, listed: list[Frame], raw: RawFolder, need: Need) -> FrameSplit:

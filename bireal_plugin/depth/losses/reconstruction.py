@@ -51,17 +51,12 @@ def dissimilarity(a: Tensor, b: Tensor) -> Tensor:
     0 for identical images: the structural term of monodepth's photometric loss.
     """
     a, b = (F.pad(image, (1, 1, 1, 1), mode='reflect') for image in (a, b))
-    mean_a, mean_b = _window_mean(a), _window_mean(b)
-    variance_a = _window_mean(a * a) - mean_a * mean_a
-    variance_b = _window_mean(b * b) - mean_b * mean_b
-    covariance = _window_mean(a * b) - mean_a * mean_b
+    mean_a, mean_b, mean_aa, mean_bb, mean_ab = (F.avg_pool2d(values, 3, 1) for values in (a, b, a * a, b * b, a * b))
+    variance_a, variance_b = mean_aa - mean_a * mean_a, mean_bb - mean_b * mean_b
+    covariance = mean_ab - mean_a * mean_b
     similarity = (2 * mean_a * mean_b + C1) * (2 * covariance + C2)
     similarity = similarity / ((mean_a * mean_a + mean_b * mean_b + C1) * (variance_a + variance_b + C2))
     return ((1 - similarity) / 2).clamp(0, 1)
-
-
-def _window_mean(image: Tensor) -> Tensor:
-    return F.avg_pool2d(image, 3, 1)
 
 
 def edge_aware_smoothness(disparity: Tensor, image: Tensor, *, edge: float) -> Tensor:

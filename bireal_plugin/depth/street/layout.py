@@ -79,14 +79,14 @@ class Street:
         return np.array([self.camera_x, -self.camera_height, 0.0])
 
 
-def lay_out(rng: np.random.Generator, *, camera_height: float = 1.65) -> Street:
+def lay_out(rng: np.random.Generator) -> Street:
     """A street: buildings, hedges, trees and poles on both sides, parked cars, traffic in both lanes."""
     half = rng.uniform(3.2, 5.5)
     sun = np.array([rng.uniform(-0.8, 0.8), -1.0, rng.uniform(-0.9, 0.1)])
     street = Street(
         road_half_width=half,
         pavement_width=rng.uniform(1.5, 3.0),
-        camera_height=camera_height,
+        camera_height=1.65,
         camera_x=half * rng.uniform(0.2, 0.65),
         heading=np.deg2rad(rng.uniform(-5.0, 5.0)),
         pitch=np.deg2rad(rng.uniform(-1.5, 1.5)),

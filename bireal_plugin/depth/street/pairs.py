@@ -40,13 +40,7 @@ class StreetPairs(PairDataset):
     name = 'rendered streets'
 
     def __init__(
-        self,
-        split: str,
-        length: int,
-        size: tuple[int, int] = (96, 320),
-        seed: int = 0,
-        *,
-        flip: bool = False,
+        self, split: str, length: int, size: tuple[int, int] = (96, 320), seed: int = 0, *, flip: bool = False
     ) -> None:
         super().__init__(flip=flip, seed=seed)
         if split not in SPLITS:

@@ -2,16 +2,21 @@
 
 Two pinhole cameras look down a street of textured ground, buildings, cars, poles and trees. Everything follows from
 one seed. The rig has KITTI's proportions: focal length 0.58 x image width, baseline 0.54 m, 1.65 m above the road.
+``write_recording`` writes such scenes in the layout of KITTI raw, so that every command for recordings takes them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from bireal_plugin.depth.camera import Camera
+from bireal_plugin.depth.maps import write_depth_png
 from bireal_plugin.depth.street.layout import Street, lay_out
 from bireal_plugin.depth.street.paint import paint
 from bireal_plugin.depth.street.trace import cast_rays, trace
@@ -74,21 +79,16 @@ def render_street(
     gain = sensor.uniform(0.96, 1.04)
     left, depth_left = _view(street, camera, size, offset=0.0)
     right, depth_right = _view(street, camera, size, offset=baseline)
+    seen = depth_left > 0
     return Scene(
         left=_expose(left, sensor, gain=1.0),
         right=_expose(right, sensor, gain=gain),
         depth_left=depth_left,
         depth_right=depth_right,
-        disparity_left=disparity(depth_left, focal=focal, baseline=baseline),
+        disparity_left=np.where(seen, focal * baseline / np.where(seen, depth_left, 1), 0).astype(np.float32),
         camera=camera,
         street=street,
     )
-
-
-def disparity(depth: np.ndarray, *, focal: float, baseline: float) -> np.ndarray:
-    """``focal`` x ``baseline`` / ``depth`` in pixels, float32, and 0 where the depth is 0 (sky)."""
-    seen = depth > 0
-    return np.where(seen, focal * baseline / np.where(seen, depth, 1), 0).astype(np.float32)
 
 
 def _view(street: Street, camera: Camera, size: tuple[int, int], *, offset: float) -> tuple[np.ndarray, np.ndarray]:
@@ -114,3 +114,45 @@ def _expose(picture: np.ndarray, sensor: np.random.Generator, *, gain: float) ->
     """Sensor model: the picture scaled by ``gain``, with noise, rounded to uint8."""
     noise = sensor.standard_normal(picture.shape, dtype=np.float32)
     return np.clip(picture * (255 * gain) + NOISE * noise + 0.5, 0, 255).astype(np.uint8)
+
+
+DATE, DRIVE = '2000_01_01', '0001'
+
+
+def write_recording(root: str | Path, scenes: Sequence[Scene]) -> Path:
+    """Write stereo pairs (PNG), calibration and annotated depth below ``root``; return the drive's folder.
+
+    Raises:
+        InputError: the recording is there already, the folder cannot be written, or the cameras differ.
+    """
+    date = Path(root, DATE)
+    drive = date / f'{DATE}_drive_{DRIVE}_sync'
+    if date.exists():
+        raise InputError(f'{date} exists; give another folder, or remove it first')
+    if len({(scene.camera.focal, scene.camera.baseline, scene.left.shape) for scene in scenes}) != 1:
+        raise InputError('a recording has one camera and at least one pair; these scenes differ in size or camera')
+    folders = {
+        'left': drive / 'image_02' / 'data',
+        'right': drive / 'image_03' / 'data',
+        'depth': drive / 'proj_depth' / 'groundtruth' / 'image_02',
+    }
+    try:
+        for folder in folders.values():
+            folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f'{date} cannot be made: {error.strerror}') from error
+    for i, scene in enumerate(scenes):
+        for side, image in (('left', scene.left), ('right', scene.right)):
+            Image.fromarray(image).save(folders[side] / f'{i:010d}.png', compress_level=1)
+        write_depth_png(folders['depth'] / f'{i:010d}.png', scene.depth_left)
+    (date / 'calib_cam_to_cam.txt').write_text(_calibration(scenes[0].camera, scenes[0].left.shape))
+    return drive
+
+
+def _calibration(camera: Camera, shape: tuple[int, ...]) -> str:
+    lines = ['calib_time: rendered']
+    for index, offset in ((2, 0.0), (3, camera.baseline)):
+        projection = [camera.focal, 0, camera.cx, -camera.focal * offset, 0, camera.focal, camera.cy, 0, 0, 0, 1, 0]
+        lines.append(f'S_rect_0{index}: {shape[1]:e} {shape[0]:e}')
+        lines.append(f'P_rect_0{index}: ' + ' '.join(f'{float(value or 0):.9e}' for value in projection))
+    return '\n'.join(lines) + '\n'

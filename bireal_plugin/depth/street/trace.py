@@ -117,13 +117,7 @@ def _windows(rays: Rays, solids: Sequence[Solid]) -> list[Window | None]:
 
 
 def _hit_box(
-    hits: Hits,
-    origin: np.ndarray,
-    inverse: np.ndarray,
-    solid: Solid,
-    index: int,
-    window: Window,
-    sun: np.ndarray,
+    hits: Hits, origin: np.ndarray, inverse: np.ndarray, solid: Solid, index: int, window: Window, sun: np.ndarray
 ) -> None:
     """Slab method: the ray is inside the box between the last entry and the first exit."""
     slope = inverse[(slice(None), *window)]

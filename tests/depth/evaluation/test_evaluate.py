@@ -143,6 +143,8 @@ def test_nothing_is_replaced_unasked(evaluate, raw, tmp_path, predicted):
     assert ended.status == 1
     assert re.fullmatch(r'error: .*scores.csv exists; .*--overwrite.*\n', ended.err)
     assert (tmp_path / 'scores.csv').read_text() == 'mine'
+    assert evaluate(*command, '--skip-existing').status == 0
+    assert (tmp_path / 'scores.csv').read_text() == 'mine'
     assert evaluate(*command, '--overwrite').status == 0
     assert (tmp_path / 'scores.csv').read_text().startswith('image,cap')
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmengine.registry import METRICS
 
-import bireal_plugin.depth.evaluation.metric  # noqa: F401  registers it
+import bireal_plugin.depth.evaluation.metrics  # noqa: F401  registers it
 from bireal_plugin.depth.evaluation.metrics import METRIC_NAMES
 from bireal_plugin.errors import InputError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bireal_plugin.depth.camera import Camera
-from bireal_plugin.depth.inference.point_cloud import back_projected, write_point_cloud
+from bireal_plugin.depth.inference.outputs import back_projected, write_point_cloud
 from bireal_plugin.depth.street.scene import render_street
 from bireal_plugin.errors import InputError
 

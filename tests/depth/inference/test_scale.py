@@ -5,7 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from bireal_plugin.depth.inference.scale import CameraChoice, calibration_beside, depth_of, sentence
+from bireal_plugin.depth.inference.inputs import CameraChoice, calibration_beside, sentence
+from bireal_plugin.depth.inference.outputs import depth_of
 from bireal_plugin.errors import InputError
 
 DISPARITY = np.array([[4.0, 8.0, 0.0, -1.0]], np.float32)

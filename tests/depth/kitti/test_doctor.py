@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bireal_plugin.depth.kitti.doctor.pair_order import right_order
 from bireal_plugin.depth.kitti.raw import Frame, RawFolder, read_recorded
 from bireal_plugin.depth.kitti.splits import GARG_DRIVES
+from bireal_plugin.depth.kitti.survey import right_order
 from tests.depth.recordings import FRAME, texture, write_date, write_frame, write_scan
 
 DOCTOR = Path(__file__).parents[3] / 'depth' / 'doctor.py'

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bireal_plugin.depth.kitti.calibration import read_calibration, stereo_camera, velodyne_to_image
-from bireal_plugin.depth.kitti.lidar import project, read_velodyne
+from bireal_plugin.depth.kitti.ground_truth import project, read_velodyne
 from bireal_plugin.depth.kitti.raw import Frame, RawFolder, read_recorded
 from bireal_plugin.errors import InputError
 

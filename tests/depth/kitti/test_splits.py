@@ -3,7 +3,7 @@
 import pytest
 
 from bireal_plugin.depth.kitti.raw import Frame, RawFolder
-from bireal_plugin.depth.kitti.splits import GARG_DRIVES, all_frames, find_split, garg_split, list_frames, read_split
+from bireal_plugin.depth.kitti.splits import GARG_DRIVES, find_split, list_frames
 from bireal_plugin.errors import InputError
 from tests.depth.recordings import write_frame
 
@@ -47,7 +47,7 @@ def list_of(tmp_path):
     ],
 )
 def test_each_form_of_line_names_its_frame(raw, list_of, line):
-    assert read_split(list_of(line, ''), raw).frames == (FIRST,)
+    assert find_split(list_of(line, ''), raw).frames == (FIRST,)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_another_line_is_named_by_its_number(list_of, line):
 
 def test_the_order_of_the_list_is_kept_and_both_views_are_one_frame(raw, list_of):
     path = list_of(*(f'{frame.date}/{frame.folder} {frame.index} {view}' for frame in (SECOND, FIRST) for view in 'lr'))
-    split = read_split(path, raw)
+    split = find_split(path, raw)
     assert split.frames == (SECOND, FIRST)
 
 
@@ -79,16 +79,16 @@ def test_frames_without_a_partner_are_skipped_and_counted(raw, list_of):
     alone, absent = Frame('2011_09_26', '0001', 8), Frame('2011_09_26', '0005', 0)
     write_frame(raw.root, alone, sides=('image_02',))
     path = list_of(*(f'{frame.date}/{frame.folder} {frame.index} l' for frame in (alone, FIRST, absent)))
-    split = read_split(path, raw)
+    split = find_split(path, raw)
     assert split.frames == (FIRST,)
     assert split.incomplete == (alone, absent)
     assert '2 skipped' in str(split)
-    assert read_split(path, raw, need='left').frames == (alone, FIRST)
+    assert find_split(path, raw, need='left').frames == (alone, FIRST)
 
 
 def test_a_list_of_absent_frames_says_what_was_looked_for_and_where(raw, list_of):
     with pytest.raises(InputError, match=r'2011_09_26_drive_0005_sync/image_02/data/0000000003') as error:
-        read_split(list_of('2011_09_26/2011_09_26_drive_0005_sync 3 l'), raw)
+        find_split(list_of('2011_09_26/2011_09_26_drive_0005_sync 3 l'), raw)
     assert str(raw.root) in str(error.value)
 
 
@@ -113,9 +113,9 @@ def test_garg_has_33_training_and_28_test_drives_that_share_none():
 
 def test_garg_split_takes_its_drives_only(raw):
     write_frame(raw.root, Frame('2011_09_26', '0003', 0))  # in neither part
-    assert garg_split('train', raw).frames == (FIRST,)
+    assert find_split('train', raw).frames == (FIRST,)
     assert find_split('test', raw).frames == (SECOND,)
-    assert len(all_frames(raw).frames) == len(find_split('all', raw).frames) == 3
+    assert len(find_split('all', raw).frames) == 3
 
 
 @pytest.mark.parametrize('name', ['train', 'test', 'all'])
@@ -127,9 +127,9 @@ def test_an_empty_root_says_what_was_looked_for(tmp_path, name):
 
 def test_the_real_sample_is_a_test_and_a_training_drive(shared_data):
     raw = RawFolder(shared_data / 'kitti' / 'raw')
-    assert [(frame.drive, frame.index) for frame in garg_split('test', raw).frames] == [
+    assert [(frame.drive, frame.index) for frame in find_split('test', raw).frames] == [
         ('0048', index) for index in range(3)
     ]
-    assert [(frame.drive, frame.index) for frame in garg_split('train', raw).frames] == [
+    assert [(frame.drive, frame.index) for frame in find_split('train', raw).frames] == [
         ('0034', index) for index in range(6)
     ]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
-from bireal_plugin.depth.losses.garg import warp_error
+from bireal_plugin.depth.losses.photometric import warp_error
 from bireal_plugin.depth.losses.reconstruction import edge_aware_smoothness
 
 

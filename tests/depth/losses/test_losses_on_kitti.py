@@ -9,9 +9,9 @@ import torch
 from mmengine.registry import MODELS
 from torch.nn import functional as F
 
-from bireal_plugin.depth.evaluation.metric import DepthMetric
+from bireal_plugin.depth.evaluation.metrics import DepthMetric
 from bireal_plugin.depth.kitti.stereo_pairs import StereoPairs
-from bireal_plugin.depth.networks.fcn_head import upsampled
+from bireal_plugin.depth.networks.heads import upsampled
 
 LOSSES = {
     'garg': dict(type='GargLoss', smoothness=0.05),

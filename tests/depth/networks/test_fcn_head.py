@@ -5,7 +5,7 @@ import torch
 from mmengine.registry import MODELS
 from torch.nn import functional as F
 
-from bireal_plugin.depth.networks.fcn_head import upsampled
+from bireal_plugin.depth.networks.heads import upsampled
 from bireal_plugin.errors import InputError
 
 CHANNELS = (4, 6, 8, 10)

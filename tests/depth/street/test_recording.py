@@ -7,8 +7,7 @@ from bireal_plugin.depth.kitti.calibration import stereo_camera
 from bireal_plugin.depth.kitti.ground_truth import true_depth
 from bireal_plugin.depth.kitti.raw import RawFolder
 from bireal_plugin.depth.kitti.stereo_pairs import StereoPairs
-from bireal_plugin.depth.street.recording import write_recording
-from bireal_plugin.depth.street.scene import render_street
+from bireal_plugin.depth.street.scene import render_street, write_recording
 from bireal_plugin.errors import InputError
 
 SIZE = (48, 160)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bireal_plugin.depth.kitti.calibration import stereo_camera, velodyne_to_image
-from bireal_plugin.depth.kitti.doctor.survey import DriveSurvey
 from bireal_plugin.depth.kitti.raw import DRIVE_FOLDER, Frame, RawFolder
 from bireal_plugin.depth.kitti.splits import GARG_DRIVES, list_frames
+from bireal_plugin.depth.kitti.survey import DriveSurvey
 from bireal_plugin.errors import InputError
 
 ARCHIVES = 'https://s3.eu-central-1.amazonaws.com/avg-kitti/raw_data'
@@ -116,14 +116,13 @@ def need_faults(raw: RawFolder, need: str, drives: Sequence[DriveSurvey]) -> lis
         text = f"{len(missing)} of the {len(GARG_DRIVES[need])} {need} drives of Garg's split are missing"
         commands = tuple(command for name in missing for command in unpack(raw.root, name, '-n'))
         return [Fault(text, commands)] if missing else []
-    counts = [(found, getattr(found, need)) for found in drives if found.left]
-    lacking = [(found, count) for found, count in counts if not count]
+    lacking = [found for found in drives if found.left and not getattr(found, need)]
     if not lacking:
         return []
-    text = f'{len(lacking)} drives have no {need} depth, first {lacking[0][0].date}/{lacking[0][0].folder}'
+    text = f'{len(lacking)} drives have no {need} depth, first {lacking[0].date}/{lacking[0].folder}'
     if need == 'annotated':
         return [Fault(text, (f'unzip -n data_depth_annotated.zip -d {shlex.quote(str(raw.root))}',))]
-    return [Fault(text, tuple(line for found, _ in lacking for line in unpack(raw.root, found.folder, '-n')))]
+    return [Fault(text, tuple(line for found in lacking for line in unpack(raw.root, found.folder, '-n')))]
 
 
 def layout_faults(root: Path) -> list[Fault]:
@@ -133,23 +132,17 @@ def layout_faults(root: Path) -> list[Fault]:
         commands = tuple(f'unzip -n {shlex.quote(str(path))} -d {shlex.quote(str(root))}' for path in archives)
         return [Fault(f'{root}: {len(archives)} archives are still packed', commands)]
     if any(DRIVE_FOLDER.fullmatch(path.name) for path in root.iterdir()):
-        return [
-            Fault(
-                f'{root} is the folder of one date',
-                (f'python depth/doctor.py {shlex.quote(str(root.resolve().parent))}',),
-            )
-        ]
+        return [Fault(f'{root} is the folder of one date', _doctor(root.resolve().parent))]
     below = sorted({path.parent.parent for path in root.glob('*/*/*_sync') if DRIVE_FOLDER.fullmatch(path.name)})
     if below:
-        return [
-            Fault(
-                f'the dates are one folder deeper, in {below[0]}',
-                (f'python depth/doctor.py {shlex.quote(str(below[0]))}',),
-            )
-        ]
+        return [Fault(f'the dates are one folder deeper, in {below[0]}', _doctor(below[0]))]
     if any(root.glob('*/*_drive_*_extract')):
         return [Fault(f'{root} holds unsynchronised recordings (_extract): download those named _sync')]
     return [Fault(f'{root} holds nothing of KITTI: looked for <date>/<date>_drive_<nnnn>_sync')]
+
+
+def _doctor(root: Path) -> tuple[str, ...]:
+    return (f'bireal depth doctor {shlex.quote(str(root))}',)
 
 
 def unpack(root: Path, folder: str, option: str) -> tuple[str, ...]:
@@ -164,10 +157,7 @@ def _fetch(root: Path, name: str, address: str, option: str) -> tuple[str, ...]:
     archive = next((path for path in (root / name, root / name[:10] / name) if path.is_file()), None)
     if archive is not None:
         return (f'unzip {option} {shlex.quote(str(archive))} -d {place}',)
-    return (
-        f'wget -c -P {place} {ARCHIVES}/{address}',
-        f'unzip {option} {shlex.quote(str(root / name))} -d {place}',
-    )
+    return (f'wget -c -P {place} {ARCHIVES}/{address}', f'unzip {option} {shlex.quote(str(root / name))} -d {place}')
 
 
 def _some(names: Sequence[str], what: str) -> str:

@@ -1,19 +1,19 @@
-"""Contents of a download of KITTI's raw recordings, drive by drive, with the files that cannot be used."""
+"""Contents of a download of KITTI's raw recordings: counts of each drive, unusable files, and swapped pairs."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import cv2
 import numpy as np
 
 from bireal_plugin.data.image_file import image_size
 from bireal_plugin.depth.kitti.calibration import stereo_camera
-from bireal_plugin.depth.kitti.doctor.pair_order import right_order
-from bireal_plugin.depth.kitti.lidar import BYTES_PER_POINT, read_velodyne
+from bireal_plugin.depth.kitti.ground_truth import check_scan_size, read_velodyne
 from bireal_plugin.depth.kitti.raw import CAMERAS, Frame, RawFolder, read_recorded
 from bireal_plugin.depth.maps import read_depth_png
 from bireal_plugin.errors import InputError
@@ -60,7 +60,9 @@ def survey_drive(raw: RawFolder, date: str, drive: str, *, deep: bool = False) -
     found.left, found.right, found.pairs = len(left), len(right), len(both)
     usable = []
     for frame in sorted({*left, *right}):
-        sizes = [size for path in _images(raw, frame) if (size := _image(path, found, deep=deep)) is not None]
+        images = (raw.image(frame, side) for side in CAMERAS if raw.has_image(frame, side))
+        read_size = _decoded_size if deep else image_size
+        sizes = [size for path in images if (size := _whole(path, found, read_size)) is not None]
         found.sizes.update(sizes)
         if len(set(sizes)) > 1:
             found.unequal.append(str(raw.image(frame)))
@@ -68,7 +70,7 @@ def survey_drive(raw: RawFolder, date: str, drive: str, *, deep: bool = False) -
             usable.append(frame)
         if (scan := raw.velodyne(frame)).is_file():
             found.lidar += 1
-            _whole(scan, found, read_velodyne if deep else _scan_size)
+            _whole(scan, found, read_velodyne if deep else check_scan_size)
         if (depth := raw.annotated(frame)) is not None:
             found.annotated += 1
             _whole(depth, found, read_depth_png if deep else image_size)
@@ -103,35 +105,21 @@ def _calibration(raw: RawFolder, date: str) -> str:
     return f'f {camera.focal:.2f} px, b {camera.baseline:.4f} m'
 
 
-def _images(raw: RawFolder, frame: Frame) -> Iterator[Path]:
-    return (raw.image(frame, side) for side in CAMERAS if raw.has_image(frame, side))
-
-
-def _image(path: Path, found: DriveSurvey, *, deep: bool) -> tuple[int, int] | None:
-    """Size (H, W) of an image; None, with a note in ``found``, if the file is not whole."""
-    size = _whole(path, found, image_size)
-    if size is not None and deep and _whole(path, found, read_recorded, count=False) is None:
-        return None
+def _decoded_size(path: Path) -> tuple[int, int]:
+    """Size (H, W) of an image that can be decoded to its end."""
+    size = image_size(path)
+    read_recorded(path)
     return size
 
 
-def _whole(path: Path, found: DriveSurvey, read: Callable[[Path], Content], *, count: bool = True) -> Content | None:
+def _whole(path: Path, found: DriveSurvey, read: Callable[[Path], Content]) -> Content | None:
     """Result of ``read``; None, with a note in ``found``, if it cannot read the file."""
-    if count:
-        found.bytes += path.stat().st_size
+    found.bytes += path.stat().st_size
     try:
         return read(path)
     except InputError as error:
         found.unreadable.append(str(error))
         return None
-
-
-def _scan_size(path: Path) -> int:
-    """Number of points, from the file's size."""
-    size = path.stat().st_size
-    if not size or size % BYTES_PER_POINT:
-        raise InputError(f'{path} has {size} bytes, not a whole number of points: it is truncated')
-    return size // BYTES_PER_POINT
 
 
 def _order(raw: RawFolder, frames: list[Frame]) -> float | None:
@@ -146,3 +134,50 @@ def _order(raw: RawFolder, frames: list[Frame]) -> float | None:
         if (share := right_order(*pair)) is not None:
             shares.append(share)
     return float(np.median(shares)) if shares else None
+
+
+WIDTH = 320
+LARGEST_SHIFT = 48
+"""In px at ``WIDTH``: an object 1.3 m in front of KITTI's cameras."""
+WINDOW = 11
+BORDER = 8
+LEAST_VOTES = 200
+
+
+def right_order(left: np.ndarray, right: np.ndarray) -> float | None:
+    """Share of textured pixels whose match lies where a right camera sees it, x_right = x_left - d with d > 0.
+
+    Each pixel compares windows (sum of absolute differences, brightness removed) at shifts in both directions, and
+    votes if a shift fits clearly better than none. Near 1 the order is right, near 0 the images are swapped.
+
+    Args:
+        left, right: ``(H, W, 3)`` uint8 RGB of one size.
+
+    Returns:
+        The share, or None where fewer than 200 pixels of the 320 px wide pair vote: nothing near enough is in sight.
+    """
+    left_grey, right_grey = _prepared(left), _prepared(right)
+    # Of left at x and right at x - shift; the columns that wrap around lie in the border, which has no vote.
+    cost = {
+        shift: cv2.blur(np.abs(left_grey - np.roll(right_grey, shift, axis=1)), (WINDOW, WINDOW))
+        for shift in range(-LARGEST_SHIFT, LARGEST_SHIFT + 1)
+    }
+    still = np.minimum.reduce([cost[shift] for shift in (-1, 0, 1)])
+    forwards = np.minimum.reduce([cost[shift] for shift in range(2, LARGEST_SHIFT + 1)])
+    backwards = np.minimum.reduce([cost[-shift] for shift in range(2, LARGEST_SHIFT + 1)])
+    texture = cv2.blur(np.abs(cv2.Sobel(left_grey, cv2.CV_32F, 1, 0)), (WINDOW, WINDOW))
+    voters = (texture > np.median(texture)) & (still > 1.2 * np.minimum(forwards, backwards))
+    inner = np.zeros_like(voters)
+    inner[BORDER:-BORDER, LARGEST_SHIFT + BORDER : -LARGEST_SHIFT - BORDER] = True
+    voters &= inner
+    if voters.sum() < LEAST_VOTES:
+        return None
+    return float((forwards < backwards)[voters].mean())
+
+
+def _prepared(image: np.ndarray) -> np.ndarray:
+    """Grey, ``WIDTH`` px wide, without the local mean: the cameras' gains differ."""
+    height = max(1, round(image.shape[0] * WIDTH / image.shape[1]))
+    grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (WIDTH, height), interpolation=cv2.INTER_AREA)
+    grey = grey.astype(np.float32)
+    return grey - cv2.blur(grey, (31, 31))
