@@ -17,9 +17,8 @@ from pathlib import Path
 import bireal_plugin  # noqa: F401  registers models
 from bireal_plugin.commands.arguments import Renamed, Words, add_existing, positive, to_write
 from bireal_plugin.errors import InputError
-from bireal_plugin.studies.speed.engines import choose_engines
+from bireal_plugin.studies.speed.engines import choose_engines, machine, pin_threads
 from bireal_plugin.studies.speed.inference import Repetitions, Shape, benchmark, check_shape
-from bireal_plugin.studies.speed.machine import machine, pin_threads
 from bireal_plugin.studies.speed.networks import SIDES, Networks, choose_sides, load_networks
 from bireal_plugin.studies.speed.report import Report, section, write_text
 

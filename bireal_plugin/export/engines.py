@@ -15,15 +15,12 @@ from typing import Any
 from torch import nn
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.onnx.engine import ONNXSession, export_onnx
-from bireal_plugin.export.onnx.qonnx import PACKAGES, QONNXSession, export_qonnx
-from bireal_plugin.export.onnx.tap import tap_onnx, tap_qonnx
-from bireal_plugin.export.openvino.engine import OpenVINOSession, export_openvino
-from bireal_plugin.export.openvino.tap import tap_openvino
-from bireal_plugin.export.packed.engine import PackedSession, export_packed, tap_packed
+from bireal_plugin.export.onnx.engine import ONNXSession, export_onnx, tap_onnx
+from bireal_plugin.export.onnx.qonnx import PACKAGES, QONNXSession, export_qonnx, tap_qonnx
+from bireal_plugin.export.openvino.engine import OpenVINOSession, export_openvino, tap_openvino
+from bireal_plugin.export.packed.file import PackedSession, export_packed, tap_packed
 from bireal_plugin.export.session_io import EngineSession, Precision, Tapped
-from bireal_plugin.export.tflite.engine import TFLiteSession, export_tflite
-from bireal_plugin.export.tflite.tap import tap_tflite
+from bireal_plugin.export.tflite.engine import TFLiteSession, export_tflite, tap_tflite
 from bireal_plugin.folding.fold import fold
 
 

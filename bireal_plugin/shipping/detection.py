@@ -13,8 +13,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from torch import nn
 
 from bireal_plugin.data.image_file import read_rgb
-from bireal_plugin.errors import InputError
-from bireal_plugin.export.optional_package import require
+from bireal_plugin.errors import InputError, require
 from bireal_plugin.whole_file import whole
 
 

@@ -16,7 +16,7 @@ from bireal_plugin.data.classification import build_transform
 from bireal_plugin.data.image_file import IMAGE_SUFFIXES, is_image_name, read_rgb
 from bireal_plugin.errors import InputError
 from bireal_plugin.shipping.network import Network
-from bireal_plugin.shipping.verify.trial import Batch
+from bireal_plugin.shipping.verify import Batch
 from bireal_plugin.training.config import build_dataset, config_mistakes
 
 # A raw image, uint8 (C, H, W), and its label.

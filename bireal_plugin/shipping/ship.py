@@ -11,13 +11,20 @@ import numpy as np
 from bireal_plugin.export.engines import Session
 from bireal_plugin.export.session_io import Precision
 from bireal_plugin.models.classifier import BiRealClassifier
-from bireal_plugin.shipping.artefacts import export_all, mark_all, plan, present, refuse_existing, written_before
+from bireal_plugin.shipping.artefacts import (
+    export_all,
+    export_table,
+    mark_all,
+    plan,
+    present,
+    refuse_existing,
+    verification_table,
+    written_before,
+)
 from bireal_plugin.shipping.images import batches, dataset_images, folder_images
+from bireal_plugin.shipping.limits import Artefact, Verification
 from bireal_plugin.shipping.network import Network
-from bireal_plugin.shipping.table import export_table, verification_table
-from bireal_plugin.shipping.verify.limits import Artefact, Verification
-from bireal_plugin.shipping.verify.trial import Batch
-from bireal_plugin.shipping.verify.verify import verify
+from bireal_plugin.shipping.verify import Batch, verify
 
 CALIBRATION_IMAGES = 128
 CLASSIFIED_IMAGES, OTHER_IMAGES = 256, 8

@@ -177,9 +177,9 @@ def test_existing_files_are_not_overwritten(export, tmp_path):
 
 
 def test_a_format_that_fails_does_not_stop_the_others(export, tmp_path, monkeypatch):
-    from bireal_plugin.export import optional_package
+    from bireal_plugin import errors
 
-    monkeypatch.setattr(optional_package, 'find_spec', lambda name: None)
+    monkeypatch.setattr(errors, 'find_spec', lambda name: None)
     ended = export('--format', 'onnx,packed', '--verify', '--images', 20)
     assert (ended.status, ended.err.count('\n')) == (1, 1)
     assert ended.err.startswith('error: onnx: the onnx engine needs the package')

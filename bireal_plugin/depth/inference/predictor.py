@@ -22,7 +22,7 @@ from bireal_plugin.depth.maps import resized_disparity
 from bireal_plugin.depth.networks.network import checked_size, trained_size
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import ENGINES, Session
-from bireal_plugin.export.packed.engine import PackedSession
+from bireal_plugin.export.packed.file import PackedSession
 from bireal_plugin.export.session_io import Precision, pinned
 from bireal_plugin.training.trained import load_trained
 

@@ -8,15 +8,16 @@ the size of the packed one. Batch is dynamic; height and width too where the net
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
 
-from bireal_plugin.errors import InputError
-from bireal_plugin.export.onnx.file import read_model, write_model
-from bireal_plugin.export.optional_package import require
-from bireal_plugin.export.session_io import EngineSession, last_line
+from bireal_plugin.errors import InputError, require
+from bireal_plugin.export.onnx.file import read_model, write_model, write_tapped
+from bireal_plugin.export.session_io import Choice, EngineSession, Tapped, last_line, tapped_copy
 from bireal_plugin.hosts.onnxruntime_private import errors
 
 FORMAT = 'bireal-onnx-1'
@@ -39,8 +40,7 @@ def export_onnx(
     require('onnx', 'onnxscript', engine='onnx')
     from onnx.checker import check_model
 
-    from bireal_plugin.export.onnx.lower import Lowering, lower
-    from bireal_plugin.export.onnx.trace import trace
+    from bireal_plugin.export.onnx.lower import Lowering, lower, trace
 
     def sign(lowering: Lowering, value: str, output: str) -> str:
         zero, minus, plus = (lowering.constant(f'/{number}', number) for number in (0, -1, 1))
@@ -86,3 +86,8 @@ class ONNXSession(EngineSession):
             return self.session.run(None, {self.input.name: batch})
         except self.errors as error:
             raise InputError(f'the network cannot run on inputs of shape {batch.shape}: {last_line(error)}') from error
+
+
+def tap_onnx(path: Path, choice: Choice, **options: Any) -> Tapped:
+    """Run ``path`` and read the chosen tensors; see ``Engine.tap``."""
+    return tapped_copy(path, choice, partial(write_tapped, file_format=FORMAT), ONNXSession, **options)

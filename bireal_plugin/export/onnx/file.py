@@ -7,11 +7,12 @@ So any change is noticed before anything is parsed, and any other reader of ONNX
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bireal_plugin.errors import InputError
+from bireal_plugin.errors import InputError, require
+from bireal_plugin.export.session_io import Choice
 from bireal_plugin.version import __version__
 from bireal_plugin.whole_file import whole
 
@@ -62,6 +63,28 @@ def read_model(path: Path, *, file_format: str) -> bytes:
     return data + found
 
 
+def write_tapped(path: Path, target: Path, choice: Choice, *, file_format: str) -> int:
+    """Write the file at ``path`` to ``target`` with the chosen tensors as further outputs; return their number.
+
+    A layer is known by its operators, not by names: the operator that takes a sign, and the convolution behind it.
+    """
+    require('onnx', engine='onnx')
+    import onnx
+    from onnx import helper
+
+    model = onnx.load_from_string(read_model(path, file_format=file_format))
+    chosen = choice(list(_layers(model.graph)))
+    types = {value.name: value.type for value in (*model.graph.value_info, *model.graph.output)}
+    for i, value in enumerate(chosen):
+        # A name of its own for each: one tensor may be read by several layers, or be an output already.
+        model.graph.node.append(helper.make_node('Identity', [value], [f'tap/{i}']))
+        unknown = helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, None)
+        model.graph.output.append(helper.make_value_info(f'tap/{i}', types.get(value, unknown)))
+    del model.metadata_props[:]
+    write_model(model, target, file_format=file_format)
+    return len(chosen)
+
+
 def _seal(file_format: str, digest: str) -> bytes:
     entry = _field(KEY, f'{file_format} sha256'.encode()) + _field(VALUE, digest.encode())
     return _field(METADATA, entry)
@@ -70,3 +93,15 @@ def _seal(file_format: str, digest: str) -> bytes:
 def _field(tag: bytes, content: bytes) -> bytes:
     # One byte of length: everything here is shorter than 128 bytes.
     return tag + bytes([len(content)]) + content
+
+
+def _layers(graph: Any) -> Iterator[tuple[str, str]]:
+    made_by = {output: node for node in graph.node for output in node.output}
+    for node in graph.node:
+        operand = made_by.get(node.input[0]) if node.op_type == 'Conv' else None
+        if operand is None:
+            continue
+        if operand.op_type == 'BipolarQuant':
+            yield operand.input[0], node.output[0]
+        elif operand.op_type == 'Where' and made_by[operand.input[0]].op_type == 'Less':
+            yield made_by[operand.input[0]].input[0], node.output[0]

@@ -9,15 +9,16 @@ plain float initializer in front of the weight's BipolarQuant. All shapes are st
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
 
-from bireal_plugin.errors import InputError
-from bireal_plugin.export.onnx.file import IR_VERSION, read_model, write_model
-from bireal_plugin.export.optional_package import require
-from bireal_plugin.export.session_io import EngineSession
+from bireal_plugin.errors import InputError, require
+from bireal_plugin.export.onnx.file import IR_VERSION, read_model, write_model, write_tapped
+from bireal_plugin.export.session_io import Choice, EngineSession, Tapped, tapped_copy
 from bireal_plugin.hosts.qonnx_private import pinned_ir_version
 
 FORMAT = 'bireal-qonnx-1'
@@ -41,8 +42,7 @@ def export_qonnx(
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.transformation.infer_shapes import InferShapes
 
-    from bireal_plugin.export.onnx.lower import Lowering, lower
-    from bireal_plugin.export.onnx.trace import trace
+    from bireal_plugin.export.onnx.lower import Lowering, lower, trace
 
     def bipolar(lowering: Lowering, value: str, output: str) -> str:
         scale = lowering.constant('/unit_scale', 1.0)
@@ -85,3 +85,8 @@ class QONNXSession(EngineSession):
         with pinned_ir_version(IR_VERSION):
             outputs = execute_onnx(self.model, {self.input: batch})
         return [outputs[value.name] for value in self.model.graph.output]
+
+
+def tap_qonnx(path: Path, choice: Choice, **options: Any) -> Tapped:
+    """Run ``path`` and read the chosen tensors; see ``Engine.tap``."""
+    return tapped_copy(path, choice, partial(write_tapped, file_format=FORMAT), QONNXSession, **options)

@@ -1,12 +1,19 @@
 """OpenVINO, the fast path on x86: every ``bireal::binary_conv2d`` becomes a BinaryConvolution, run by XNOR + popcount.
 
-``nodes.py`` holds the forms a layer can take, ``int8.py`` the quantization of real layers, ``file.py`` the files.
+``nodes.py`` holds the forms a layer can take, ``file.py`` the files.
+
+int8 for real layers is NNCF's post-training quantization of convolutions and linear layers, and of nothing else:
+additions, pooling and the signs in front of 1-bit convolutions keep float32, since quantizers there cost more than they
+save and keep the engine from fusing the addition into the 1-bit convolution.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,13 +22,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from bireal_plugin.errors import InputError
+from bireal_plugin.errors import InputError, require
 from bireal_plugin.export.openvino import file as openvino_file
-from bireal_plugin.export.openvino.int8 import quantize_real_layers
-from bireal_plugin.export.openvino.nodes import binary_convolution
-from bireal_plugin.export.optional_package import require
-from bireal_plugin.export.session_io import EngineSession, Precision, last_line
-from bireal_plugin.folding.operator import unpack_signs
+from bireal_plugin.export.openvino.nodes import input_channels, translate
+from bireal_plugin.export.session_io import Choice, EngineSession, Precision, Tapped, last_line, tapped_copy
+
+QUANTIZED = ('Convolution', 'GroupConvolution', 'MatMul')
+# Without an operand to quantize; the quantizer warns about types that it does not know.
+NOT_OPERATIONS = ('Constant', 'Parameter', 'Result')
 
 
 def openvino() -> Any:
@@ -58,7 +66,7 @@ def convert(model: nn.Module, example_shape: Sequence[int]) -> Any:
     # The front end does not know the channels of an intermediate result, which decide the form of a layer.
     channels = input_channels(program)
     extension = ov.frontend.ConversionExtension(
-        'bireal.binary_conv2d.default', lambda context: _translate(context, channels)
+        'bireal.binary_conv2d.default', lambda context: translate(context, channels)
     )
     converted = ov.convert_model(program, example_input=example, extension=[extension])
     converted.reshape(list(example_shape))
@@ -135,32 +143,64 @@ class OpenVINOSession(EngineSession):
         return [result[i] for i in range(len(result))]
 
 
-def input_channels(program: torch.export.ExportedProgram) -> dict[bytes, int]:
-    """Input channels of every binary convolution in a program, by the content of its weight and affine map."""
-    channels = {}
-    buffers = {**program.state_dict, **program.constants}
-    names = program.graph_signature.inputs_to_buffers
-    for node in program.graph.nodes:
-        if node.target is torch.ops.bireal.binary_conv2d.default:
-            x, *operands = node.args[:4]
-            key = _key(*(buffers[names[operand.name]].numpy() for operand in operands))
-            channels[key] = x.meta['val'].shape[1]
-    return channels
+def quantize_real_layers(model: Any, calibration: Iterable[np.ndarray]) -> Any:
+    """A copy of an ``openvino.Model`` whose real convolutions and linear layers multiply in int8.
+
+    Args:
+        calibration: batches of normalised images in the model's input shape, some hundred images as a rule.
+
+    Raises:
+        InputError: nncf is missing, or there is no calibration batch, or one is of another shape.
+    """
+    require('nncf', engine='openvino')
+    batches = [np.asarray(batch, np.float32) for batch in calibration]
+    shape = tuple(model.inputs[0].shape)
+    if not batches:
+        raise InputError('int8 real layers need calibration images, and there are none')
+    wrong = next((batch.shape for batch in batches if batch.shape != shape), None)
+    if wrong is not None:
+        raise InputError(f'a calibration batch has the shape {wrong}; the network was exported for {shape}')
+
+    import nncf
+    from nncf.common.logging.logger import set_log_level
+
+    set_log_level(logging.ERROR)  # it reports every layer that it was told to leave alone
+    types = {operation.get_type_name() for operation in model.get_ops()}
+    left = sorted(types.difference(QUANTIZED, NOT_OPERATIONS))
+    with contextlib.redirect_stdout(sys.stderr):  # its progress bars are no output
+        return nncf.quantize(
+            model,
+            nncf.Dataset(batches),
+            subset_size=len(batches),
+            ignored_scope=nncf.IgnoredScope(types=left, validate=False),
+        )
 
 
-def _key(packed: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> bytes:
-    return b''.join(array.tobytes() for array in (packed, scale, bias))
+def tap_openvino(path: Path, choice: Choice, **options: Any) -> Tapped:
+    """Run ``path`` and read the chosen tensors; see ``Engine.tap``."""
+    return tapped_copy(path, choice, write_tapped, OpenVINOSession, **options)
 
 
-def _translate(context: Any, input_channels: Mapping[bytes, int]) -> list[Any]:
-    """The nodes that stand for one ``bireal::binary_conv2d`` and its affine map."""
-    from openvino import opset13 as ops
+def write_tapped(path: Path, target: Path, choice: Choice) -> int:
+    """Write the file at ``path`` to ``target`` with the chosen tensors as further results; return their number.
 
-    packed, scale, bias = (np.array(context.get_input(i).get_node().data) for i in (1, 2, 3))
-    stride, padding, dilation = ([int(v) for v in context.get_values_from_const_input(i)] for i in (4, 5, 6))
-    groups = int(context.get_values_from_const_input(7))
-    channels = input_channels[_key(packed, scale, bias)] // groups
-    signs = unpack_signs(torch.from_numpy(packed), channels).numpy()
-    y = binary_convolution(context.get_input(0), signs, (stride, padding, padding, dilation), groups)
-    scale, bias = (ops.constant(value.reshape(1, -1, 1, 1)) for value in (scale, bias))
-    return ops.add(ops.multiply(y, scale), bias).outputs()
+    A layer is known by its operators, not by names: the operator that takes a sign, and the convolution behind it.
+    """
+    ov = openvino()
+    openvino_file.check(path)
+    model = core().read_model(str(path))
+    chosen = choice(list(_layers(model)))
+    model.add_results([ov.opset13.result(value) for value in chosen])
+    openvino_file.write(ov, model, target, {})
+    return len(chosen)
+
+
+def _layers(model: Any) -> Iterator[tuple[Any, Any]]:
+    for node in model.get_ordered_ops():
+        if not node.get_type_name().endswith('Convolution'):
+            continue
+        operand = node.input_value(0).get_node()
+        if node.get_type_name() == 'BinaryConvolution':
+            yield operand.input_value(0), node.output(0)
+        elif operand.get_type_name() == 'Select' and operand.input_value(0).get_node().get_type_name() == 'Less':
+            yield operand.input_value(0).get_node().input_value(0), node.output(0)

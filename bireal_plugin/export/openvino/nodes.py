@@ -8,9 +8,13 @@ skipped by a stride of at most 2.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
+
+from bireal_plugin.folding.operator import unpack_signs
 
 CHANNEL_BLOCK = 32
 LARGEST_COLUMN_STRIDE = 2
@@ -18,6 +22,37 @@ AFFINE = ('Add', 'Subtract', 'Multiply', 'Divide')
 CONSTANT = {'Constant', 'Convert', 'Reshape', 'Unsqueeze'}  # a constant and what may stand behind it
 BELOW_ZERO = -np.finfo(np.float32).tiny
 Geometry = tuple[list[int], list[int], list[int], list[int]]  # stride, zeros before, zeros after, dilation
+
+
+def input_channels(program: torch.export.ExportedProgram) -> dict[bytes, int]:
+    """Input channels of every binary convolution in a program, by the content of its weight and affine map."""
+    channels = {}
+    buffers = {**program.state_dict, **program.constants}
+    names = program.graph_signature.inputs_to_buffers
+    for node in program.graph.nodes:
+        if node.target is torch.ops.bireal.binary_conv2d.default:
+            x, *operands = node.args[:4]
+            key = _key(*(buffers[names[operand.name]].numpy() for operand in operands))
+            channels[key] = x.meta['val'].shape[1]
+    return channels
+
+
+def _key(packed: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> bytes:
+    return b''.join(array.tobytes() for array in (packed, scale, bias))
+
+
+def translate(context: Any, input_channels: Mapping[bytes, int]) -> list[Any]:
+    """The nodes that stand for one ``bireal::binary_conv2d`` and its affine map."""
+    from openvino import opset13 as ops
+
+    packed, scale, bias = (np.array(context.get_input(i).get_node().data) for i in (1, 2, 3))
+    stride, padding, dilation = ([int(v) for v in context.get_values_from_const_input(i)] for i in (4, 5, 6))
+    groups = int(context.get_values_from_const_input(7))
+    channels = input_channels[_key(packed, scale, bias)] // groups
+    signs = unpack_signs(torch.from_numpy(packed), channels).numpy()
+    y = binary_convolution(context.get_input(0), signs, (stride, padding, padding, dilation), groups)
+    scale, bias = (ops.constant(value.reshape(1, -1, 1, 1)) for value in (scale, bias))
+    return ops.add(ops.multiply(y, scale), bias).outputs()
 
 
 def binary_convolution(x: Any, signs: np.ndarray, geometry: Geometry, groups: int) -> Any:

@@ -23,8 +23,7 @@ import numpy as np
 from torch import Tensor
 
 from bireal_plugin.export.tflite.graph import Graph, GraphTensor, stored_shape
-from bireal_plugin.export.tflite.shapes import crop, zero_pad
-from bireal_plugin.export.tflite.windows import Windows, pads, windows
+from bireal_plugin.export.tflite.shapes import Windows, crop, pads, windows, zero_pad
 from bireal_plugin.folding.operator import unpack_signs
 
 BITS = 32

@@ -9,8 +9,15 @@ import numpy as np
 from torch import Tensor
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.tflite.graph import Graph, GraphTensor, stored_axis, stored_shape
-from bireal_plugin.export.tflite.operands import array, operand, require_constant
+from bireal_plugin.export.tflite.graph import (
+    Graph,
+    GraphTensor,
+    array,
+    operand,
+    require_constant,
+    stored_axis,
+    stored_shape,
+)
 
 LayerWriter = Callable[..., GraphTensor]
 

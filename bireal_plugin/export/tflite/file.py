@@ -2,7 +2,7 @@
 
 Three buffers are named in the model's metadata. One is the checksum: a marker, then the SHA-256 of the whole file with
 zeros in the checksum's place. It is found by the marker, so that a damaged file is refused before anything in it is
-followed. One lists the tensors in front of and behind every binary convolution, for ``tap.py``, and one holds the
+followed. One lists the tensors in front of and behind every binary convolution, for ``write_tapped``, and one holds the
 exporter's texts.
 """
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bireal_plugin.export.optional_package import require
+from bireal_plugin.errors import require
 from bireal_plugin.export.tflite.graph import Graph, GraphTensor, Operator
 from bireal_plugin.hosts.flatbuffers_private import byte_vector
 

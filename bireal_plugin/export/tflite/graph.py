@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+from torch import Tensor
+
+from bireal_plugin.errors import InputError
 
 DType = Literal['float32', 'int32']
 # Where each of PyTorch's dimensions is found in a stored tensor of that rank, and the way back.
@@ -116,3 +119,33 @@ def stored_shape(shape: Sequence[int]) -> tuple[int, ...]:
 def stored_axis(axis: int, rank: int) -> int:
     """Stored dimension of PyTorch's dimension ``axis`` (negative: from the end) of a tensor of ``rank``."""
     return tuple(TO_STORED.get(rank, range(rank))).index(axis % rank)
+
+
+def operand(graph: Graph, value: Any, rank: int) -> GraphTensor:
+    """A graph tensor as it is; a number or a constant so that it broadcasts against stored tensors of ``rank``."""
+    if isinstance(value, GraphTensor):
+        if len(value.shape) != rank:
+            raise InputError(f'a tensor of {len(value.shape)} dimensions meets one of {rank}; view it with {rank}')
+        return value
+    if not isinstance(value, Tensor):
+        return graph.constant(np.float32(value))
+    values = array(value)
+    values = values.reshape((1,) * (rank - values.ndim) + values.shape)
+    return graph.constant(values.transpose(TO_STORED.get(rank, range(rank))))
+
+
+def array(value: Tensor) -> np.ndarray:
+    """A constant of the network as numpy has it."""
+    return value.detach().cpu().numpy()
+
+
+def require_constant(name: str, value: Any) -> None:
+    """Refuse a weight that the network computes."""
+    if not isinstance(value, Tensor):
+        raise InputError(f'its {name} is computed from the input, where TFLite wants a constant')
+
+
+def pair(value: Any) -> list[int]:
+    """Rows and columns from ``v``, ``[v]`` or ``[rows, columns]``."""
+    values = [value] if isinstance(value, int) else list(value)
+    return [int(v) for v in (values * 2 if len(values) == 1 else values)]

@@ -14,10 +14,16 @@ from torch import Tensor
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.tflite.binary import SAME, VALID
-from bireal_plugin.export.tflite.graph import Graph, GraphTensor, stored_axis, stored_shape
-from bireal_plugin.export.tflite.operands import array, pair, require_constant
-from bireal_plugin.export.tflite.shapes import LOWEST, reshape, zero_pad
-from bireal_plugin.export.tflite.windows import padded, pads, windows
+from bireal_plugin.export.tflite.graph import (
+    Graph,
+    GraphTensor,
+    array,
+    pair,
+    require_constant,
+    stored_axis,
+    stored_shape,
+)
+from bireal_plugin.export.tflite.shapes import LOWEST, padded, pads, reshape, windows, zero_pad
 
 
 def conv2d(

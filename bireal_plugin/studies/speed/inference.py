@@ -21,8 +21,7 @@ import torch
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.studies.speed.engine_profile import Profile, profile
-from bireal_plugin.studies.speed.engines import OPENVINO, TimedEngine, combinations
-from bireal_plugin.studies.speed.machine import check_memory
+from bireal_plugin.studies.speed.engines import OPENVINO, TimedEngine, check_memory, combinations
 from bireal_plugin.studies.speed.networks import Contender, Networks
 from bireal_plugin.studies.speed.prepared import Forms, Prepared, prepare
 

@@ -65,7 +65,7 @@ class Forms:
     @cached_property
     def openvino_int8(self) -> Any:
         """The same with real layers in int8."""
-        from bireal_plugin.export.openvino.int8 import quantize_real_layers
+        from bireal_plugin.export.openvino.engine import quantize_real_layers
 
         generator = np.random.default_rng(0)
         batches = [generator.standard_normal(self.shape, np.float32) for _ in range(CALIBRATION_BATCHES)]

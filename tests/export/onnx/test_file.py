@@ -3,10 +3,9 @@ import onnx
 import pytest
 
 from bireal_plugin import __version__
-from bireal_plugin.errors import InputError
+from bireal_plugin.errors import InputError, require
 from bireal_plugin.export.onnx.engine import FORMAT, ONNXSession, export_onnx
 from bireal_plugin.export.onnx.file import write_model
-from bireal_plugin.export.optional_package import require
 from bireal_plugin.folding.fold import fold
 from tests.export.layer_grid import classifier
 

@@ -8,8 +8,7 @@ from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from tests.folding.test_fold import trained
 
 pytest.importorskip('nncf')
-from bireal_plugin.export.openvino.engine import OpenVINOSession, convert, export_openvino
-from bireal_plugin.export.openvino.int8 import quantize_real_layers
+from bireal_plugin.export.openvino.engine import OpenVINOSession, convert, export_openvino, quantize_real_layers
 
 SHAPE = (4, 3, 64, 64)
 

@@ -10,9 +10,8 @@ from torch import nn
 
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.tflite.engine import TFLiteSession, convert, export_tflite
+from bireal_plugin.export.tflite.engine import TFLiteSession, convert, export_tflite, write_tapped
 from bireal_plugin.export.tflite.file import MARKER, read_tflite, write_tflite
-from bireal_plugin.export.tflite.tap import write_tapped
 from bireal_plugin.folding.fold import fold
 from tests.export.tflite.test_binary import needs_larq
 

@@ -14,7 +14,15 @@ from bireal_plugin.folding.fold import fold
 from bireal_plugin.folding.layers import FoldedBinaryConv2d
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from bireal_plugin.studies.speed.engine_profile import BINARY, KINDS, OTHER, REAL_1X1, SIGN, STEM, profile
-from bireal_plugin.studies.speed.engines import OPENVINO, TIMED_ENGINES, choose_engines, combinations
+from bireal_plugin.studies.speed.engines import (
+    OPENVINO,
+    TIMED_ENGINES,
+    check_memory,
+    choose_engines,
+    combinations,
+    machine,
+    pin_threads,
+)
 from bireal_plugin.studies.speed.inference import (
     Comparison,
     Repetitions,
@@ -24,7 +32,6 @@ from bireal_plugin.studies.speed.inference import (
     measure,
     speed_up,
 )
-from bireal_plugin.studies.speed.machine import check_memory, machine, pin_threads
 from bireal_plugin.studies.speed.networks import choose_sides, load_networks
 from bireal_plugin.studies.speed.prepared import Forms, arrays, prepare
 from bireal_plugin.studies.speed.report import Report, from_json, section

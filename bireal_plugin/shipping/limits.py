@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bireal_plugin.export.session_io import Precision
-from bireal_plugin.shipping.verify.compare import LayerComparison
+from bireal_plugin.shipping.compare import LayerComparison
 
 # A 1-bit layer is exact but for the rounding of its affine map; one wrong weight is a per cent of the range or more.
 LAYER_LIMIT = 1e-3

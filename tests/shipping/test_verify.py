@@ -13,10 +13,9 @@ from bireal_plugin.export import export, fold
 from bireal_plugin.export.engines import ENGINES, engine_of
 from bireal_plugin.folding.layers import FoldedBinaryConv2d
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
-from bireal_plugin.shipping.verify.compare import both_sides, compare_layers, fused_error, inputs_apart
-from bireal_plugin.shipping.verify.limits import FUSED_LIMIT, LAYER_LIMIT, Artefact
-from bireal_plugin.shipping.verify.trial import Batch
-from bireal_plugin.shipping.verify.verify import mark, verify
+from bireal_plugin.shipping.compare import both_sides, compare_layers, fused_error, inputs_apart
+from bireal_plugin.shipping.limits import FUSED_LIMIT, LAYER_LIMIT, Artefact
+from bireal_plugin.shipping.verify import Batch, mark, verify
 from tests.export.tflite.test_binary import needs_larq
 from tests.folding.test_fold import trained
 
