@@ -74,10 +74,7 @@ def present(artefact: Artefact) -> bool:
 
 
 def export_all(
-    artefacts: Sequence[Artefact],
-    network: Network,
-    shape: Sequence[int],
-    calibration: Callable[[], list[np.ndarray]],
+    artefacts: Sequence[Artefact], network: Network, shape: Sequence[int], calibration: Callable[[], list[np.ndarray]]
 ) -> tuple[list[Artefact], list[str]]:
     """Write every artefact.
 

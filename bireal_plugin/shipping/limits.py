@@ -57,7 +57,7 @@ class Verification:
     top1: float | None
     reference_top1: float | None
     milliseconds: float | None
-    reasons: tuple[str, ...]
+    reasons: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -65,40 +65,33 @@ class Verification:
         return not self.reasons
 
 
-def mistakes(
-    artefact: Artefact,
-    *,
-    layers: LayerComparison | None,
-    fused_error: float | None,
-    agreement: float | None,
-    images: int,
-    feature_error: float | None,
-    min_agreement: float | None,
-) -> list[str]:
-    """Sentences on the measurements that exceed their limit; NaN exceeds every limit."""
+def mistakes(found: Verification, *, images: int, min_agreement: float | None) -> list[str]:
+    """Sentences on the measurements that exceed their limit; NaN exceeds every limit.
+
+    Args:
+        images: number whose classes were compared.
+    """
+    precision, layers = found.artefact.precision, found.layers
     reasons = []
-    if layers is not None:
-        if not layers.layer_share <= LAYER_LIMIT:
-            reasons.append(
-                f"a 1-bit layer is wrong by {layers.layer_share:.2g} of its output's range ({LAYER_LIMIT:g} is allowed)"
-            )
-        limit = REAL_LIMIT[artefact.precision]
-        if not layers.real_share <= limit:
-            reasons.append(
-                f'the operations between 1-bit layers are wrong by {layers.real_share:.2g} of their range '
-                f'({limit:g} is allowed with real layers in {artefact.precision})'
-            )
-    if fused_error is not None:
-        limit = FUSED_LIMIT[artefact.precision]
-        if not fused_error <= limit:
-            reasons.append(
-                f'layers that are right one by one are wrong as the engine fuses them, by {fused_error:.2g} '
-                f'of their size ({limit:g} is allowed)'
-            )
-    limit = AGREEMENT_LIMIT[artefact.precision] if min_agreement is None else min_agreement
-    if agreement is not None and not agreement >= limit:
-        reasons.append(f'{agreement:.2%} of {images} images have the class of the reference ({limit:.2%} must)')
-    limit = FEATURE_LIMIT[artefact.precision]
-    if feature_error is not None and not feature_error <= limit:
-        reasons.append(f'features are wrong by {feature_error:.2g} of their size ({limit:g} is allowed)')
+    if layers is not None and not layers.layer_share <= LAYER_LIMIT:
+        reasons.append(
+            f"a 1-bit layer is wrong by {layers.layer_share:.2g} of its output's range ({LAYER_LIMIT:g} is allowed)"
+        )
+    limit = REAL_LIMIT[precision]
+    if layers is not None and not layers.real_share <= limit:
+        reasons.append(
+            f'the operations between 1-bit layers are wrong by {layers.real_share:.2g} of their range '
+            f'({limit:g} is allowed with real layers in {precision})'
+        )
+    if found.fused_error is not None and not found.fused_error <= FUSED_LIMIT[precision]:
+        reasons.append(
+            f'layers that are right one by one are wrong as the engine fuses them, by {found.fused_error:.2g} '
+            f'of their size ({FUSED_LIMIT[precision]:g} is allowed)'
+        )
+    limit = AGREEMENT_LIMIT[precision] if min_agreement is None else min_agreement
+    if found.agreement is not None and not found.agreement >= limit:
+        reasons.append(f'{found.agreement:.2%} of {images} images have the class of the reference ({limit:.2%} must)')
+    limit = FEATURE_LIMIT[precision]
+    if found.feature_error is not None and not found.feature_error <= limit:
+        reasons.append(f'features are wrong by {found.feature_error:.2g} of their size ({limit:g} is allowed)')
     return reasons

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,11 @@ class Preparation:
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f'{source}: the entry {KEY!r} of its metadata is damaged; export it again') from error
 
-    def reader(self, source: str) -> ImageReader:
-        """Function that reads image files.
+    def reader(self, source: str) -> Callable[[Path], np.ndarray]:
+        """Function that reads an image file to the network's input, float32 ``(C, H, W)``.
+
+        It raises InputError where the file cannot be decoded, or has another size than the network and no transform
+        changes it. An EXIF orientation is ignored, as in training on ImageNet.
 
         Raises:
             InputError: the transform is none of the registered ones.
@@ -104,34 +107,21 @@ class Preparation:
             raise InputError(
                 f'{source}: there is no transform {kind!r} here; it was exported with a package of its own'
             )
-        return ImageReader(self)
+        transform = build_transform(self.transform)
+        mean, std = (np.array(values, dtype=np.float32)[:, None, None] for values in (self.mean, self.std))
 
+        def read(path: Path) -> np.ndarray:
+            image = read_rgb(path, exif=False)
+            pixels = transform(image.convert('L') if len(mean) == 1 else image, np.random.default_rng(0)).numpy()
+            if pixels.shape[1:] != self.size:
+                raise InputError(
+                    f'{path} has {pixels.shape[1]} x {pixels.shape[2]} px and the network takes {self.size[0]} x '
+                    f'{self.size[1]}: resize the image, since the test data that the network was trained with has no '
+                    'transform that does'
+                )
+            return (pixels.astype(np.float32) - mean) / std
 
-class ImageReader:
-    """Reads an image file to the network's input, float32 ``(C, H, W)``."""
-
-    def __init__(self, preparation: Preparation) -> None:
-        self.preparation = preparation
-        self.transform = build_transform(preparation.transform)
-        self.mean, self.std = (
-            np.array(values, dtype=np.float32)[:, None, None] for values in (preparation.mean, preparation.std)
-        )
-
-    def __call__(self, path: Path) -> np.ndarray:
-        """Read one file; an EXIF orientation is ignored, as in training on ImageNet.
-
-        Raises:
-            InputError: the file cannot be decoded, or has another size than the network and no transform changes it.
-        """
-        image = read_rgb(path, exif=False)
-        pixels = self.transform(image.convert('L') if len(self.mean) == 1 else image, np.random.default_rng(0)).numpy()
-        height, width = self.preparation.size
-        if pixels.shape[1:] != (height, width):
-            raise InputError(
-                f'{path} has {pixels.shape[1]} x {pixels.shape[2]} px and the network takes {height} x {width}: resize '
-                'the image, since the test data that the network was trained with has no transform that does'
-            )
-        return (pixels.astype(np.float32) - self.mean) / self.std
+        return read
 
 
 def preparation_metadata(

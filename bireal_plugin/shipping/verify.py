@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,13 +20,7 @@ from torch import nn
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import ENGINES
 from bireal_plugin.export.session_io import EngineSession, flat_outputs
-from bireal_plugin.shipping.compare import (
-    LayerComparison,
-    both_sides,
-    compare_layers,
-    fused_error,
-    inputs_apart,
-)
+from bireal_plugin.shipping.compare import LayerComparison, both_sides, compare_layers, fused_error, inputs_apart
 from bireal_plugin.shipping.limits import Artefact, Verification, mistakes
 
 # Engines that fuse operators run again with only every third layer read, since reading a tensor keeps it from being
@@ -120,19 +114,7 @@ class Trial:
         if self.squares:
             difference, reference = np.sum(self.squares, axis=0).T
             feature_error = float(np.sqrt(difference / np.maximum(reference, np.finfo(np.float32).tiny)).max())
-        reasons = [
-            *self.reasons,
-            *mistakes(
-                self.artefact,
-                layers=self.layers,
-                fused_error=self.fused_error,
-                agreement=agreement,
-                images=self.images,
-                feature_error=feature_error,
-                min_agreement=min_agreement,
-            ),
-        ]
-        return Verification(
+        found = Verification(
             artefact=self.artefact,
             layers=self.layers,
             fused_error=self.fused_error,
@@ -142,8 +124,9 @@ class Trial:
             top1=self.right / self.labelled if self.labelled else None,
             reference_top1=self.reference_right / self.labelled if self.labelled else None,
             milliseconds=1000 * float(np.median(self.seconds[1:])) if len(self.seconds) > 1 else None,
-            reasons=tuple(reasons),
         )
+        reasons = mistakes(found, images=self.images, min_agreement=min_agreement)
+        return replace(found, reasons=(*self.reasons, *reasons))
 
     def _timed(self, images: np.ndarray) -> list[np.ndarray]:
         assert self.session is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,48 +62,77 @@ def packages() -> tuple[Any, Any]:
     return flatbuffers, tflite
 
 
+class Writer:
+    """Appends the tables of TFLite's schema to one flatbuffer; whatever a table points to comes before it.
+
+    Args:
+        size: bytes to begin with.
+    """
+
+    def __init__(self, size: int) -> None:
+        flatbuffers, self.tflite = packages()
+        self.builder = flatbuffers.Builder(size)
+
+    def table(self, kind: str, **fields: Any) -> int:
+        """Offset of a new table; fields are called as in the package ``tflite``, and left out where they are None."""
+        getattr(self.tflite, f'{kind}Start')(self.builder)
+        for name, value in fields.items():
+            if value is not None:
+                getattr(self.tflite, f'{kind}Add{name}')(self.builder, value)
+        return getattr(self.tflite, f'{kind}End')(self.builder)
+
+    def text(self, text: str) -> int:
+        """Offset of a text."""
+        return self.builder.CreateString(text)
+
+    def numbers(self, values: Sequence[int]) -> int:
+        """Offset of a vector of int32."""
+        return self.builder.CreateNumpyVector(np.array(values, np.int32))
+
+    def offsets(self, offsets: Sequence[int]) -> int:
+        """Offset of a vector of tables."""
+        self.builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            self.builder.PrependUOffsetTRelative(offset)
+        return self.builder.EndVector()
+
+    def buffer(self, data: bytes) -> int:
+        """Offset of a buffer, which is empty without ``data``."""
+        return self.table('Buffer', Data=byte_vector(self.builder, data, alignment=ALIGNMENT) if data else None)
+
+
 def flatbuffer(graph: Graph, notes: Mapping[str, bytes]) -> bytes:
     """The file's content.
 
     Args:
         notes: buffers for the model's metadata, by their names.
     """
-    flatbuffers, tflite = packages()
-    builder = flatbuffers.Builder(sum(array.nbytes for array in graph.constants.values()) + (1 << 16))
+    writer = Writer(sum(array.nbytes for array in graph.constants.values()) + (1 << 16))
     # The first buffer is empty by the schema's convention; tensors that are computed point there.
-    buffers = [_buffer(builder, tflite, b'')]
-    places = {}
-    for index, array in graph.constants.items():
-        places[index] = len(buffers)
-        buffers.append(_buffer(builder, tflite, array.astype(array.dtype.newbyteorder('<')).tobytes()))
-    note_places = {}
-    for name, content in notes.items():
-        note_places[name] = len(buffers)
-        buffers.append(_buffer(builder, tflite, content))
-
+    contents = [array.astype(array.dtype.newbyteorder('<')).tobytes() for array in graph.constants.values()]
+    buffers = [writer.buffer(content) for content in (b'', *contents, *notes.values())]
+    places = {index: place for place, index in enumerate(graph.constants, start=1)}
     codes = sorted({_code(graph, operator) for operator in graph.operators})
-    subgraph = _subgraph(builder, tflite, graph, places, codes)
-    metadata = _offsets(builder, [_metadata(builder, tflite, name, place) for name, place in note_places.items()])
-    code_vector = _offsets(builder, [_operator_code(builder, tflite, *code) for code in codes])
-    subgraphs, buffer_vector = _offsets(builder, [subgraph]), _offsets(builder, buffers)
-    description = builder.CreateString('written by bireal_plugin')
-    tflite.ModelStart(builder)
-    tflite.ModelAddVersion(builder, SCHEMA_VERSION)
-    tflite.ModelAddOperatorCodes(builder, code_vector)
-    tflite.ModelAddSubgraphs(builder, subgraphs)
-    tflite.ModelAddDescription(builder, description)
-    tflite.ModelAddBuffers(builder, buffer_vector)
-    tflite.ModelAddMetadata(builder, metadata)
-    builder.Finish(tflite.ModelEnd(builder), IDENTIFIER)
-    return bytes(builder.Output())
-
-
-def _metadata(builder: Any, tflite: Any, name: str, place: int) -> int:
-    text = builder.CreateString(name)
-    tflite.MetadataStart(builder)
-    tflite.MetadataAddName(builder, text)
-    tflite.MetadataAddBuffer(builder, place)
-    return tflite.MetadataEnd(builder)
+    subgraph = _subgraph(writer, graph, places, codes)
+    metadata = writer.offsets(
+        [
+            writer.table('Metadata', Name=writer.text(name), Buffer=place)
+            for place, name in enumerate(notes, start=1 + len(places))
+        ]
+    )
+    operator_codes = writer.offsets([_operator_code(writer, *code) for code in codes])
+    subgraphs, buffer_vector = writer.offsets([subgraph]), writer.offsets(buffers)
+    model = writer.table(
+        'Model',
+        Version=SCHEMA_VERSION,
+        OperatorCodes=operator_codes,
+        Subgraphs=subgraphs,
+        Description=writer.text('written by bireal_plugin'),
+        Buffers=buffer_vector,
+        Metadata=metadata,
+    )
+    writer.builder.Finish(model, IDENTIFIER)
+    return bytes(writer.builder.Output())
 
 
 def _code(graph: Graph, operator: Operator) -> tuple[str, int]:
@@ -114,69 +143,56 @@ def _code(graph: Graph, operator: Operator) -> tuple[str, int]:
     return operator.kind, VERSIONS.get(operator.kind, 1)
 
 
-def _operator_code(builder: Any, tflite: Any, kind: str, version: int) -> int:
+def _operator_code(writer: Writer, kind: str, version: int) -> int:
     custom = kind.startswith('Lce')
-    number = tflite.BuiltinOperator.CUSTOM if custom else getattr(tflite.BuiltinOperator, kind)
-    name = builder.CreateString(kind) if custom else None
-    tflite.OperatorCodeStart(builder)
-    tflite.OperatorCodeAddDeprecatedBuiltinCode(builder, min(number, LAST_OLD_OPERATOR))
-    if name is not None:
-        tflite.OperatorCodeAddCustomCode(builder, name)
-    tflite.OperatorCodeAddVersion(builder, version)
-    tflite.OperatorCodeAddBuiltinCode(builder, number)
-    return tflite.OperatorCodeEnd(builder)
-
-
-def _subgraph(builder: Any, tflite: Any, graph: Graph, places: dict[int, int], codes: list[tuple[str, int]]) -> int:
-    tensors = _offsets(builder, [_tensor(builder, tflite, tensor, places) for tensor in graph.tensors])
-    operators = _offsets(
-        builder,
-        [_operator(builder, tflite, operator, codes.index(_code(graph, operator))) for operator in graph.operators],
+    number = getattr(writer.tflite.BuiltinOperator, 'CUSTOM' if custom else kind)
+    return writer.table(
+        'OperatorCode',
+        DeprecatedBuiltinCode=min(number, LAST_OLD_OPERATOR),
+        CustomCode=writer.text(kind) if custom else None,
+        Version=version,
+        BuiltinCode=number,
     )
-    inputs, outputs = (builder.CreateNumpyVector(np.array(v, np.int32)) for v in (graph.inputs, graph.outputs))
-    name = builder.CreateString('main')
-    tflite.SubGraphStart(builder)
-    tflite.SubGraphAddTensors(builder, tensors)
-    tflite.SubGraphAddInputs(builder, inputs)
-    tflite.SubGraphAddOutputs(builder, outputs)
-    tflite.SubGraphAddOperators(builder, operators)
-    tflite.SubGraphAddName(builder, name)
-    return tflite.SubGraphEnd(builder)
 
 
-def _tensor(builder: Any, tflite: Any, tensor: GraphTensor, places: dict[int, int]) -> int:
-    shape = builder.CreateNumpyVector(np.array(tensor.shape, np.int32))
-    name = builder.CreateString(f'{"constant" if tensor.index in places else "tensor"}_{tensor.index}')
-    tflite.TensorStart(builder)
-    tflite.TensorAddShape(builder, shape)
-    tflite.TensorAddType(builder, getattr(tflite.TensorType, tensor.dtype.upper()))
-    tflite.TensorAddBuffer(builder, places.get(tensor.index, 0))
-    tflite.TensorAddName(builder, name)
-    return tflite.TensorEnd(builder)
+def _subgraph(writer: Writer, graph: Graph, places: dict[int, int], codes: list[tuple[str, int]]) -> int:
+    tensors = writer.offsets([_tensor(writer, tensor, places) for tensor in graph.tensors])
+    operators = writer.offsets(
+        [_operator(writer, operator, codes.index(_code(graph, operator))) for operator in graph.operators]
+    )
+    return writer.table(
+        'SubGraph',
+        Tensors=tensors,
+        Inputs=writer.numbers(graph.inputs),
+        Outputs=writer.numbers(graph.outputs),
+        Operators=operators,
+        Name=writer.text('main'),
+    )
 
 
-def _operator(builder: Any, tflite: Any, operator: Operator, code: int) -> int:
-    inputs = builder.CreateNumpyVector(np.array(operator.inputs, np.int32))
-    outputs = builder.CreateNumpyVector(np.array([operator.output], np.int32))
-    table = OPTIONS.get(operator.kind, '')
-    options = custom = None
-    if table:
-        getattr(tflite, f'{table}Start')(builder)
-        for name, value in operator.options.items():
-            getattr(tflite, f'{table}Add{name.title().replace("_", "")}')(builder, value)
-        options = getattr(tflite, f'{table}End')(builder)
-    elif operator.custom and operator.options:
-        custom = builder.CreateByteVector(_flexbuffer(operator.options))
-    tflite.OperatorStart(builder)
-    tflite.OperatorAddOpcodeIndex(builder, code)
-    tflite.OperatorAddInputs(builder, inputs)
-    tflite.OperatorAddOutputs(builder, outputs)
-    if options is not None:
-        tflite.OperatorAddBuiltinOptionsType(builder, getattr(tflite.BuiltinOptions, table))
-        tflite.OperatorAddBuiltinOptions(builder, options)
-    if custom is not None:
-        tflite.OperatorAddCustomOptions(builder, custom)
-    return tflite.OperatorEnd(builder)
+def _tensor(writer: Writer, tensor: GraphTensor, places: dict[int, int]) -> int:
+    return writer.table(
+        'Tensor',
+        Shape=writer.numbers(tensor.shape),
+        Type=getattr(writer.tflite.TensorType, tensor.dtype.upper()),
+        Buffer=places.get(tensor.index, 0),
+        Name=writer.text(f'{"constant" if tensor.index in places else "tensor"}_{tensor.index}'),
+    )
+
+
+def _operator(writer: Writer, operator: Operator, code: int) -> int:
+    table = OPTIONS.get(operator.kind)
+    custom = operator.kind.startswith('Lce') and operator.options
+    fields = {name.title().replace('_', ''): value for name, value in operator.options.items()}
+    return writer.table(
+        'Operator',
+        OpcodeIndex=code,
+        Inputs=writer.numbers(operator.inputs),
+        Outputs=writer.numbers([operator.output]),
+        BuiltinOptionsType=getattr(writer.tflite.BuiltinOptions, table) if table else None,
+        BuiltinOptions=writer.table(table, **fields) if table else None,
+        CustomOptions=writer.builder.CreateByteVector(_flexbuffer(operator.options)) if custom else None,
+    )
 
 
 def _flexbuffer(options: dict[str, int]) -> bytes:
@@ -187,18 +203,3 @@ def _flexbuffer(options: dict[str, int]) -> bytes:
         for key, value in options.items():
             builder.Int(key, int(value))
     return bytes(builder.Finish())
-
-
-def _buffer(builder: Any, tflite: Any, data: bytes) -> int:
-    vector = byte_vector(builder, data, alignment=ALIGNMENT) if data else None
-    tflite.BufferStart(builder)
-    if vector is not None:
-        tflite.BufferAddData(builder, vector)
-    return tflite.BufferEnd(builder)
-
-
-def _offsets(builder: Any, offsets: list[int]) -> int:
-    builder.StartVector(4, len(offsets), 4)
-    for offset in reversed(offsets):
-        builder.PrependUOffsetTRelative(offset)
-    return builder.EndVector()

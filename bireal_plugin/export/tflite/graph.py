@@ -45,10 +45,6 @@ class Operator:
     output: int
     options: dict[str, Any]
 
-    @property
-    def custom(self) -> bool:
-        return self.kind.startswith('Lce')
-
 
 @dataclass
 class Graph:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -118,8 +118,9 @@ class LarqProcess:
             self._wait(self._out, selectors.EVENT_READ, deadline)
             part = os.read(self._out, min(CHUNK, length - len(data)))
             if not part:
-                status = self._reap()
-                raise self._failure(f'ended with status {status}')
+                with suppress(subprocess.TimeoutExpired):
+                    self.process.wait(GRACE_SECONDS)
+                raise self._failure(f'ended with status {self.process.returncode}')
             data += part
         return bytes(data)
 
@@ -130,12 +131,6 @@ class LarqProcess:
             selector.register(descriptor, event)
             if not selector.select(max(deadline - time.monotonic(), 0)):
                 raise self._failure(f'did not answer within {self.timeout:g} s')
-
-    def _reap(self) -> int | None:
-        try:
-            return self.process.wait(GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            return None
 
     def _failure(self, what: str) -> InputError:
         self.messages.seek(0)
@@ -148,7 +143,6 @@ class LarqProcess:
 def _end(process: subprocess.Popen[bytes], messages: IO[bytes]) -> None:
     process.kill()
     process.wait()
-    streams: list[Any] = [process.stdin, process.stdout, messages]
-    closes: list[Callable[[], None]] = [stream.close for stream in streams]
-    for close in closes:
-        close()
+    for stream in (process.stdin, process.stdout, messages):
+        if stream is not None:
+            stream.close()
