@@ -50,7 +50,7 @@ def test_tensors_and_arrays_are_taken(path, as_given):
 @pytest.mark.parametrize('shape', [(2, 4, 5, 6), (2, 3, 6, 5), (3, 5, 6), (0, 3, 5, 6)])
 def test_wrong_shapes_are_told_and_harm_nothing(path, shape):
     with TFLiteSession(path, threads=1) as session:
-        with pytest.raises(InputError, match=r'shape \(N, 3, 5, 6\)'):
+        with pytest.raises(InputError, match=r'shape \(batch, 3, 5, 6\)'):
             session(np.zeros(shape, np.float32))
         assert session(np.ones(SHAPE, np.float32))[0].sum() == np.prod(SHAPE)
 
