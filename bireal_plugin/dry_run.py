@@ -26,7 +26,8 @@ def weightless_copy(model: nn.Module, mode: FakeTensorMode | None = None) -> nn.
             memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
     twin = copy.deepcopy(model, memo)
     remove_forward_hooks(twin)
-    return twin.eval()
+    twin.eval()  # returns None where a model overrides train() as mmdet's ResNet does
+    return twin
 
 
 def input_shape(model: nn.Module) -> Shape:

@@ -65,7 +65,9 @@ def fold_(model: nn.Module, example_shape: Sequence[int] | None = None) -> nn.Mo
         if name and module in folded:
             parent, _, child = name.rpartition('.')
             setattr(model.get_submodule(parent), child, folded[module])
-    return folded.get(model, model).eval().requires_grad_(False)
+    result = folded.get(model, model)
+    result.eval()  # returns None where a model overrides train() as mmdet's ResNet does
+    return result.requires_grad_(False)
 
 
 def _check_foldable(name: str, conv: BinaryConv2d) -> None:
