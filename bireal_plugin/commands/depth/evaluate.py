@@ -1,8 +1,7 @@
 """Depth errors as the literature counts them, on KITTI or on rendered streets.
 
-bireal depth evaluate epoch_10.pth --streets 100
-bireal depth evaluate net.safetensors --raw kitti --split eigen_test_files.txt --csv scores.csv
-bireal depth evaluate --disparities sgbm --raw kitti --truth annotated --cap 50 80 --filled-only
+bireal depth evaluate epoch_10.pth --streets 100 --csv scores.csv
+bireal depth evaluate --disparities sgbm --raw kitti --split eigen_test_files.txt --cap 50 80
 """
 
 from __future__ import annotations
