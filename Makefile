@@ -16,7 +16,7 @@ demo: $(VENV)/.engines
 	rm -rf work_dirs/demo
 	$(BIN)/bireal train configs/bireal_r18_digits.py --work-dir work_dirs/demo
 	$(BIN)/bireal export configs/bireal_r18_digits.py work_dirs/demo/bn/epoch_1.pth \
-		--format packed,openvino,onnx,tflite,qonnx --verify --images 200 --out work_dirs/demo/export
+		--format packed openvino onnx tflite qonnx --verify --images 200 --out work_dirs/demo/export
 	$(BIN)/bireal benchmark 18 --engines openvino-f32 openvino-int8 onnxruntime torch --rounds 10
 
 DEPTH := work_dirs/demo_depth
@@ -27,8 +27,8 @@ demo-depth: $(VENV)/.engines
 	$(BIN)/bireal depth evaluate $(DEPTH)/export/bireal_r18_street.xml --streets 64
 	$(BIN)/bireal depth render $(DEPTH)/streets --count 6
 	$(BIN)/bireal depth infer $(DEPTH)/streets/2000_01_01/2000_01_01_drive_0001_sync/image_02/data \
-		--checkpoint $(DEPTH)/export/bireal_r18_street.xml --save side,colour,png16,npy,ply --out $(DEPTH)/pictures
-	$(BIN)/bireal benchmark configs/depth/bireal_r18_street.py --shape 1 3 96 320 \
+		--checkpoint $(DEPTH)/export/bireal_r18_street.xml --save side colour png16 npy ply --out $(DEPTH)/pictures
+	$(BIN)/bireal benchmark configs/depth/bireal_r18_street.py --size 96 320 \
 		--sides ours twin --engines openvino-f32 openvino-int8 torch --rounds 10
 
 # Networks as small as the tests' gain nothing from a second thread.

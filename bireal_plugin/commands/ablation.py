@@ -23,27 +23,20 @@ from bireal_plugin.training.recipe import check_stages
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
     parser.usage = '%(prog)s CONFIG [options]'
-    parser.add_argument('config', metavar='CONFIG', help='config with stages and a BiRealResNet, file or name')
-    parser.add_argument('--work-dir', metavar='DIR', help='for all runs (default: work_dirs/<config name>)')
-    parser.add_argument('--seeds', type=int, default=3, metavar='N', help='seeds 0 to N-1 (default: 3)')
-    parser.add_argument(
-        '--cells',
-        action=Words,
-        metavar='PATTERN',
-        help="only cells that match, such as 'bireal-*-STE' (default: all 24)",
-    )
-    parser.add_argument('--with-bn', action='store_true', help='end every cell with the stage that absorbs scales')
-    parser.add_argument(
-        '--jobs', type=int, default=1, metavar='N', help='number of stages trained at once (default: 1)'
-    )
-    parser.add_argument('--resume', action='store_true', help='no effect: it always continues')
+    add = parser.add_argument
+    add('config', metavar='CONFIG', help='config with stages and a BiRealResNet, file or name')
+    add('--work-dir', metavar='DIR', help='for all runs (default: work_dirs/<config name>)')
+    add('--seeds', type=int, default=3, metavar='N', help='seeds 0 to N-1 (default: 3)')
+    cells = "only cells that match, such as 'bireal-*-STE' (default: all 24)"
+    add('--cells', action=Words, metavar='PATTERN', help=cells)
+    add('--with-bn', action='store_true', help='end every cell with the stage that absorbs scales')
+    add('--jobs', type=int, default=1, metavar='N', help='number of stages trained at once (default: 1)')
+    add('--resume', action='store_true', help='no effect: it always continues')
     add_overrides(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Runs the command."""
     from bireal_plugin.studies.ablation.figure import draw_ablation  # here, so that lack of matplotlib is a sentence
 
     if arguments.seeds < 1 or arguments.jobs < 1:

@@ -16,31 +16,25 @@ from bireal_plugin.errors import InputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
     parser.usage = '%(prog)s [SOURCE] --out DIR [options]'
-    parser.add_argument(
-        'source', nargs='?', metavar='SOURCE', help='checkpoint or work directory; without it the surrogates alone'
-    )
-    parser.add_argument('--out', required=True, metavar='DIR', help='folder for the pictures')
-    parser.add_argument('--config', metavar='CONFIG', help='file or name (default: as the source was trained)')
-    parser.add_argument(
-        '--images', type=positive, default=128, metavar='N', help='test images for activations (default: 128)'
-    )
+    add = parser.add_argument
+    add('source', nargs='?', metavar='SOURCE', help='checkpoint or work directory; without it the surrogates alone')
+    add('--out', required=True, type=Path, metavar='DIR', help='folder for the pictures')
+    add('--config', metavar='CONFIG', help='file or name (default: as the source was trained)')
+    add('--images', type=positive, default=128, metavar='N', help='test images for activations (default: 128)')
     add_overrides(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Runs the command."""
     from bireal_plugin.studies.figures import pictures  # here, so that lack of matplotlib is a sentence
 
-    out = Path(arguments.out)
     options = dict(config=arguments.config, overrides=arguments.cfg_options)
     if arguments.source is None:
-        written = pictures.draw_surrogates(out / 'fig7_surrogates')
+        written = pictures.draw_surrogates(arguments.out / 'fig7_surrogates')
     elif Path(arguments.source).is_dir():
-        written = pictures.of_work_dir(Path(arguments.source), out, images=arguments.images, **options)
+        written = pictures.of_work_dir(Path(arguments.source), arguments.out, images=arguments.images, **options)
     elif Path(arguments.source).is_file():
-        written = pictures.of_checkpoint(Path(arguments.source), out, **options)
+        written = pictures.of_checkpoint(Path(arguments.source), arguments.out, **options)
     else:
         raise InputError(f'{arguments.source} does not exist; give a checkpoint or a work directory')
     for path in written:

@@ -51,26 +51,22 @@ class Renamed(argparse.Action):
         setattr(namespace, self.dest, [*earlier, values] if self.append else values)
 
 
+def add_size(parser: argparse._ActionsContainer, explained: str, **options: Any) -> None:
+    """``--size H W`` of images, px."""
+    parser.add_argument('--size', nargs=2, type=positive, metavar=('H', 'W'), help=explained, **options)
+
+
 def add_overrides(parser: argparse._ActionsContainer) -> None:
     """``--cfg-options``."""
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change entries of the config, such as model.backbone.depth=34',
-    )
+    explained = 'change entries of the config, such as model.backbone.depth=34'
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help=explained)
 
 
 def add_launcher(parser: argparse._ActionsContainer) -> None:
     """``--launcher``, and the flag that torch.distributed.launch passes; torchrun sets a variable instead."""
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        metavar='NAME',
-        help='of several processes: pytorch, slurm or mpi (default: none)',
-    )
+    explained = 'of several processes: pytorch, slurm or mpi (default: none)'
+    launchers = ['none', 'pytorch', 'slurm', 'mpi']
+    parser.add_argument('--launcher', choices=launchers, default='none', metavar='NAME', help=explained)
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
@@ -81,36 +77,38 @@ def launch(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def add_trained(parser: argparse.ArgumentParser) -> None:
-    """``[CONFIG] CHECKPOINT``, and the choices of ``add_trained_options``; see ``given_config``."""
-    parser.add_argument(
-        'config', nargs='?', metavar='CONFIG', help='config, file or name (default: the one the checkpoint carries)'
-    )
+    """``[CONFIG] CHECKPOINT``, and the choices of ``add_trained_options``; see ``trained``."""
+    explained = 'config, file or name (default: the one the checkpoint carries)'
+    parser.add_argument('config', nargs='?', metavar='CONFIG', help=explained)
     parser.add_argument('checkpoint', metavar='CHECKPOINT', help='file of trained weights')
     add_trained_options(parser)
 
 
-def add_trained_options(parser: argparse._ActionsContainer) -> None:
-    """Choices that ``load_trained`` takes."""
-    parser.add_argument('--stage', metavar='NAME', help="of a recipe's config (default: the checkpoint's own)")
-    parser.add_argument(
-        '--allow-other-network', action='store_true', help='take weights that were trained as another network'
-    )
+def add_trained_options(parser: argparse._ActionsContainer, *, config: bool = False) -> None:
+    """Choices that ``load_trained`` takes; with ``config`` also ``--config``, where CONFIG has no place."""
+    add = parser.add_argument
+    if config:
+        add('--config', metavar='CONFIG', help='file or name (default: the one the checkpoint carries)')
+    add('--stage', metavar='NAME', help="of a recipe's config (default: the checkpoint's own)")
+    add('--allow-other-network', action='store_true', help='take weights that were trained as another network')
     add_overrides(parser)
 
 
-def given_config(arguments: argparse.Namespace, checkpoint: str | Path) -> Config | None:
-    """The config of CONFIG and ``--cfg-options``; None means the one that the checkpoint carries, as it is.
+def trained(arguments: argparse.Namespace, checkpoint: str | Path) -> dict[str, Any]:
+    """Arguments for ``load_trained``: its config is that of CONFIG and ``--cfg-options``.
 
     Raises:
         InputError: a mistake in either, or a config stands where the checkpoint belongs.
     """
+    config = None  # the one that the checkpoint carries, as it is
     if arguments.config is not None:
-        return load_config(arguments.config, arguments.cfg_options)
-    if Path(checkpoint).suffix == '.py':
+        config = load_config(arguments.config, arguments.cfg_options)
+    elif Path(checkpoint).suffix == '.py':
         raise InputError(f'{checkpoint} is a config; name the file of trained weights after it')
-    if arguments.cfg_options:
-        return checkpoint_config(checkpoint, arguments.cfg_options)
-    return None
+    elif arguments.cfg_options:
+        config = checkpoint_config(checkpoint, arguments.cfg_options)
+    choices = dict(stage=arguments.stage, allow_other_network=arguments.allow_other_network)
+    return dict(config=config, checkpoint=checkpoint, **choices)
 
 
 def add_existing(parser: argparse._ActionsContainer) -> None:

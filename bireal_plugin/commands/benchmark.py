@@ -15,59 +15,39 @@ from dataclasses import replace
 from pathlib import Path
 
 import bireal_plugin  # noqa: F401  registers models
-from bireal_plugin.commands.arguments import Renamed, Words, add_existing, positive, to_write
+from bireal_plugin.commands.arguments import Renamed, Words, add_existing, add_size, positive, to_write
 from bireal_plugin.errors import InputError
 from bireal_plugin.studies.speed.engines import choose_engines, machine, pin_threads
 from bireal_plugin.studies.speed.inference import Repetitions, Shape, benchmark, check_shape
 from bireal_plugin.studies.speed.networks import SIDES, Networks, choose_sides, load_networks
 from bireal_plugin.studies.speed.report import Report, section, write_text
 
-DEFAULT_SIZE = (224, 224)
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
     parser.usage = '%(prog)s MODEL [MODEL ...] [options]'
-    parser.add_argument('model', nargs='+', metavar='MODEL', help='18, 34, 50, 101, 152 or a config, file or name')
-    parser.add_argument('--checkpoint', metavar='FILE', help='trained weights of the one config (default: random)')
-    parser.add_argument(
-        '--stage', metavar='NAME', help="of a recipe's config (default: the checkpoint's own, or the last)"
+    add = parser.add_argument
+    add('model', nargs='+', metavar='MODEL', help='18, 34, 50, 101, 152 or a config, file or name')
+    add('--checkpoint', metavar='FILE', help='trained weights of the one config (default: random)')
+    add('--stage', metavar='NAME', help="of a recipe's config (default: the checkpoint's own, or the last)")
+    add_size(parser, 'of images, px; may be given several times (default: 224 224)', action='append')
+    add('--batch', type=positive, default=1, metavar='N', help='images in a run (default: 1)')
+    add('--shape', dest='size', action=Renamed, append=True, now='--size H W, and --batch N', nargs=4, type=positive)
+    add('--sides', action=Words, default=[*SIDES], metavar='SIDE', help=f'some of {", ".join(SIDES)} (default: all)')
+    engines = (
+        'openvino-f32, openvino-bf16, openvino-int8, onnxruntime,'
+        ' torch, torch-channels-last, torch-compile, tflite (default: all but tflite)'
     )
-    parser.add_argument(
-        '--size',
-        nargs=2,
-        type=positive,
-        action='append',
-        metavar=('H', 'W'),
-        help='of images, px; may be given several times (default: 224 224)',
-    )
-    parser.add_argument('--batch', type=positive, default=1, metavar='N', help='images in a run (default: 1)')
-    parser.add_argument(
-        '--shape', dest='size', action=Renamed, append=True, now='--size H W, and --batch N', nargs=4, type=positive
-    )
-    parser.add_argument(
-        '--sides', action=Words, default=list(SIDES), metavar='SIDE', help=f'some of {", ".join(SIDES)} (default: all)'
-    )
-    parser.add_argument(
-        '--engines',
-        action=Words,
-        metavar='ENGINE',
-        help='openvino-f32, openvino-bf16, openvino-int8, onnxruntime,'
-        ' torch, torch-channels-last, torch-compile, tflite (default: all but tflite)',
-    )
-    parser.add_argument('--no-compile', action='store_true', help='leave out torch-compile, which is slow to prepare')
-    parser.add_argument('--rounds', type=positive, default=30, metavar='N', help='turns of each side (default: 30)')
-    parser.add_argument('--repeats', type=positive, default=3, metavar='N', help='timed runs in a turn (default: 3)')
-    parser.add_argument('--warm-up', type=int, default=3, metavar='N', help='runs before the first round (default: 3)')
-    parser.add_argument('--threads', type=positive, default=1, metavar='N', help='of every engine (default: 1)')
-    parser.add_argument(
-        '--out', type=Path, metavar='DIR', help='write benchmark.json, benchmark.md and bar charts there'
-    )
+    add('--engines', action=Words, metavar='ENGINE', help=engines)
+    add('--no-compile', action='store_true', help='leave out torch-compile, which is slow to prepare')
+    add('--rounds', type=positive, default=30, metavar='N', help='turns of each side (default: 30)')
+    add('--repeats', type=positive, default=3, metavar='N', help='timed runs in a turn (default: 3)')
+    add('--warm-up', type=int, default=3, metavar='N', help='runs before the first round (default: 3)')
+    add('--threads', type=positive, default=1, metavar='N', help='of every engine (default: 1)')
+    add('--out', type=Path, metavar='DIR', help='write benchmark.json, benchmark.md and bar charts there')
     add_existing(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Runs the command."""
     plan = Repetitions(arguments.rounds, arguments.repeats, arguments.warm_up)
     if (arguments.checkpoint or arguments.stage) and len(arguments.model) > 1:
         raise InputError('--checkpoint and --stage belong to one config; give one model')
@@ -76,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.engines is None and 'openvino-bf16' not in engines:
         print('openvino-bf16 is left out: this processor has no bf16 instructions')
     sides = choose_sides(arguments.sides)
-    sizes = arguments.size or [DEFAULT_SIZE]
+    sizes = arguments.size or [(224, 224)]
     names = [Path('benchmark.json'), Path('benchmark.md')] if arguments.out else []
     if arguments.out and not to_write([arguments.out / name for name in names], arguments):
         print(f'{arguments.out} has a benchmark already, which --skip-existing keeps')

@@ -14,60 +14,36 @@ from typing import get_args
 
 import torch
 
-from bireal_plugin.commands.arguments import Words, add_existing, positive, to_write
+from bireal_plugin.commands.arguments import Words, add_existing, add_size, positive, to_write
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.resnet import DEPTHS
 from bireal_plugin.studies.speed.training_step import HEADER, SIDES, Setting, StepPrecision, measure, peak_memory, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
     parser.usage = '%(prog)s [options]'
-    parser.add_argument(
-        '--depth', type=int, choices=DEPTHS, default=18, metavar='LAYERS', help='18, 34, 50, 101 or 152 (default: 18)'
-    )
-    parser.add_argument('--batch', type=positive, default=16, metavar='N', help='images in a step (default: 16)')
-    parser.add_argument(
-        '--size',
-        type=positive,
-        nargs=2,
-        default=[224, 224],
-        metavar=('H', 'W'),
-        help='of images, px (default: 224 224)',
-    )
-    parser.add_argument(
-        '--steps', type=positive, default=15, metavar='N', help='timed steps of each side (default: 15)'
-    )
-    parser.add_argument(
-        '--sides', action=Words, default=list(SIDES), metavar='SIDE', help=f'some of {", ".join(SIDES)} (default: all)'
-    )
-    parser.add_argument(
-        '--precision',
-        action=Words,
-        older={'fp32': 'f32'},
-        default=['f32'],
-        metavar='NAME',
-        help='f32, bf16 or both (default: f32)',
-    )
-    parser.add_argument('--compile', action='store_true', help='also time the compiled networks')
-    parser.add_argument('--memory', action='store_true', help='also measure peak memory, a process for each side')
-    parser.add_argument(
-        '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='cpu or cuda (default: cuda if there)'
-    )
-    parser.add_argument('--threads', type=positive, default=torch.get_num_threads(), metavar='N', help='of the CPU')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='also write all numbers to this file')
+    add = parser.add_argument
+    depths = '18, 34, 50, 101 or 152 (default: 18)'
+    add('--depth', type=int, choices=DEPTHS, default=18, metavar='LAYERS', help=depths)
+    add('--batch', type=positive, default=16, metavar='N', help='images in a step (default: 16)')
+    add_size(parser, 'of images, px (default: 224 224)', default=[224, 224])
+    add('--steps', type=positive, default=15, metavar='N', help='timed steps of each side (default: 15)')
+    add('--sides', action=Words, default=[*SIDES], metavar='SIDE', help=f'some of {", ".join(SIDES)} (default: all)')
+    precisions = 'f32, bf16 or both (default: f32)'
+    add('--precision', action=Words, older={'fp32': 'f32'}, default=['f32'], metavar='NAME', help=precisions)
+    add('--compile', action='store_true', help='also time the compiled networks')
+    add('--memory', action='store_true', help='also measure peak memory, a process for each side')
+    add('--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='cpu or cuda (default: cuda if there)')
+    add('--threads', type=positive, default=torch.get_num_threads(), metavar='N', help='of the CPU')
+    add('--json', type=Path, metavar='FILE', help='also write all numbers to this file')
     add_existing(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Runs the command."""
-    for flag, given, known in (
-        ('--sides', arguments.sides, SIDES),
-        ('--precision', arguments.precision, get_args(StepPrecision)),
-    ):
-        for word in given:
+    for flag, known in ('sides', SIDES), ('precision', get_args(StepPrecision)):
+        for word in getattr(arguments, flag):
             if word not in known:
-                raise InputError(f'{flag} {word}: there are {", ".join(known)}')
+                raise InputError(f'--{flag} {word}: there are {", ".join(known)}')
     json_files = to_write([arguments.json] if arguments.json else [], arguments, flag='--json')
     if arguments.device == 'cuda' and not torch.cuda.is_available():
         raise InputError('--device cuda: no GPU is visible here; use --device cpu')

@@ -22,16 +22,17 @@ def run_command(name: str, words: list[str], spelled: Callable[[str], str], name
     Mistakes become ``error: sentence`` on stderr and status 1; ``BIREAL_TRACEBACK=1`` in the environment shows where a
     mistake was found instead. ``spelled`` gives the words that start a command, for usage and examples.
     """
-    if os.environ.get('BIREAL_TRACEBACK'):
-        sys.exit(_run(name, words, spelled, names))
+    parser = argparse.ArgumentParser(prog=spelled(name), add_help=False)
     try:
-        status = _run(name, words, spelled, names)
-    except (InputError, OSError) as error:
-        print(f'error: {_sentence(error)}', file=sys.stderr)
-        status = 1
-    except KeyboardInterrupt:
-        print('interrupted; what was saved stays, and --resume continues from there', file=sys.stderr)
-        status = 130
+        module = command_parser(name, parser, spelled, names)
+        status = module.run(parser.parse_intermixed_args(words))
+    except (InputError, OSError, KeyboardInterrupt) as error:
+        if os.environ.get('BIREAL_TRACEBACK'):
+            raise
+        interrupted = isinstance(error, KeyboardInterrupt)
+        sentence = 'interrupted; what was saved stays, and --resume continues from there'
+        print(sentence if interrupted else f'error: {_sentence(error)}', file=sys.stderr)
+        status = 130 if interrupted else 1
     sys.exit(status)
 
 
@@ -65,13 +66,7 @@ class OneScreen(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=30, width=min(100, max(60, columns)) if sys.stdout.isatty() else 100)
 
 
-def _run(name: str, words: list[str], spelled: Callable[[str], str], names: Iterable[str]) -> int | None:
-    parser = argparse.ArgumentParser(prog=spelled(name), add_help=False)
-    module = command_parser(name, parser, spelled, names)
-    return module.run(parser.parse_intermixed_args(words))
-
-
-def _sentence(error: Exception) -> str:
+def _sentence(error: BaseException) -> str:
     """The message; of an error out of a DataLoader's worker the last line, since torch puts the traceback before it."""
     text = str(error).strip()
     return text.splitlines()[-1].partition(': ')[2] if 'Traceback' in text else text

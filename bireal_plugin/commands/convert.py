@@ -22,24 +22,17 @@ from bireal_plugin.training.recipe import stage_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
     parser.usage = '%(prog)s SOURCE TARGET [options]'
-    parser.add_argument(
-        'source', metavar='SOURCE', help='file, or torchvision://, timm://, open-mmlab:// or https:// address'
-    )
-    parser.add_argument('target', type=Path, metavar='TARGET', help='file to write: .pth or .safetensors')
+    add = parser.add_argument
+    add('source', metavar='SOURCE', help='file, or torchvision://, timm://, open-mmlab:// or https:// address')
+    add('target', type=Path, metavar='TARGET', help='file to write: .pth or .safetensors')
     network = parser.add_mutually_exclusive_group()
-    network.add_argument(
-        '--depth', type=int, choices=list(DEPTHS), metavar='LAYERS', help='18 to 152 (default: as the names tell)'
-    )
+    depths = '18 to 152 (default: as the names tell)'
+    network.add_argument('--depth', type=int, choices=list(DEPTHS), metavar='LAYERS', help=depths)
     network.add_argument('--config', metavar='CONFIG', help='file or name, whose last stage the weights are of')
-    parser.add_argument(
-        '--to',
-        choices=['backbone', 'classifier', 'timm'],
-        metavar='NAMES',
-        help='names to write: backbone, classifier or timm (default: as much as there is)',
-    )
-    parser.add_argument('--prefix', metavar='TEXT', help='take only names that begin so, as backbone. of a detector')
+    names = 'names to write: backbone, classifier or timm (default: as much as there is)'
+    add('--to', choices=['backbone', 'classifier', 'timm'], metavar='NAMES', help=names)
+    add('--prefix', metavar='TEXT', help='take only names that begin so, as backbone. of a detector')
     add_existing(parser)
 
 
@@ -54,7 +47,6 @@ def configured(path: str, *, backbone: bool) -> nn.Module:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Runs the command."""
     if not to_write([arguments.target], arguments, flag='TARGET'):
         return
     network = None

@@ -11,7 +11,7 @@ import argparse
 import timm
 
 import bireal_plugin  # noqa: F401  registers models
-from bireal_plugin.commands.arguments import Renamed, positive
+from bireal_plugin.commands.arguments import Renamed, add_size, positive
 from bireal_plugin.cost import model_cost
 from bireal_plugin.dry_run import input_shape
 from bireal_plugin.errors import InputError
@@ -21,17 +21,13 @@ from bireal_plugin.training.recipe import stage_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
     parser.usage = '%(prog)s MODEL [--size H W]'
     parser.add_argument('model', metavar='MODEL', help='config, file or name; or timm:NAME')
-    parser.add_argument(
-        '--size', nargs=2, type=positive, metavar=('H', 'W'), help='of the image, px (default: as the config tests)'
-    )
+    add_size(parser, 'of the image, px (default: as the config tests)')
     parser.add_argument('--shape', dest='size', action=Renamed, now='--size H W', nargs=2, type=positive)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Runs the command."""
     source: str = arguments.model
     if source.startswith('timm:'):
         name = source.removeprefix('timm:')

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import bireal_plugin  # noqa: F401  registers models and datasets
-from bireal_plugin.commands.arguments import Renamed, Words, add_existing, add_trained, given_config, positive
+from bireal_plugin.commands.arguments import Renamed, Words, add_existing, add_size, add_trained, positive, trained
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import ENGINES
 from bireal_plugin.shipping.network import Network, load_network
@@ -24,25 +24,19 @@ OLDER_PRECISIONS = {'float32': 'f32', 'float16': 'f16', 'bfloat16': 'bf16'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
-    add_order(parser, formats=('packed', 'openvino', 'onnx'), images='256, or 8 where outputs are feature maps')
+    add_order(parser, formats=['packed', 'openvino', 'onnx'], images='256, or 8 where outputs are feature maps')
     add_part(parser)
 
 
 def add_part(parser: argparse.ArgumentParser) -> None:
     """``--min-agreement`` and ``--part``, which depth networks have not."""
-    parser.add_argument(
-        '--min-agreement',
-        type=float,
-        metavar='SHARE',
-        help='of equal classes (default: 0.995, f16 0.99, bf16 and int8 0.95)',
-    )
-    parser.add_argument(
-        '--part', choices=['backbone', 'backbone+neck'], metavar='PART', help='of a detector: backbone or backbone+neck'
-    )
+    share = 'of equal classes (default: 0.995, f16 0.99, bf16 and int8 0.95)'
+    parser.add_argument('--min-agreement', type=float, metavar='SHARE', help=share)
+    part = 'of a detector: backbone or backbone+neck'
+    parser.add_argument('--part', choices=['backbone', 'backbone+neck'], metavar='PART', help=part)
 
 
-def add_order(parser: argparse.ArgumentParser, *, formats: Sequence[str], images: str) -> None:
+def add_order(parser: argparse.ArgumentParser, *, formats: list[str], images: str) -> None:
     """Arguments of every export; ``shipped`` reads them.
 
     Args:
@@ -50,44 +44,24 @@ def add_order(parser: argparse.ArgumentParser, *, formats: Sequence[str], images
     """
     parser.usage = '%(prog)s [CONFIG] CHECKPOINT [options]'
     add_trained(parser)
-    parser.add_argument(
-        '--format',
-        action=Words,
-        default=list(formats),
-        metavar='NAME',
-        help=f'some of {", ".join(ENGINES)} (default: {", ".join(formats)})',
-    )
-    parser.add_argument(
-        '--real-layers',
-        action=Words,
-        older=OLDER_PRECISIONS,
-        default=['f32'],
-        metavar='TYPE',
-        help='some of f32, f16, bf16, int8; formats take those they have (default: f32)',
-    )
-    parser.add_argument(
-        '--size', nargs=2, type=positive, metavar=('H', 'W'), help='of images, px (default: as for testing)'
-    )
-    parser.add_argument('--batch', type=positive, default=1, metavar='N', help='images in a run (default: 1)')
-    parser.add_argument('--shape', dest='size', action=Renamed, now='--size H W, and --batch N', nargs='+', type=int)
-    parser.add_argument(
-        '--calibrate', type=Path, metavar='DIR', help="images for int8 (default: the config's training data)"
-    )
-    parser.add_argument(
-        '--verify',
-        nargs='?',
-        const=True,
-        metavar='DIR',
-        help="run every file on images of DIR, or on the config's test data",
-    )
-    parser.add_argument('--images', type=positive, metavar='N', help=f'to verify on (default: {images})')
-    parser.add_argument('--out', type=Path, metavar='DIR', help='for the files (default: export beside the checkpoint)')
-    parser.add_argument('--name', metavar='NAME', help="of the files, without suffix (default: the config's)")
+    add = parser.add_argument
+    known = f'some of {", ".join(ENGINES)} (default: {", ".join(formats)})'
+    add('--format', action=Words, default=formats, metavar='NAME', help=known)
+    precisions = 'some of f32, f16, bf16, int8; formats take those they have (default: f32)'
+    add('--real-layers', action=Words, older=OLDER_PRECISIONS, default=['f32'], metavar='TYPE', help=precisions)
+    add_size(parser, 'of images, px (default: as for testing)')
+    add('--batch', type=positive, default=1, metavar='N', help='images in a run (default: 1)')
+    add('--shape', dest='size', action=Renamed, now='--size H W, and --batch N', nargs='+', type=int)
+    add('--calibrate', type=Path, metavar='DIR', help="images for int8 (default: the config's training data)")
+    verify = "run every file on images of DIR, or on the config's test data"
+    add('--verify', nargs='?', const=True, metavar='DIR', help=verify)
+    add('--images', type=positive, metavar='N', help=f'to verify on (default: {images})')
+    add('--out', type=Path, metavar='DIR', help='for the files (default: export beside the checkpoint)')
+    add('--name', metavar='NAME', help="of the files, without suffix (default: the config's)")
     add_existing(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command."""
     return shipped(arguments, load_network, part=arguments.part)
 
 
@@ -115,14 +89,7 @@ def shipped(arguments: argparse.Namespace, load: Callable[..., Network], **optio
     )
 
     def network() -> Network:
-        found = load(
-            given_config(arguments, arguments.checkpoint),
-            arguments.checkpoint,
-            stage=arguments.stage,
-            size=size,
-            allow_other_network=arguments.allow_other_network,
-            **options,
-        )
+        found = load(**trained(arguments, arguments.checkpoint), size=size, **options)
         if channels not in (None, found.channels):
             raise InputError(f'--shape: the network takes images of {found.channels} channels, not {channels}')
         shape = 'x'.join(map(str, (batch, found.channels, *found.size)))

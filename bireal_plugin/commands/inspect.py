@@ -14,14 +14,12 @@ import bireal_plugin
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
     parser.usage = '%(prog)s FILE [--json]'
     parser.add_argument('file', metavar='FILE', help='packed file (.safetensors)')
     parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Runs the command."""
     report = bireal_plugin.inspect(arguments.file)
     if arguments.json:
         totals = dict(float32_bytes=report.float32_bytes, compression=report.compression)

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import bireal_plugin  # noqa: F401  registers models and transforms
-from bireal_plugin.commands.arguments import add_existing, add_trained_options, given_config, positive, to_write
+from bireal_plugin.commands.arguments import add_existing, add_size, add_trained_options, positive, to_write, trained
 from bireal_plugin.data.image_file import IMAGE_SUFFIXES
 from bireal_plugin.depth.inference.inputs import Input, find_inputs
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import ENGINES
 from bireal_plugin.models.classifier import BiRealClassifier
-from bireal_plugin.shipping.classification import Classifier
+from bireal_plugin.shipping.classification import Classifier, Preparation, class_names, dataset_meta
 from bireal_plugin.shipping.detection import Detector
-from bireal_plugin.shipping.preparation import dataset_meta
+from bireal_plugin.shipping.network import tested_size
 from bireal_plugin.training.trained import load_trained
 
 # From an image to a JSON object of the results, and to the lines that are printed.
@@ -32,28 +32,22 @@ Predict = Callable[[Input], tuple[dict[str, Any], list[str]]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
     parser.usage = '%(prog)s FILE IMAGE [IMAGE ...] [options]'
-    parser.add_argument('file', type=Path, metavar='FILE', help='trained weights or an exported file')
-    parser.add_argument(
-        'images', nargs='+', metavar='IMAGE', help='image files, folders, globs, or lists of files (.txt)'
-    )
-    parser.add_argument('--top', type=positive, default=5, metavar='N', help='classes of an image (default: 5)')
-    parser.add_argument('--classes', type=Path, metavar='FILE', help='names of the classes, one a line, in their order')
-    parser.add_argument('--json', action='store_true', help='print a JSON list instead of text')
-    parser.add_argument('--threads', type=positive, metavar='N', help='of the CPU (default: all)')
+    add = parser.add_argument
+    add('file', type=Path, metavar='FILE', help='trained weights or an exported file')
+    add('images', nargs='+', metavar='IMAGE', help='image files, folders, globs, or lists of files (.txt)')
+    add('--top', type=positive, default=5, metavar='N', help='classes of an image (default: 5)')
+    add('--classes', type=Path, metavar='FILE', help='names of the classes, one a line, in their order')
+    add('--json', action='store_true', help='print a JSON list instead of text')
+    add('--threads', type=positive, metavar='N', help='of the CPU (default: all)')
     detector = parser.add_argument_group('detector')
     detector.add_argument('--out', type=Path, metavar='DIR', help='draw the boxes into pictures there')
-    detector.add_argument(
-        '--score-threshold', type=float, default=0.3, metavar='S', help='least score of a box, 0 to 1 (default: 0.3)'
-    )
+    score = 'least score of a box, 0 to 1 (default: 0.3)'
+    detector.add_argument('--score-threshold', type=float, default=0.3, metavar='S', help=score)
     add_existing(detector)
     weights = parser.add_argument_group('trained weights')
-    weights.add_argument('--config', metavar='CONFIG', help='file or name (default: the one the checkpoint carries)')
-    add_trained_options(weights)
-    weights.add_argument(
-        '--size', nargs=2, type=positive, metavar=('H', 'W'), help='of images, px (default: as the config tests)'
-    )
+    add_trained_options(weights, config=True)
+    add_size(weights, 'of images, px (default: as the config tests)')
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -84,42 +78,30 @@ def run(arguments: argparse.Namespace) -> int:
 def _predictor(arguments: argparse.Namespace) -> Predict:
     """The network in the file, ready to predict."""
     names = _names(arguments.classes)
-    if _is_exported(arguments.file) and arguments.config is None:
+    exported = any(arguments.file.suffix == engine.suffix for engine in ENGINES.values())
+    if exported and arguments.config is None:
         for flag in ('size', 'stage', 'cfg_options', 'allow_other_network'):
             if getattr(arguments, flag):
                 raise InputError(f'--{flag.replace("_", "-")} belongs to trained weights; {arguments.file} needs none')
         classifier = Classifier.of_file(arguments.file, threads=arguments.threads)
     else:
-        model, config = load_trained(
-            given_config(arguments, arguments.file),
-            arguments.file,
-            stage=arguments.stage,
-            allow_other_network=arguments.allow_other_network,
-        )
+        model, config = load_trained(**trained(arguments, arguments.file))
         if not isinstance(model, BiRealClassifier):
             detector = Detector(model, config, dataset_meta(arguments.file))
-            if names is not None:
-                detector.classes = names
+            detector.classes = names or detector.classes
             return _of_detector(detector, arguments)
-        classifier = Classifier.of_model(model, config, arguments.file, size=arguments.size, threads=arguments.threads)
+        size = arguments.size or tested_size(config, model)
+        preparation = Preparation.of_config(config, model, size, class_names(arguments.file))
+        classifier = Classifier.of_model(model, preparation, str(arguments.file), arguments.threads)
     if arguments.out is not None:
         raise InputError(f'--out is for the pictures of a detector; {arguments.file} is a classifier')
-    if names is not None:
-        classifier = classifier.named(names)
-    if classifier.preparation.classes is None:
+    classifier.classes = names or classifier.classes
+    if classifier.classes is None:
         print('note: names of the classes are not known; --classes FILE gives them', file=sys.stderr)
-    return _of_classifier(classifier, arguments)
 
-
-def _is_exported(file: Path) -> bool:
-    return any(file.suffix == engine.suffix for engine in ENGINES.values())
-
-
-def _of_classifier(classifier: Classifier, arguments: argparse.Namespace) -> Predict:
     def predict(item: Input) -> tuple[dict[str, Any], list[str]]:
         guesses = classifier(item.path, top=arguments.top)
-        lines = [f'{guess.probability:6.1%}  {_called(guess.name, guess.index)}' for guess in guesses]
-        return dict(classes=[asdict(guess) for guess in guesses]), lines
+        return dict(classes=[asdict(guess) for guess in guesses]), [str(guess) for guess in guesses]
 
     return predict
 
@@ -132,18 +114,10 @@ def _of_detector(detector: Detector, arguments: argparse.Namespace) -> Predict:
             suffix = item.path.suffix if item.path.suffix.lower() in IMAGE_SUFFIXES else '.png'
             drawing = next(iter(to_write([arguments.out / f'{item.name}{suffix}'], arguments)), None)
         boxes = detector(item.path, threshold=arguments.score_threshold, drawing=drawing)
-        lines = [
-            f'{box.score:6.1%}  {_called(box.name, box.index)}  {" ".join(f"{value:.0f}" for value in box.corners)}'
-            for box in boxes
-        ]
         drawn = {} if drawing is None else dict(picture=str(drawing))
-        return dict(boxes=[asdict(box) for box in boxes], **drawn), lines or ['nothing found']
+        return dict(boxes=[asdict(box) for box in boxes], **drawn), [str(box) for box in boxes] or ['nothing found']
 
     return predict
-
-
-def _called(name: str | None, index: int) -> str:
-    return f'class {index}' if name is None else name
 
 
 def _names(path: Path | None) -> tuple[str, ...] | None:

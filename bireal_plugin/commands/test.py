@@ -13,20 +13,16 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 
 import bireal_plugin  # noqa: F401  registers models, datasets and hooks
-from bireal_plugin.commands.arguments import add_existing, add_launcher, add_trained, given_config, launch, to_write
+from bireal_plugin.commands.arguments import add_existing, add_launcher, add_trained, launch, to_write, trained
 from bireal_plugin.training.config import build_runner, config_mistakes, work_dir_of
 from bireal_plugin.training.trained import trained_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
     parser.usage = '%(prog)s [CONFIG] CHECKPOINT [options]'
     add_trained(parser)
-    parser.add_argument(
-        '--work-dir',
-        metavar='DIR',
-        help='for the log (default: test beside the checkpoint, or work_dirs/<config name>/test)',
-    )
+    work_dir = 'for the log (default: test beside the checkpoint, or work_dirs/<config name>/test)'
+    parser.add_argument('--work-dir', metavar='DIR', help=work_dir)
     parser.add_argument('--out', type=Path, metavar='FILE', help='also write the metrics to this file, as JSON')
     add_existing(parser)
     add_launcher(parser)
@@ -35,12 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate and print the metrics as JSON."""
     files = to_write([arguments.out] if arguments.out else [], arguments)
-    config = trained_config(
-        given_config(arguments, arguments.checkpoint),
-        arguments.checkpoint,
-        stage=arguments.stage,
-        allow_other_network=arguments.allow_other_network,
-    )
+    config = trained_config(**trained(arguments, arguments.checkpoint))
     launch(config, arguments)
     if is_main_process() and config.get('stage'):
         print(f'stage {config.stage} of {arguments.config or arguments.checkpoint}')

@@ -21,26 +21,20 @@ from bireal_plugin.training.stages import run_stages
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
     parser.usage = '%(prog)s CONFIG [options]'
-    parser.add_argument('config', metavar='CONFIG', help='config file, or name of one in this package')
-    parser.add_argument('--work-dir', metavar='DIR', help='for logs and checkpoints (default: work_dirs/<config name>)')
-    parser.add_argument('--stage', metavar='NAME', help='run this stage of the recipe only')
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const='auto',
-        metavar='FILE',
-        help='continue where the work directory stopped; FILE only without stages',
-    )
-    parser.add_argument('--amp', action='store_true', help='mixed precision; needs a GPU')
-    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the total batch')
+    add = parser.add_argument
+    add('config', metavar='CONFIG', help='config file, or name of one in this package')
+    add('--work-dir', metavar='DIR', help='for logs and checkpoints (default: work_dirs/<config name>)')
+    add('--stage', metavar='NAME', help='run this stage of the recipe only')
+    resume = 'continue where the work directory stopped; FILE only without stages'
+    add('--resume', nargs='?', const='auto', metavar='FILE', help=resume)
+    add('--amp', action='store_true', help='mixed precision; needs a GPU')
+    add('--auto-scale-lr', action='store_true', help='scale the learning rate with the total batch')
     add_overrides(parser)
     add_launcher(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Runs the command."""
     config = load_config(arguments.config, arguments.cfg_options)
     work_dir = work_dir_of(config, arguments.work_dir)
     if arguments.amp:

@@ -12,47 +12,31 @@ import argparse
 from pathlib import Path
 
 import bireal_plugin  # noqa: F401  registers models and datasets
-from bireal_plugin.commands.arguments import add_trained_options, given_config, positive
+from bireal_plugin.commands.arguments import add_trained_options, positive, trained
 from bireal_plugin.commands.export import add_part, print_shipment
-from bireal_plugin.shipping.network import Network, load_network
+from bireal_plugin.shipping.network import load_network
 from bireal_plugin.shipping.ship import check
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
     parser.usage = '%(prog)s FILE [FILE ...] --checkpoint CHECKPOINT [options]'
-    parser.add_argument('files', nargs='+', type=Path, metavar='FILE', help='exported files')
-    parser.add_argument('--checkpoint', required=True, metavar='CHECKPOINT', help='file of trained weights')
-    parser.add_argument('--config', metavar='CONFIG', help='file or name (default: the one the checkpoint carries)')
-    add_trained_options(parser)
-    parser.add_argument(
-        '--real-layers',
-        choices=['f32', 'f16', 'bf16', 'int8'],
-        default='f32',
-        metavar='TYPE',
-        help='f32, f16, bf16 or int8, of the files (default: f32; packed files tell theirs)',
-    )
-    parser.add_argument('--on', type=Path, metavar='DIR', help="images to run on (default: the config's test data)")
-    parser.add_argument('--images', type=positive, metavar='N', help='number of them (default: 256; feature maps: 8)')
+    add = parser.add_argument
+    add('files', nargs='+', type=Path, metavar='FILE', help='exported files')
+    add('--checkpoint', required=True, metavar='CHECKPOINT', help='file of trained weights')
+    add_trained_options(parser, config=True)
+    precision = 'f32, f16, bf16 or int8, of the files (default: f32; packed files tell theirs)'
+    add('--real-layers', choices=['f32', 'f16', 'bf16', 'int8'], default='f32', metavar='TYPE', help=precision)
+    add('--on', type=Path, metavar='DIR', help="images to run on (default: the config's test data)")
+    add('--images', type=positive, metavar='N', help='number of them (default: 256; feature maps: 8)')
     add_part(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table of the comparison; status 1 if a file fails."""
-
-    def network() -> Network:
-        return load_network(
-            given_config(arguments, arguments.checkpoint),
-            arguments.checkpoint,
-            stage=arguments.stage,
-            part=arguments.part,
-            allow_other_network=arguments.allow_other_network,
-        )
-
     shipment = check(
         arguments.files,
         arguments.real_layers,
-        network,
+        lambda: load_network(**trained(arguments, arguments.checkpoint), part=arguments.part),
         verify_on=arguments.on,
         images=arguments.images,
         min_agreement=arguments.min_agreement,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,10 @@ class Box:
     name: str | None
     score: float
 
+    def __str__(self) -> str:
+        corners = ' '.join(f'{value:.0f}' for value in self.corners)
+        return f'{self.score:6.1%}  {self.name or f"class {self.index}"}  {corners}'
+
 
 class Detector:
     """Image file to boxes.
@@ -33,6 +37,9 @@ class Detector:
     Args:
         model: an mmdet detector in evaluation mode. config: its ordinary config, whose test pipeline reads images.
         meta: ``classes`` and ``palette``, as a checkpoint's ``dataset_meta``; if empty, the config's dataset tells.
+
+    Attributes:
+        classes: names of the classes, at first those of ``meta``; None where they are not known.
 
     Raises:
         InputError: mmdet is not installed, or the model is no detector.
@@ -52,16 +59,7 @@ class Detector:
         with DefaultScope.overwrite_default_scope(self.scope):
             self.meta = dict(meta or _metainfo(config))
             self.visualizer = DetLocalVisualizer()
-        self.visualizer.dataset_meta = self.meta
-
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """Names of the classes; None where they are not known."""
-        return tuple(self.meta['classes']) if self.meta.get('classes') else None
-
-    @classes.setter
-    def classes(self, names: tuple[str, ...]) -> None:
-        self.meta['classes'] = tuple(names)
+        self.classes: Sequence[str] | None = self.meta.get('classes') or None
 
     def __call__(self, path: Path, *, threshold: float, drawing: Path | None = None) -> list[Box]:
         """Boxes with a score of at least ``threshold``, best first; with ``drawing`` also a picture of them.
@@ -73,6 +71,7 @@ class Detector:
         with DefaultScope.overwrite_default_scope(self.scope):
             sample = self.infer(self.model, np.ascontiguousarray(image[..., ::-1]))  # mmdet's pipelines take BGR
         if drawing is not None:
+            self.visualizer.dataset_meta = {**self.meta, 'classes': self.classes}
             with whole(drawing) as partial:
                 self.visualizer.add_datasample(
                     path.name, image, sample, draw_gt=False, pred_score_thr=threshold, out_file=str(partial)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bireal_plugin.dry_run import input_shape
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.fold import fold
-from bireal_plugin.shipping.preparation import preparation_metadata
+from bireal_plugin.shipping.classification import preparation_metadata
 from bireal_plugin.training.config import build_dataset
 from bireal_plugin.training.trained import load_trained
 

@@ -14,7 +14,7 @@ from bireal_plugin.depth.inference.shipping import load_depth_network
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    add_order(parser, formats=('packed', 'openvino'), images='8')
+    add_order(parser, formats=['packed', 'openvino'], images='8')
 
 
 def run(arguments: argparse.Namespace) -> int:
