@@ -1,4 +1,4 @@
-"""The console command ``bireal``: lists its sub-commands, and imports the one that is chosen.
+"""The console command ``bireal``: lists its sub-commands, and imports and runs the one that is chosen.
 
 A module beside the package, because ``import bireal_plugin`` imports torch, which ``bireal --help`` need not wait for.
 """
@@ -6,10 +6,16 @@ A module beside the package, because ``import bireal_plugin`` imports torch, whi
 from __future__ import annotations
 
 import argparse
+import os
+import re
+import shutil
 import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+
+import shtab
 
 COMMANDS = {
     'train': 'train a config: a recipe of stages, or one mmengine run',
@@ -39,30 +45,88 @@ def main() -> None:
     length = 2 if words[:1] == ['depth'] else 1
     name = ' '.join(words[:length])
     if name in COMMANDS:
-        _start(name, words[length:], lambda command: f'bireal {command}')
+        _run(name, words[length:], in_full)
     parser, commands = _parsers()
     given = parser.parse_args(words + ['--help'] * (words in ([], ['depth'])))
     if given.version:
         print(import_module('bireal_plugin').__version__)
         return
-    print(import_module('bireal_plugin.commands.command_line').completion(parser, commands, given.print_completion))
+    print(completion(parser, commands, given.print_completion))
 
 
 def run(name: str) -> None:
     """Run one sub-command as a script of a checkout, such as ``tools/train.py``."""
     root = Path(sys.argv[0]).parent.parent
 
-    def spelled(command: str) -> str:
+    def as_script(command: str) -> str:
         script = SCRIPTS.get(command) or (command.replace(' ', '/') if ' ' in command else f'tools/{command}') + '.py'
         script = script.replace('-', '_')
-        return f'python {root / script}' if (root / script).is_file() else f'bireal {command}'
+        return f'python {root / script}' if (root / script).is_file() else in_full(command)
 
-    _start(name, sys.argv[1:], spelled)
+    _run(name, sys.argv[1:], as_script)
 
 
-def _start(name: str, words: list[str], spelled: Callable[[str], str]) -> None:
-    """Import the command line with torch and everything, and run ``name`` in it; ends the process."""
-    import_module('bireal_plugin.commands.command_line').run_command(name, words, spelled, COMMANDS)
+def in_full(command: str) -> str:
+    """Words that start a command; a script spells them in its own way."""
+    return f'bireal {command}'
+
+
+def completion(parser: argparse.ArgumentParser, commands: dict[str, argparse.ArgumentParser], shell: str) -> str:
+    """The script by which ``shell`` completes the commands of ``parser``; it goes where the shell looks for those."""
+    for name, command in commands.items():
+        command_parser(name, command, in_full)
+    return shtab.complete(parser, shell=shell)
+
+
+def command_parser(name: str, parser: argparse.ArgumentParser, spelled: Callable[[str], str] = in_full) -> ModuleType:
+    """Give ``parser`` the description and the arguments of a command; return the command's module.
+
+    ``spelled`` gives the words that start a command, for usage and examples.
+    """
+    module = import_module('bireal_plugin.commands.' + name.replace(' ', '.').replace('-', '_'))
+    longest_first = '|'.join(sorted(COMMANDS, key=len, reverse=True))
+    parser.description = re.sub(
+        rf'\bbireal ({longest_first})\b', lambda match: spelled(match[1]), (module.__doc__ or '').strip()
+    )
+    parser.formatter_class = OneScreen
+    parser.add_argument('-h', '--help', action='help', help=argparse.SUPPRESS)
+    module.add_arguments(parser)
+    return module
+
+
+class OneScreen(argparse.RawDescriptionHelpFormatter):
+    """Help in lines of up to 100 columns, an option a line."""
+
+    def __init__(self, prog: str) -> None:
+        columns = shutil.get_terminal_size().columns
+        super().__init__(prog, max_help_position=30, width=min(100, max(60, columns)) if sys.stdout.isatty() else 100)
+
+
+def _run(name: str, words: list[str], spelled: Callable[[str], str]) -> None:
+    """Run the command ``name`` on the arguments ``words``, and exit with its status.
+
+    Mistakes become ``error: sentence`` on stderr and status 1; ``BIREAL_TRACEBACK=1`` in the environment shows where a
+    mistake was found instead.
+    """
+    mistakes = (import_module('bireal_plugin.errors').InputError, OSError, KeyboardInterrupt)
+    parser = argparse.ArgumentParser(prog=spelled(name), add_help=False)
+    try:
+        module = command_parser(name, parser, spelled)
+        status = module.run(parser.parse_intermixed_args(words))
+    except mistakes as error:
+        if os.environ.get('BIREAL_TRACEBACK'):
+            raise
+        interrupted = isinstance(error, KeyboardInterrupt)
+        sentence = 'interrupted; what was saved stays, and --resume continues from there'
+        print(sentence if interrupted else f'error: {_sentence(error)}', file=sys.stderr)
+        status = 130 if interrupted else 1
+    sys.exit(status)
+
+
+def _sentence(error: BaseException) -> str:
+    """The message; of an error out of a DataLoader's worker the last line, since torch puts the traceback before it."""
+    text = str(error).strip()
+    return text.splitlines()[-1].partition(': ')[2] if 'Traceback' in text else text
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:

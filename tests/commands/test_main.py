@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import bireal
-from bireal_plugin.commands.command_line import completion
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -63,7 +62,7 @@ def test_usage_and_examples_are_spelled_as_the_command_was_started(started, monk
 
 @pytest.mark.parametrize('shell', ['bash', 'zsh'])
 def test_completion_knows_every_command_and_option(shell):
-    text = completion(*bireal._parsers(), shell)
+    text = bireal.completion(*bireal._parsers(), shell)
     assert all(word in text for name in bireal.COMMANDS for word in name.split())
     assert all(word in text for word in ('--cfg-options', '--skip-existing', '--median-scaling'))
 

@@ -20,7 +20,6 @@ import pytest
 from PIL import Image
 
 import bireal
-from bireal_plugin.commands.command_line import command_parser
 from bireal_plugin.errors import InputError
 from bireal_plugin.training.config import config_file
 from tests.depth.tiny_depth import file_of, tiny_depth
@@ -90,7 +89,7 @@ def check(words):
         name, arguments = sub_command(words)
         assert name in bireal.COMMANDS
         parser = argparse.ArgumentParser(add_help=False)
-        command_parser(name, parser, str, bireal.COMMANDS)
+        bireal.command_parser(name, parser, str)
         given = vars(parser.parse_intermixed_args(arguments))
         for config in [given.get('config'), *(given.get('model') if name == 'benchmark' else [])]:
             if config is not None and not str(config).isdecimal():
