@@ -120,8 +120,8 @@ def test_config_gives_the_network(run_tool, tiny_config, finished_run, tmp_path)
 def test_converted_weights_start_a_recipe(run_tool, tiny_config, finished_run, tmp_path):
     source = finished_run.folder / finished_run.results[-1]['checkpoint']
     run_tool('convert_checkpoint.py', source, tmp_path / 'c.safetensors', '--config', tiny_config)
-    options = [tiny_config, tmp_path / 'c.safetensors', '--work-dir', tmp_path / 'test', '--out', tmp_path / 'm.json']
-    assert run_tool('test.py', *options).status == 0
+    out = ['--work-dir', tmp_path / 'test', '--out', tmp_path / 'm.json']
+    assert run_tool('test.py', tiny_config, tmp_path / 'c.safetensors', '--stage', 'bn', *out).status == 0
     assert json.loads((tmp_path / 'm.json').read_text())['accuracy/top1'] == finished_run.results[-1]['top1']
 
 

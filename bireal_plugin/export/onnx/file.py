@@ -59,7 +59,7 @@ def read_model(path: Path, *, file_format: str) -> bytes:
         file.seek(0)
         data = file.read(body)
     if found != _seal(file_format, hashlib.sha256(data).hexdigest()):
-        raise InputError(f'{path} was changed after it was written: its checksum does not match; export it again')
+        raise InputError(f'{path} was changed after it was written: its checksum does not match; get it again')
     return data + found
 
 

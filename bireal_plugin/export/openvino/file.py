@@ -50,7 +50,9 @@ def check(path: Path) -> None:
             f'{path} has format version {version[1].decode(errors="replace")!r}; this release reads {VERSION}'
         )
     if found[0].decode() != _digest(CHECKSUM.sub(_element(BLANK), text), weights.read_bytes()):
-        raise InputError(f'{path} or {weights.name} was changed after it was written: its checksum does not match')
+        raise InputError(
+            f'{path} or {weights.name} was changed after it was written: its checksum does not match; get it again'
+        )
 
 
 def metadata(model: Any) -> dict[str, str]:

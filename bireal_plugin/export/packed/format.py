@@ -78,7 +78,7 @@ def read_packed(path: str | Path) -> PackedContent:
         raise InputError(f'{path} is truncated or no safetensors file: {reason}') from error
     version = header['version']
     if checksum([header[key] for key in TEXTS[version]], tensors) != header['checksum']:
-        raise InputError(f'{path} was changed after it was written: its checksum does not match')
+        raise InputError(f'{path} was changed after it was written: its checksum does not match; get it again')
     try:
         config, metadata = (json.loads(text) for text in (header['config'], header.get('metadata', '{}')))
     except (ValueError, RecursionError) as error:
