@@ -31,9 +31,9 @@ demo-depth: $(VENV)/.engines
 	$(BIN)/bireal benchmark configs/depth/bireal_r18_street.py --size 96 320 \
 		--sides ours twin --engines openvino-f32 openvino-int8 torch --rounds 10
 
-# Networks as small as the tests' gain nothing from a second thread.
+# Networks as small as the tests' gain nothing from a second thread, but files of tests from a second process.
 test: $(VENV)/.dev lint docs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
