@@ -1,9 +1,10 @@
 """The OpenVINO operators that stand for one ``bireal::binary_conv2d``, each of them exact.
 
-Four facts of the engine's BinaryConvolution decide the form, and each was silently wrong otherwise: weights are packed
+Five facts of the engine's BinaryConvolution decide the form. Four were silently wrong otherwise: weights are packed
 little-endian with 1 for +1; the input is quantized to {0, 1} by a FakeQuantize whose threshold is the negative of the
 smallest normal number, so that both zeros become +1; input channels must be a multiple of 32; and columns may be
-skipped by a stride of at most 2.
+skipped by a stride of at most 2. One is refused when the file is compiled on a CPU without AVX-512: more than 2 columns
+of padding.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from bireal_plugin.folding.operator import unpack_signs
 
 CHANNEL_BLOCK = 32
-LARGEST_COLUMN_STRIDE = 2
+LARGEST_COLUMN_STRIDE = LARGEST_COLUMN_PADDING = 2
 AFFINE = ('Add', 'Subtract', 'Multiply', 'Divide')
 CONSTANT = {'Constant', 'Convert', 'Reshape', 'Unsqueeze'}  # a constant and what may stand behind it
 BELOW_ZERO = -np.finfo(np.float32).tiny
@@ -62,8 +63,9 @@ def binary_convolution(x: Any, signs: np.ndarray, geometry: Geometry, groups: in
         x: output ``(N, C, H, W)`` of another node. signs: +-1 weight ``(O, C / groups, kH, kW)``.
     """
     missing = -signs.shape[1] % CHANNEL_BLOCK
-    (_, column_stride), *_ = geometry
-    if groups > 1 or missing % 2 or column_stride > LARGEST_COLUMN_STRIDE:
+    (_, column_stride), before, after, _ = geometry
+    too_wide = column_stride > LARGEST_COLUMN_STRIDE or max(before[1], after[1]) > LARGEST_COLUMN_PADDING
+    if groups > 1 or missing % 2 or too_wide:
         return real_convolution(x, signs, geometry, groups)
     if missing:
         x, signs = _padded(x, signs, missing)

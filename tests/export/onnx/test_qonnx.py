@@ -135,7 +135,6 @@ def test_another_shape_than_the_files_is_told(exported, shape):
     ('net', 'name', 'shape', 'sentence'),
     [
         (BinaryConv2d(4, 8, 3), 'net.qonnx', (1, 4, 9, 9), r'export the result of fold\(model\)'),
-        (nn.Conv2d(4, 8, 3), 'net.onnx', (1, 4, 9, 9), 'writes a file .qonnx'),
         (nn.Conv2d(4, 8, 3), 'net.qonnx', (0, 4, 9, 9), r'is \(N, C, H, W\)'),
     ],
 )
