@@ -32,20 +32,5 @@ else:
         raise ImportError(f'bireal_plugin.{name} needs mmengine, which is not installed; pip install bireal-plugin')
 
 
-__all__ = [
-    'BiRealClassifier',
-    'BiRealConfig',
-    'BiRealResNet',
-    'BinaryConv2d',
-    'InputError',
-    'Session',
-    '__version__',
-    'absorb_scales',
-    'binarize',
-    'export',
-    'fold',
-    'inspect',
-    'load',
-    'load_trained',
-    'model_cost',
-]
+__all__ = ['BiRealClassifier', 'BiRealConfig', 'BiRealResNet', 'BinaryConv2d', 'InputError', 'Session', '__version__']
+__all__ += ['absorb_scales', 'binarize', 'export', 'fold', 'inspect', 'load', 'load_trained', 'model_cost']

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.hosts.torch_private import FakeTensorMode, remove_forward_hooks
@@ -52,15 +53,14 @@ def dry_run(model: nn.Module, shape: Shape, on_call: OnCall) -> None:
         shape: ``(C, H, W)`` of the image; the batch is 1.
     """
 
-    def hook(name: str) -> Callable[..., None]:
-        return lambda module, inputs, output: on_call(name, module, inputs[0] if inputs else None, output)
+    def hook(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        on_call(name, module, inputs[0] if inputs else None, output)
 
     # Tensors that are neither parameters nor buffers keep their memory, hence the permission to mix.
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     copied = weightless_copy(model, mode)
     for name, module in copied.named_modules():
-        module.register_forward_hook(hook(name))
+        module.register_forward_hook(partial(hook, name))
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     with torch.no_grad(), mode:
-        image: Tensor = torch.empty(1, *shape, dtype=dtype)
-        copied(image)
+        copied(torch.empty(1, *shape, dtype=dtype))

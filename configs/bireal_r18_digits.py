@@ -2,10 +2,7 @@
 
 _base_ = ['_base_/runtime.py', '_base_/small_images.py', '_base_/recipe_basic.py']
 
-model = dict(
-    data_preprocessor=dict(mean=(78.0,), std=(96.0,)),
-    backbone=dict(in_channels=1, base_channels=16),
-)
+model = dict(data_preprocessor=dict(mean=(78.0,), std=(96.0,)), backbone=dict(in_channels=1, base_channels=16))
 train_dataloader = dict(batch_size=64, dataset=dict(type='Digits', size=32, transform=dict(pad=2, flip=False)))
 val_dataloader = dict(dataset=dict(type='Digits', size=32))
 test_dataloader = dict(dataset=dict(type='Digits', size=32))

@@ -3,6 +3,7 @@
 Importing this package registers everything by class name in mmengine's ``DATASETS``, ``TRANSFORMS``, ``DATA_SAMPLERS``.
 Detection, segmentation and depth data live with the code bases and the application that use them.
 """
+# ruff: noqa: F401
 
 from bireal_plugin.data.cifar10 import CIFAR10Files
 from bireal_plugin.data.classification import ClassificationDataset
@@ -11,16 +12,3 @@ from bireal_plugin.data.fashion_mnist import FashionMNISTFiles
 from bireal_plugin.data.imagenet import ImageNetFolder
 from bireal_plugin.data.sampler import EpochSampler
 from bireal_plugin.data.transforms import ImageToTensor8, PadCropFlip, ShorterSideCenterCrop, ShorterSideCropFlip
-
-__all__ = [
-    'CIFAR10Files',
-    'ClassificationDataset',
-    'Digits',
-    'EpochSampler',
-    'FashionMNISTFiles',
-    'ImageNetFolder',
-    'ImageToTensor8',
-    'PadCropFlip',
-    'ShorterSideCenterCrop',
-    'ShorterSideCropFlip',
-]

@@ -17,6 +17,7 @@ SIDE = 32
 VALUES = 3 * SIDE * SIDE
 BINARY_FOLDER = 'cifar-10-batches-bin'
 PYTHON_FOLDER = 'cifar-10-batches-py'
+AGAIN = 'download CIFAR-10 again'
 
 
 @DATASETS.register_module()
@@ -39,12 +40,8 @@ class CIFAR10Files(ClassificationDataset):
     def __init__(self, root: str | Path, split: Split = 'train', **options: Any) -> None:
         batches = [read_batch(file) for file in find_batches(Path(root), BATCHES[checked_split(split)])]
         planes = np.concatenate([images for images, _ in batches])
-        super().__init__(
-            planes.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1),
-            np.concatenate([labels for _, labels in batches]),
-            classes=CLASSES,
-            **options,
-        )
+        images = planes.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
+        super().__init__(images, np.concatenate([labels for _, labels in batches]), classes=CLASSES, **options)
 
 
 def find_batches(root: Path, names: tuple[str, ...]) -> list[Path]:
@@ -82,38 +79,30 @@ def read_batch(file: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         InputError: the content is not that of a CIFAR-10 file.
     """
-    images, labels = _read_binary(file) if file.suffix == '.bin' else _read_python(file)
+    if file.suffix != '.bin':
+        images, labels = _read_python(file)
+    else:  # records of one byte for the label and 3072 for the image
+        content = np.fromfile(file, dtype=np.uint8)
+        expected = IMAGES_PER_FILE * (1 + VALUES)
+        if content.size != expected:
+            raise InputError(f'{file} has {content.size} bytes instead of {expected}: {AGAIN}')
+        records = content.reshape(IMAGES_PER_FILE, 1 + VALUES)
+        images, labels = records[:, 1:], records[:, 0].astype(np.int64)
     if labels.min() < 0 or labels.max() >= len(CLASSES):
-        raise InputError(
-            f'{file} holds labels from {labels.min()} to {labels.max()} instead of 0 to 9: download CIFAR-10 again'
-        )
+        raise InputError(f'{file} holds labels from {labels.min()} to {labels.max()} instead of 0 to 9: {AGAIN}')
     return images, labels
-
-
-def _read_binary(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Records of one byte for the label and 3072 for the image, nothing else."""
-    content = np.fromfile(file, dtype=np.uint8)
-    expected = IMAGES_PER_FILE * (1 + VALUES)
-    if content.size != expected:
-        raise InputError(f'{file} has {content.size} bytes instead of {expected}: download CIFAR-10 again')
-    records = content.reshape(IMAGES_PER_FILE, 1 + VALUES)
-    return records[:, 1:], records[:, 0].astype(np.int64)
 
 
 def _read_python(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """A pickled dictionary with an array ``data`` and a list ``labels``."""
     batch = load_arrays(file)
     if not isinstance(batch, dict) or not {b'data', b'labels'} <= batch.keys():
-        raise InputError(f'{file} has no entries data and labels, so it is no CIFAR-10 file: download CIFAR-10 again')
+        raise InputError(f'{file} has no entries data and labels, so it is no CIFAR-10 file: {AGAIN}')
     data, labels = batch[b'data'], batch[b'labels']
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != (IMAGES_PER_FILE, VALUES):
         found = f'{data.dtype} {data.shape}' if isinstance(data, np.ndarray) else type(data).__name__
-        raise InputError(
-            f'{file} holds data of {found} instead of uint8 {(IMAGES_PER_FILE, VALUES)}: download CIFAR-10 again'
-        )
+        raise InputError(f'{file} holds data of {found} instead of uint8 {(IMAGES_PER_FILE, VALUES)}: {AGAIN}')
     numbers = isinstance(labels, list) and all(isinstance(label, int) for label in labels)
     if not numbers or len(labels) != IMAGES_PER_FILE:
-        raise InputError(
-            f'{file} does not hold a list of {IMAGES_PER_FILE} whole numbers as labels: download CIFAR-10 again'
-        )
+        raise InputError(f'{file} does not hold a list of {IMAGES_PER_FILE} whole numbers as labels: {AGAIN}')
     return data, np.array(labels, dtype=np.int64)

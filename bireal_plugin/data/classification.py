@@ -58,11 +58,8 @@ class ClassificationDataset(Dataset):
         if subset is not None:
             kept = first_of_each_class(targets, subset)
             samples, targets = samples[kept], targets[kept]
-        self.samples = samples
-        self.targets = targets
-        self.classes = list(classes)
-        self.transform = build_transform(transform)
-        self.seed = seed
+        self.samples, self.targets, self.classes = samples, targets, list(classes)
+        self.transform, self.seed = build_transform(transform), seed
 
     def image(self, index: int) -> RawImage:
         """Image number ``index`` before the transform: a PIL image or a uint8 array ``(H, W, C)``; here the sample."""
@@ -80,10 +77,12 @@ class ClassificationDataset(Dataset):
         epoch, index = key if isinstance(key, tuple) else (getattr(key, 'epoch', 0), key)
         index = range(len(self))[operator.index(index)]
         inputs = self.transform(self.image(index), np.random.default_rng((self.seed, epoch, index)))
-        if not isinstance(inputs, torch.Tensor) or inputs.dtype != torch.uint8 or inputs.ndim != 3:
+        tensor = isinstance(inputs, torch.Tensor)
+        if not tensor or inputs.dtype != torch.uint8 or inputs.ndim != 3:
+            found = f'{inputs.dtype} {tuple(inputs.shape)}' if tensor else type(inputs).__name__
             raise InputError(
                 f'the transform {type(self.transform).__name__} must return a uint8 tensor (C, H, W) and returned '
-                f'{_description(inputs)}: end it with ImageToTensor8'
+                f'{found}: end it with ImageToTensor8'
             )
         return dict(inputs=inputs, labels=int(self.targets[index]))
 
@@ -124,11 +123,8 @@ def build_transform(transform: dict[str, Any] | Transform | None) -> Transform:
     Raises:
         InputError: no ``type``, an unknown one, or something that cannot be called with (image, rng).
     """
-    if transform is None:
-        return ImageToTensor8()
-    if not isinstance(transform, dict):
-        built = transform
-    else:
+    built = ImageToTensor8() if transform is None else transform
+    if isinstance(transform, dict):
         kind = transform.get('type')
         if kind is None or (isinstance(kind, str) and TRANSFORMS.get(kind) is None):
             raise InputError(
@@ -144,7 +140,3 @@ def build_transform(transform: dict[str, Any] | Transform | None) -> Transform:
             "function, or use one of bireal_plugin.data, for example dict(type='ImageToTensor8')"
         ) from error
     return built
-
-
-def _description(value: object) -> str:
-    return f'{value.dtype} {tuple(value.shape)}' if isinstance(value, torch.Tensor) else type(value).__name__

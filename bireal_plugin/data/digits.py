@@ -37,20 +37,11 @@ class Digits(ClassificationDataset):
         if not isinstance(size, int) or size < 1:
             raise InputError(f'size must be a whole number of pixels >= 1, for example size=32, not {size!r}')
         digits = load_digits()
-        train, test = train_test_split(
-            np.arange(len(digits.target)), test_size=0.2, stratify=digits.target, random_state=0
-        )
+        indices = np.arange(len(digits.target))
+        train, test = train_test_split(indices, test_size=0.2, stratify=digits.target, random_state=0)
         chosen = np.sort(train if split == 'train' else test)
-        super().__init__(
-            _enlarged(digits.images[chosen], size),
-            digits.target[chosen].astype(np.int64),
-            classes=[str(digit) for digit in range(10)],
-            **options,
-        )
-
-
-def _enlarged(images: np.ndarray, size: int) -> np.ndarray:
-    """Turn ``(N, 8, 8)`` with values 0..16 into uint8 ``(N, size, size, 1)``."""
-    scaled = np.rint(images * (255 / 16)).astype(np.uint8)
-    enlarged = [Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR) for image in scaled]
-    return np.stack([np.asarray(image) for image in enlarged])[..., None]
+        scaled = np.rint(digits.images[chosen] * (255 / 16)).astype(np.uint8)
+        enlarged = [Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR) for image in scaled]
+        samples = np.stack([np.asarray(image) for image in enlarged])[..., None]
+        classes = [str(digit) for digit in range(10)]
+        super().__init__(samples, digits.target[chosen].astype(np.int64), classes=classes, **options)

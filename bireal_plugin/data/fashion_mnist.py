@@ -13,7 +13,6 @@ from bireal_plugin.errors import InputError
 
 CLASSES = ('T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot')
 SIDE = 28
-PREFIXES = {'train': 'train', 'test': 't10k'}
 
 
 @DATASETS.register_module()
@@ -33,11 +32,10 @@ class FashionMNISTFiles(ClassificationDataset):
     name = 'Fashion-MNIST'
 
     def __init__(self, root: str | Path, split: Split = 'train', **options: Any) -> None:
-        prefix = PREFIXES[checked_split(split)]
+        prefix = 'train' if checked_split(split) == 'train' else 't10k'
         image_file = find_idx(Path(root), f'{prefix}-images-idx3-ubyte')
         label_file = find_idx(Path(root), f'{prefix}-labels-idx1-ubyte')
-        images = read_idx(image_file, dimensions=3)
-        labels = read_idx(label_file, dimensions=1)
+        images, labels = read_idx(image_file, dimensions=3), read_idx(label_file, dimensions=1)
         if images.shape[1:] != (SIDE, SIDE):
             raise InputError(
                 f'{image_file} holds images of {images.shape[1]} x {images.shape[2]} px instead of {SIDE} x {SIDE}: '
@@ -86,8 +84,7 @@ def read_idx(file: Path, *, dimensions: int) -> np.ndarray:
         content = gzip.decompress(file.read_bytes()) if file.suffix == '.gz' else file.read_bytes()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f'{file} is truncated or no gzip file ({error}): download it again') from error
-    header = 4 + 4 * dimensions
-    magic = bytes([0, 0, 8, dimensions])
+    header, magic = 4 + 4 * dimensions, bytes([0, 0, 8, dimensions])
     if content[:4] != magic or len(content) < header:
         raise InputError(
             f'{file} begins with {content[:4].hex()} instead of the idx magic number {magic.hex()}, or ends in '

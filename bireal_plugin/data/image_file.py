@@ -1,6 +1,8 @@
 """Image files: their suffixes, their one reader, and their size with a check that the file is whole."""
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,19 +39,19 @@ def read_rgb(path: Path, *, exif: bool = True, wide: bool = True) -> Image.Image
     Raises:
         InputError: the file is missing, truncated or no image, or holds real numbers, or 16 bits and ``wide`` is False.
     """
-    try:
-        with Image.open(path) as stored:
-            image = ImageOps.exif_transpose(stored) if exif else stored
-            if image.mode.startswith(('F', 'I')):
-                return _from_grey(image, path, wide=wide)
-            # Through RGBA: a palette may have transparency of its own, at which Pillow warns otherwise.
-            return (image.convert('RGBA') if image.mode == 'P' else image).convert('RGB')
-    except FileNotFoundError as error:
-        raise InputError(f'the image {path} does not exist') from error
-    except InputError:
-        raise
-    except UNDECODABLE as error:
-        raise InputError(f'{path} cannot be decoded as an image: it is truncated, damaged or something else') from error
+    with _opened(path) as stored:
+        image = ImageOps.exif_transpose(stored) if exif else stored
+        if image.mode == 'F':
+            raise InputError(f'{path} has pixels that are real numbers; convert it to 8 or 16 bits')
+        if image.mode.startswith('I'):  # grey of 16 or 32 bits
+            if not wide:
+                raise InputError(f'{path} is a 16-bit picture, not an 8-bit image; convert it to 8 bits')
+            values = np.asarray(image)
+            if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
+                raise InputError(f'{path} has pixels outside 0..65535; convert it to 8 or 16 bits')
+            image = Image.fromarray(np.round(values / 257).astype(np.uint8))
+        # Through RGBA: a palette may have transparency of its own, at which Pillow warns otherwise.
+        return (image.convert('RGBA') if image.mode == 'P' else image).convert('RGB')
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -60,28 +62,24 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         InputError: the file is missing, no image, or stops before its end.
     """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-        with path.open('rb') as file:
-            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-            tail = file.read()
-    except FileNotFoundError as error:
-        raise InputError(f'the image {path} does not exist') from error
-    except UNDECODABLE as error:
-        raise InputError(f'{path} cannot be decoded as an image: it is truncated, damaged or something else') from error
+    with _opened(path) as image, path.open('rb') as file:
+        width, height = image.size
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        tail = file.read()
     if ENDS.get(path.suffix.lower(), b'') not in tail:
         raise InputError(f'{path} stops before its end: it is truncated, so copy or unpack it again')
     return height, width
 
 
-def _from_grey(image: Image.Image, path: Path, *, wide: bool) -> Image.Image:
-    """Pillow's modes of more than 8 bits, which are grey: I (32 bits), I;16 and F (real numbers)."""
-    if image.mode == 'F':
-        raise InputError(f'{path} has pixels that are real numbers; convert it to 8 or 16 bits')
-    if not wide:
-        raise InputError(f'{path} is a 16-bit picture, not an 8-bit image; convert it to 8 bits')
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
-        raise InputError(f'{path} has pixels outside 0..65535; convert it to 8 or 16 bits')
-    return Image.fromarray(np.round(values / 257).astype(np.uint8)).convert('RGB')
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image that is read within the block; what its decoder raises there becomes a sentence."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except FileNotFoundError as error:
+        raise InputError(f'the image {path} does not exist') from error
+    except InputError:
+        raise
+    except UNDECODABLE as error:
+        raise InputError(f'{path} cannot be decoded as an image: it is truncated, damaged or something else') from error

@@ -12,7 +12,6 @@ from bireal_plugin.data.classification import ClassificationDataset, Split, chec
 from bireal_plugin.data.image_file import IMAGE_SUFFIXES, is_image_name, read_rgb
 from bireal_plugin.errors import InputError
 
-FOLDERS = {'train': 'train', 'test': 'val'}
 SYNSET_FILE = 'LOC_synset_mapping.txt'
 
 
@@ -38,7 +37,7 @@ class ImageNetFolder(ClassificationDataset):
 
     def __init__(self, root: str | Path, split: Split = 'train', **options: Any) -> None:
         root = Path(root)
-        self.folder = root / FOLDERS[checked_split(split)]
+        self.folder = root / ('train' if checked_split(split) == 'train' else 'val')
         present = class_folders(root, self.folder)
         train = root / 'train'
         classes = class_folders(root, train) if train.is_dir() else present
@@ -50,19 +49,18 @@ class ImageNetFolder(ClassificationDataset):
             )
         names: list[str] = []
         targets: list[int] = []
-        for label, wnid in enumerate(classes):
-            if wnid in present:
-                files = image_files(self.folder / wnid)
-                names.extend(f'{wnid}/{file}' for file in files)
-                targets.extend([label] * len(files))
+        for wnid in present:
+            folder = self.folder / wnid
+            files = sorted(name for name in os.listdir(folder) if is_image_name(name))
+            if not files:
+                suffixes = ', '.join(IMAGE_SUFFIXES)
+                raise InputError(f'{folder} holds no image ({suffixes}): unpack this class again or remove the folder')
+            names.extend(f'{wnid}/{file}' for file in files)
+            targets.extend([classes.index(wnid)] * len(files))
         self.class_names = read_class_names(root / SYNSET_FILE, classes)
-        super().__init__(
-            # One block of bytes: reference counts would copy a list of a million str into every worker.
-            np.array([os.fsencode(name) for name in names]),
-            np.array(targets, dtype=np.int64),
-            classes=classes,
-            **options,
-        )
+        # One block of bytes: reference counts would copy a list of a million str into every worker.
+        paths = np.array([os.fsencode(name) for name in names])
+        super().__init__(paths, np.array(targets, dtype=np.int64), classes=classes, **options)
 
     @property
     def metainfo(self) -> dict[str, Any]:
@@ -105,21 +103,6 @@ def class_folders(root: Path, folder: Path) -> list[str]:
         f'{folder} has no class folder: ImageNet was expected as {layout}, so unpack it there or '
         'point elsewhere with --cfg-options data_root=PATH'
     )
-
-
-def image_files(folder: Path) -> list[str]:
-    """Names of the images in a class folder, sorted.
-
-    Raises:
-        InputError: there is none.
-    """
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if is_image_name(entry.name))
-    if not names:
-        raise InputError(
-            f'{folder} holds no image ({", ".join(IMAGE_SUFFIXES)}): unpack this class again or remove the folder'
-        )
-    return names
 
 
 def read_class_names(file: Path, classes: list[str]) -> list[str] | None:

@@ -15,33 +15,34 @@ import numpy as np
 
 from bireal_plugin.errors import InputError
 
+# Documented by the standard library, or raised by corrupt opcodes in tests.
+CORRUPT = (
+    *(pickle.UnpicklingError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OverflowError),
+    *(TypeError, ValueError),
+)
+
 
 class _Recorded:
     """Record of an array or dtype in a pickle: the arguments of its constructor and its state."""
 
     __slots__ = ('arguments', 'state')
+    state: Any
 
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
-        self.state: Any = None
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Unpickler of plain containers and recorded arrays that refuses to look up anything else."""
+    """Unpickler of plain containers and recorded arrays that refuses to look up any name but those of numpy's arrays.
 
-    def __init__(self, content: bytes, *, file: Path) -> None:
-        super().__init__(io.BytesIO(content), encoding='bytes')
-        self.file = file
+    Raises:
+        InputError: any other name.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
-        """Answer the names with which numpy 1 and numpy 2 write arrays.
-
-        Raises:
-            InputError: any other name.
-        """
         # Bound methods, because a pickle could set attributes of a class or a function that it gets hold of.
         match module, name:
             case ('numpy.core.multiarray' | 'numpy._core.multiarray', '_reconstruct') | ('numpy', 'dtype'):
@@ -50,10 +51,7 @@ class ArrayUnpickler(pickle.Unpickler):
                 return None
             case ('_codecs', 'encode'):
                 return self._encode
-        raise InputError(
-            f'{self.file} wants to call {module}.{name}, which no file of plain arrays needs, and was not run: '
-            'download it again from its author'
-        )
+        raise InputError(f'wants to call {module}.{name}, which no file of plain arrays needs, and was not run')
 
     def _record(self, *arguments: Any) -> _Recorded:
         return _Recorded(*arguments)
@@ -74,33 +72,18 @@ def load_arrays(file: Path) -> Any:
         InputError: the pickle refers to anything else, has an array of another type, or is truncated or corrupt.
     """
     try:
-        loaded = ArrayUnpickler(file.read_bytes(), file=file).load()
+        loaded = ArrayUnpickler(io.BytesIO(file.read_bytes()), encoding='bytes').load()
         if isinstance(loaded, dict):
-            loaded = {key: _array(value) if isinstance(value, _Recorded) else value for key, value in loaded.items()}
-    except InputError:
-        raise
-    except (
-        # Documented by the standard library, or raised by corrupt opcodes in tests.
-        pickle.UnpicklingError,
-        AttributeError,
-        EOFError,
-        ImportError,
-        LookupError,
-        MemoryError,
-        OverflowError,
-        TypeError,
-        ValueError,
-    ) as error:
+            return {key: _array(value) if isinstance(value, _Recorded) else value for key, value in loaded.items()}
+        return loaded
+    except InputError as error:
+        raise InputError(f'{file} {error}: download it again from its author') from error
+    except CORRUPT as error:
         raise InputError(f'{file} is truncated or no pickle of uint8 arrays ({error}): download it again') from error
-    return loaded
 
 
 def _array(recorded: _Recorded) -> np.ndarray:
-    """Build the array from the state that ``ndarray.__reduce__`` documents: version, shape, dtype, column order, bytes.
-
-    Raises:
-        TypeError, ValueError: the state is another one, or does not fit together.
-    """
+    """From the state that ``ndarray.__reduce__`` documents: version, shape, dtype, column order, bytes."""
     _, shape, dtype, column_order, content = recorded.state
     if not isinstance(dtype, _Recorded) or dtype.arguments[:1] not in ((b'u1',), ('u1',)):
         raise ValueError('an array is not of type uint8')

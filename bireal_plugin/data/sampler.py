@@ -16,14 +16,10 @@ class EpochIndex(int):
 
     epoch: int
 
-    def __new__(cls, index: int, epoch: int) -> EpochIndex:
+    def __new__(cls, index: int, epoch: int = 0) -> EpochIndex:  # pickle, by which workers get it, sets epoch itself
         key = super().__new__(cls, index)
         key.epoch = epoch
         return key
-
-    def __reduce__(self) -> tuple[type[EpochIndex], tuple[int, int]]:
-        """For pickle, by which a loader's workers get it."""
-        return EpochIndex, (int(self), self.epoch)
 
 
 @DATA_SAMPLERS.register_module()
@@ -43,17 +39,13 @@ class EpochSampler(Sampler[int]):
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None, round_up: bool = True) -> None:
         self.rank, self.world_size = get_dist_info()
-        self.dataset = dataset
-        self.shuffle = shuffle
+        self.dataset, self.shuffle, self.epoch = dataset, shuffle, 0
         self.seed = sync_random_seed() if seed is None else seed
-        self.round_up = round_up
-        self.epoch = 0
         total = len(dataset)
         self.total_size = math.ceil(total / self.world_size) * self.world_size if round_up else total
 
     def __iter__(self) -> Iterator[EpochIndex]:
-        order = np.arange(len(self.dataset))
-        epoch = 0
+        order, epoch = np.arange(len(self.dataset)), 0
         if self.shuffle:
             epoch = self.epoch
             # Not seed + epoch, which would give run 1 in epoch 0 the order of run 0 in epoch 1.

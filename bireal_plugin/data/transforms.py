@@ -27,7 +27,7 @@ class ImageToTensor8:
     """The image unchanged, as a tensor."""
 
     def __call__(self, image: RawImage, rng: np.random.Generator) -> Tensor:
-        return _channels_first(_pixels(image))
+        return _tensor(image)
 
 
 @TRANSFORMS.register_module()
@@ -48,18 +48,22 @@ class ShorterSideCropFlip:
     """
 
     def __init__(self, *, shorter_side: int | Sequence[int] = 256, crop: int = 224, flip: bool = True) -> None:
-        self.low, self.high = _interval(shorter_side)
+        ends = shorter_side if isinstance(shorter_side, Sequence) else (shorter_side, shorter_side)
+        if len(ends) != 2:
+            raise InputError(
+                f'shorter_side must be one length or a pair (low, high) such as (256, 480), not {shorter_side!r}'
+            )
+        self.low, self.high = (_checked_length('shorter_side', end) for end in ends)
+        if self.low > self.high:
+            raise InputError(f'shorter_side must go from low to high, such as (256, 480), not {shorter_side!r}')
         self.crop = _checked_crop(crop, self.low)
         self.flip = flip
 
     def __call__(self, image: RawImage, rng: np.random.Generator) -> Tensor:
         resized = _resized(image, int(rng.integers(self.low, self.high, endpoint=True)))
-        top = int(rng.integers(resized.height - self.crop, endpoint=True))
-        left = int(rng.integers(resized.width - self.crop, endpoint=True))
+        top, left = (int(rng.integers(side - self.crop, endpoint=True)) for side in (resized.height, resized.width))
         cropped = crop(resized, top, left, self.crop, self.crop)
-        if self.flip and rng.random() < 0.5:
-            cropped = hflip(cropped)
-        return _channels_first(_pixels(cropped))
+        return _tensor(hflip(cropped) if self.flip and rng.random() < 0.5 else cropped)
 
 
 @TRANSFORMS.register_module()
@@ -75,7 +79,7 @@ class ShorterSideCenterCrop:
         self.crop = _checked_crop(crop, self.shorter_side)
 
     def __call__(self, image: RawImage, rng: np.random.Generator) -> Tensor:
-        return _channels_first(_pixels(center_crop(_resized(image, self.shorter_side), [self.crop, self.crop])))
+        return _tensor(center_crop(_resized(image, self.shorter_side), [self.crop, self.crop]))
 
 
 @TRANSFORMS.register_module()
@@ -99,27 +103,19 @@ class PadCropFlip:
         self.flip = flip
 
     def __call__(self, image: RawImage, rng: np.random.Generator) -> Tensor:
-        pixels = _pixels(image)
+        pixels = np.atleast_3d(np.asarray(image))
         height, width, channels = pixels.shape
-        # np.pad would take longer than all the rest of this function.
+        # np.pad or torchvision's crop would take longer than all the rest of this function.
         padded = np.zeros((height + 2 * self.pad, width + 2 * self.pad, channels), dtype=np.uint8)
         padded[self.pad : self.pad + height, self.pad : self.pad + width] = pixels
         top, left = rng.integers(2 * self.pad, size=2, endpoint=True).tolist()
-        cropped = padded[top : top + height, left : left + width]
-        if self.flip and rng.random() < 0.5:
-            cropped = cropped[:, ::-1]
-        return _channels_first(cropped)
+        shifted = padded[top : top + height, left : left + width]
+        return _tensor(shifted[:, ::-1] if self.flip and rng.random() < 0.5 else shifted)
 
 
-def _pixels(image: RawImage) -> np.ndarray:
-    """View or decode an image as ``(H, W, C)``, uint8."""
-    pixels = np.asarray(image)
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
-
-
-def _channels_first(pixels: np.ndarray) -> Tensor:
-    """Copy ``(H, W, C)`` into a tensor ``(C, H, W)`` that shares no memory with the dataset."""
-    return torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order='C'))
+def _tensor(image: RawImage) -> Tensor:
+    """Tensor ``(C, H, W)`` of an image, with memory of its own."""
+    return torch.from_numpy(np.array(np.atleast_3d(np.asarray(image)).transpose(2, 0, 1), order='C'))
 
 
 def _resized(image: RawImage, shorter_side: int) -> Image.Image:
@@ -127,18 +123,6 @@ def _resized(image: RawImage, shorter_side: int) -> Image.Image:
         # Pillow knows grey images only without a channel axis.
         image = Image.fromarray(image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image)
     return resize(image, [shorter_side], interpolation=InterpolationMode.BILINEAR, antialias=True)
-
-
-def _interval(shorter_side: int | Sequence[int]) -> tuple[int, int]:
-    ends = shorter_side if isinstance(shorter_side, Sequence) else (shorter_side, shorter_side)
-    if len(ends) != 2:
-        raise InputError(
-            f'shorter_side must be one length or a pair (low, high) such as (256, 480), not {shorter_side!r}'
-        )
-    low, high = (_checked_length('shorter_side', end) for end in ends)
-    if low > high:
-        raise InputError(f'shorter_side must go from low to high, such as (256, 480), not {shorter_side!r}')
-    return low, high
 
 
 def _checked_length(name: str, value: int) -> int:

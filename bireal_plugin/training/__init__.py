@@ -1,7 +1,9 @@
-"""Training with mmengine: chained stages, optimizer groups, safe checkpoints, metrics and hooks."""
+"""Training with mmengine: chained stages, optimizer groups, safe checkpoints, metrics and hooks.
 
-from bireal_plugin.checkpoints.file import read_checkpoint, state_dict_of
-from bireal_plugin.models.classifier import TopKAccuracy
+Importing this package registers its Runner, hooks and optimizer constructor.
+"""
+# ruff: noqa: F401
+
 from bireal_plugin.training.hooks.magnitude import MagnitudeAwareHook
 from bireal_plugin.training.hooks.plain_checkpoint import PlainCheckpointHook
 from bireal_plugin.training.hooks.stage import DivergenceHook, EpochSeedHook, StageRecordHook, ThroughputHook
@@ -10,21 +12,3 @@ from bireal_plugin.training.optimizer import BinaryOptimWrapperConstructor
 from bireal_plugin.training.recipe import check_stages, stage_config
 from bireal_plugin.training.runner import BiRealRunner
 from bireal_plugin.training.stages import run_stages
-
-__all__ = [
-    'BiRealRunner',
-    'BinaryOptimWrapperConstructor',
-    'DivergenceHook',
-    'EpochSeedHook',
-    'MagnitudeAwareHook',
-    'PlainCheckpointHook',
-    'StageRecordHook',
-    'ThroughputHook',
-    'TopKAccuracy',
-    'TwoStepBinarizationHook',
-    'check_stages',
-    'read_checkpoint',
-    'run_stages',
-    'stage_config',
-    'state_dict_of',
-]

@@ -48,23 +48,15 @@ def config_mistakes(where: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f'{where}: {error}') from error
-    except KeyError as error:
-        raise InputError(f'{where}: {_missing(error)}') from error
-    except (TypeError, ValueError, AttributeError, AssertionError, ImportError, IndexError) as error:
-        message = str(error).strip()
+    except (KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError, IndexError) as error:
+        message = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+        if isinstance(error, KeyError) and ' ' not in message:  # the key alone: add the code that looked it up
+            frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][::-1]
+            asking = next((each for each in frames if each.f_globals['__name__'] not in CONTAINERS), frames[0])
+            name, owner = asking.f_code.co_name, asking.f_locals.get('self')
+            name = name if owner is None else f'{type(owner).__name__}.{name}'
+            message = f'{message!r} is missing: {name} of {asking.f_globals["__name__"]} looks it up'
         raise InputError(f'{where}: {message.splitlines()[0] if message else type(error).__name__}') from error
-
-
-def _missing(error: KeyError) -> str:
-    """The sentence of a KeyError; of one that is the key alone, the key and the code that looked it up."""
-    message = str(error.args[0]).strip() if error.args else ''
-    if ' ' in message:
-        return message.splitlines()[0]
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    asking = next((frame for frame in reversed(frames) if frame.f_globals['__name__'] not in CONTAINERS), frames[-1])
-    name, owner = asking.f_code.co_name, asking.f_locals.get('self')
-    where = name if owner is None else f'{type(owner).__name__}.{name}'
-    return f'{message!r} is missing: {where} of {asking.f_globals["__name__"]} looks it up'
 
 
 def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -85,18 +77,26 @@ def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> Config
 
 
 def override(config: Config, overrides: Mapping[str, Any]) -> Config:
-    """``config``, changed in place: dotted overrides merged in and ``data_root`` handed to its datasets.
+    """``config``, changed in place: dotted overrides merged in, ``data_root`` handed to datasets that had the same.
 
     Raises:
         InputError: an override into something that is not there to override.
     """
     earlier_root = config.get('data_root')
+    stages = config.get('stages') or {}
     with config_mistakes(str(config.filename)):
-        for key in overrides:
-            _check_override(config, key)
+        for path in overrides:  # mmengine would merge in keys that nobody reads
+            first, *rest = path.split('.')
+            if first not in config and first not in CONFIG_KEYS:
+                raise InputError(f'--cfg-options {path}: there is no {first!r} here; there are: {", ".join(config)}')
+            if first == 'stages' and rest and rest[0] not in stages:
+                raise InputError(f'--cfg-options {path}: the stages are: {", ".join(stages)}')
         if overrides:
             config.merge_from_dict(dict(overrides))
-    _spread_data_root(config, earlier_root)
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        dataset = (config.get(key) or {}).get('dataset', {})
+        if 'root' in dataset and dataset.root in (None, earlier_root):
+            dataset.root = config.get('data_root')
     return config
 
 
@@ -117,23 +117,6 @@ def config_file(given: str) -> str:
         return str(names[given.removesuffix('.py')])
     near = get_close_matches(Path(given).stem, names, n=3) or sorted({file.stem for file in files})
     raise InputError(f'config {given} does not exist; by name there are {", ".join(near)}')
-
-
-def _check_override(config: Config, path: str) -> None:
-    """Refuse what mmengine would merge in and nobody would read."""
-    first, *rest = path.split('.')
-    if first not in config and first not in CONFIG_KEYS:
-        raise InputError(f'--cfg-options {path}: there is no {first!r} here; there are: {", ".join(config)}')
-    if first == 'stages' and rest and rest[0] not in (config.get('stages') or {}):
-        raise InputError(f'--cfg-options {path}: the stages are: {", ".join(config.get("stages") or {})}')
-
-
-def _spread_data_root(config: Config, earlier: str | None) -> None:
-    """Give ``data_root`` to datasets with ``root=None`` or the ``earlier`` one, so that one override moves them all."""
-    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        dataset = (config.get(key) or {}).get('dataset', {})
-        if 'root' in dataset and dataset.root in (None, earlier):
-            dataset.root = config.get('data_root')
 
 
 def scope_of(config: Config) -> AbstractContextManager[None]:

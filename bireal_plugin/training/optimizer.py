@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
@@ -14,19 +13,21 @@ from torch import nn
 from bireal_plugin.binary import BinaryConv2d, binary_convolutions
 from bireal_plugin.errors import InputError
 from bireal_plugin.hosts.torch_private import Convolution, NormWithStatistics
+from bireal_plugin.training.hooks.plan import unwrapped
 
-GROUPS = ('binary_conv', 'real_conv', 'norm', 'linear', 'other')
+# Kinds of module whose own parameters belong to a group; the first that fits is taken.
+GROUPS: dict[str, Any] = dict(
+    binary_conv=BinaryConv2d,
+    real_conv=Convolution,
+    norm=(NormWithStatistics, nn.GroupNorm, nn.LayerNorm),
+    linear=nn.Linear,
+    other=nn.Module,
+)
 
 
 def group_of(module: nn.Module) -> str:
     """The group that a module's own parameters belong to."""
-    if isinstance(module, BinaryConv2d):
-        return 'binary_conv'
-    if isinstance(module, Convolution):
-        return 'real_conv'
-    if isinstance(module, (NormWithStatistics, nn.GroupNorm, nn.LayerNorm)):
-        return 'norm'
-    return 'linear' if isinstance(module, nn.Linear) else 'other'
+    return next(name for name, kinds in GROUPS.items() if isinstance(module, kinds))
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -47,10 +48,8 @@ class BinaryOptimWrapperConstructor:
         self.multipliers = {name: dict(options) for name, options in (paramwise_cfg or {}).items()}
         for name, options in self.multipliers.items():
             if name not in GROUPS or not set(options) <= {'lr_mult', 'decay_mult'}:
-                raise InputError(
-                    f'paramwise_cfg has {name}={options}; the groups are {", ".join(GROUPS)}, '
-                    'each with lr_mult and decay_mult'
-                )
+                groups = f'{", ".join(GROUPS)}, each with lr_mult and decay_mult'
+                raise InputError(f'paramwise_cfg has {name}={options}; the groups are {groups}')
 
     def groups(self, model: nn.Module) -> list[dict[str, Any]]:
         """Optimizer parameter groups of ``model``, every trainable parameter once."""
@@ -64,20 +63,16 @@ class BinaryOptimWrapperConstructor:
         weight_decay = probe.defaults.get('weight_decay', 0.0)
         latent = any(conv.binary_input or conv.binary_weight for _, conv in binary_convolutions(model))
 
-        result = []
-        for name in sorted(set(owners.values()), key=GROUPS.index):
+        result: list[dict[str, Any]] = []
+        for name in (name for name in GROUPS if name in owners.values()):
             options = self.multipliers.get(name, {})
             members = [parameter for parameter, owner in owners.items() if owner == name]
-            group: dict[str, Any] = dict(params=members, name=name)
+            decay = 0.0 if latent and name == 'binary_conv' else weight_decay * options.get('decay_mult', 1.0)
+            result.append(dict(params=members, name=name, weight_decay=decay))
             if 'lr' in self.optimizer:
-                group['lr'] = self.optimizer['lr'] * options.get('lr_mult', 1.0)
-            decays = not (latent and name == 'binary_conv')
-            group['weight_decay'] = weight_decay * options.get('decay_mult', 1.0) if decays else 0.0
-            result.append(group)
+                result[-1]['lr'] = self.optimizer['lr'] * options.get('lr_mult', 1.0)
         return result
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        if is_model_wrapper(model):
-            model = model.module  # type: ignore[assignment]
-        optimizer = OPTIMIZERS.build({**self.optimizer, 'params': self.groups(model)})
+        optimizer = OPTIMIZERS.build({**self.optimizer, 'params': self.groups(unwrapped(model))})
         return OPTIM_WRAPPERS.build({'type': 'OptimWrapper', **self.wrapper}, default_args=dict(optimizer=optimizer))

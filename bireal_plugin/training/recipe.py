@@ -42,20 +42,16 @@ def build_model(config: Config) -> nn.Module:
     if not config.get('model'):
         raise InputError(f'{config.filename} has no model')
     with config_mistakes(str(config.filename)), scope_of(config):
-        return MODELS.build(_with_preprocessor(config))
+        model, shared = config.model, config.get('data_preprocessor')
+        kind = MODELS.get(model['type']) if isinstance(model.get('type'), str) else model.get('type')
+        if shared and isinstance(kind, type) and issubclass(kind, BaseModel):  # as a Runner hands it over
+            model = {'data_preprocessor': shared, **model}
+        return MODELS.build(model)
 
 
 def stage_model(config: Config, name: str | None = None) -> nn.Module:
     """The network of one stage of a recipe, by default of the last; of an ordinary config its own."""
     return build_model(stage_config(config, name or list(config.stages)[-1]) if config.get('stages') else config)
-
-
-def _with_preprocessor(config: Config) -> Mapping[str, Any]:
-    """``model`` with the config's ``data_preprocessor``, which a Runner hands to it likewise."""
-    model, shared = config.model, config.get('data_preprocessor')
-    kind = MODELS.get(model['type']) if isinstance(model.get('type'), str) else model.get('type')
-    takes = isinstance(kind, type) and issubclass(kind, BaseModel)
-    return {'data_preprocessor': shared, **model} if shared and takes else model
 
 
 def check_stages(config: Config) -> None:
@@ -70,7 +66,11 @@ def check_stages(config: Config) -> None:
     seen: list[Any] = []
     for name, overrides in stages.items():
         with config_mistakes(f'{config.filename}, stage {name}'), scope_of(config):
-            _check_keys(config, overrides)
+            if not isinstance(overrides, dict):
+                raise InputError(f'a stage must be a dict of config overrides, not {overrides!r}')
+            unknown = overrides.keys() - config.keys() - CONFIG_KEYS - {'absorb_scales'}
+            if unknown:
+                raise InputError(f'nothing reads {", ".join(sorted(unknown))}; the config has: {", ".join(config)}')
             stage = stage_config(config, name)
             with torch.device('meta'):
                 wrapper = build_optim_wrapper(MODELS.build(stage.model), stage.optim_wrapper)
@@ -84,18 +84,9 @@ def check_stages(config: Config) -> None:
                 seen.append(dataset)
 
 
-def _check_keys(config: Config, overrides: Any) -> None:
-    if not isinstance(overrides, dict):
-        raise InputError(f'a stage must be a dict of config overrides, not {overrides!r}')
-    unknown = overrides.keys() - config.keys() - CONFIG_KEYS - {'absorb_scales'}
-    if unknown:
-        raise InputError(f'nothing reads {", ".join(sorted(unknown))}; the config has: {", ".join(config)}')
-
-
 def _check_loop(train_cfg: Mapping[str, Any]) -> None:
     options = dict(train_cfg)
-    by_epoch = options.pop('by_epoch', True)
-    usual = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
+    usual = EpochBasedTrainLoop if options.pop('by_epoch', True) else IterBasedTrainLoop
     loop = LOOPS.get(options.pop('type')) if 'type' in options else usual
     try:
         inspect.signature(loop).bind(runner=None, dataloader=None, **options)

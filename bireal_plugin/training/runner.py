@@ -11,7 +11,6 @@ from typing import Any
 
 from mmengine.dist import master_only
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
@@ -22,6 +21,7 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.hosts.mmengine_private import mark_loaded
 from bireal_plugin.training.config import config_mistakes
 from bireal_plugin.training.hooks.plain_checkpoint import PlainCheckpointHook
+from bireal_plugin.training.hooks.plan import unwrapped
 from bireal_plugin.training.trained import check_absorbed
 from bireal_plugin.whole_file import whole
 
@@ -111,8 +111,8 @@ class BiRealRunner(Runner):
                 f'{filename} has no {", ".join(absent)} and cannot be resumed (best_* checkpoints hold the weights '
                 'alone); start from it with load_from instead'
             )
-        model = self.model.module if is_model_wrapper(self.model) else self.model
         strict = strict or resuming or self.cfg.get('load_strict', False)
+        model = unwrapped(self.model)
         report = load_weights(model, state_dict_of(checkpoint, filename), source=str(filename), strict=strict)
         if self.cfg.get('absorb_scales'):
             check_absorbed(model, str(filename))

@@ -54,9 +54,7 @@ def run_stages(config: Config, work_dir: str | Path, *, only: str | None = None,
     work_dir = Path(work_dir)
     check_stages(config)
     names: list[str] = list(config.stages)
-    if only is not None and only not in names:
-        raise InputError(f'there is no stage {only!r}; the stages are: {", ".join(names)}')
-    chosen = names if only is None else [only]
+    chosen = names if only is None else [stage_config(config, only).stage]
     previous = {name: before for before, name in pairwise(names)}
     if only in previous and 'load_from' not in config.stages[only]:
         checkpoint_of(work_dir, previous[only], wanted_by=only)
@@ -113,10 +111,9 @@ def _run_stage(config: Config, work_dir: Path, name: str, previous: str | None, 
     if checkpoint is None:
         raise InputError(f'stage {name!r} left no checkpoint; default_hooks.checkpoint must save the last epoch')
     by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-    length = dict(epochs=runner.epoch) if by_epoch else dict(iterations=runner.iter)
     return {
         'name': name,
-        **length,
+        **(dict(epochs=runner.epoch) if by_epoch else dict(iterations=runner.iter)),
         **{key.removeprefix('accuracy/'): value for key, value in record.metrics.items()},
         'seconds': round(record.seconds, 1),
         'checkpoint': checkpoint.name,
@@ -156,14 +153,9 @@ def _move_aside(work_dir: Path, names: Sequence[str], reason: str) -> None:
 
 def collect_results(work_dir: Path, names: Sequence[str]) -> list[Result]:
     """The rows of the stages that have ended, checkpoint paths relative to ``work_dir``; stale stages are left out."""
-    stale = stale_stages(work_dir, names)
-    rows = []
-    for name in names:
-        row = read_json(work_dir / name / RESULT)
-        if row is not None and name not in stale:
-            row.pop('digest', None)
-            rows.append({**row, 'checkpoint': f'{name}/{row["checkpoint"]}'})
-    return rows
+    rows = {name: read_json(work_dir / name / RESULT) for name in names if name not in stale_stages(work_dir, names)}
+    listed = {name: {**row, 'checkpoint': f'{name}/{row["checkpoint"]}'} for name, row in rows.items() if row}
+    return [{key: value for key, value in row.items() if key != 'digest'} for row in listed.values()]
 
 
 def stale_stages(work_dir: Path, names: Sequence[str]) -> set[str]:
@@ -181,24 +173,17 @@ def stale_stages(work_dir: Path, names: Sequence[str]) -> set[str]:
 
 def is_done(stage: Config, folder: Path) -> bool:
     """Whether a stage has ended, and is as long as its config wants it now."""
-    result = read_json(folder / RESULT)
-    if result is None:
-        return False
+    result, wanted = read_json(folder / RESULT), stage.train_cfg
     lengths = (('epochs', 'max_epochs'), ('iterations', 'max_iters'))
-    return all(result.get(key, wanted) >= wanted for key, name in lengths if (wanted := stage.train_cfg.get(name)))
+    return bool(result) and all(result.get(key, 0) >= (wanted.get(name) or 0) for key, name in lengths)
 
 
 def checkpoint_of(work_dir: Path, name: str, *, wanted_by: str) -> Path:
-    """The last checkpoint of a stage.
-
-    Raises:
-        InputError: the stage has not ended.
-    """
+    """The last checkpoint of a stage, which must have ended."""
     result = read_json(work_dir / name / RESULT)
     if result is None:
-        raise InputError(
-            f'stage {wanted_by!r} starts from stage {name!r}, which has not ended in {work_dir}; run it first'
-        )
+        told = f'stage {wanted_by!r} starts from stage {name!r}, which has not ended in {work_dir}; run it first'
+        raise InputError(told)
     return work_dir / name / result['checkpoint']
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,16 @@ def trained_config(
         given = config if isinstance(config, Config) else load_config(str(config))
         chosen = _with_stage(given, origin, source, stage)
         if origin is not None and not allow_other_network:
-            _check_same_network(chosen, origin, source)
+            networks = (student_config(each.get('model') or {}) for each in (origin.config, chosen))
+            with scope_of(chosen):
+                found = network_difference(*networks)
+            if found is not None:
+                key, theirs, ours = found
+                raise InputError(
+                    f'{source} was trained with model{key} = {theirs} ({_stage_words(origin)}), but {chosen.filename} '
+                    f'has {ours}: these weights belong to another network; leave CONFIG out, name the right stage with '
+                    '--stage, or take them all the same with --allow-other-network'
+                )
     if chosen.get('model'):
         chosen.model = student_config(chosen.model)
     return chosen
@@ -127,11 +136,8 @@ def _check_types(value: Any, source: str) -> None:
         kind = value.get('type')
         if isinstance(kind, str) and '.' in kind and kind.rpartition('.')[0] not in MODULE2PACKAGE:
             raise InputError(f'{source}: the config in it names {kind}, which is no registered name: give CONFIG')
-        for item in value.values():
-            _check_types(item, source)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _check_types(item, source)
+    for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ():
+        _check_types(item, source)
 
 
 def _with_stage(config: Config, origin: Origin | None, source: str, stage: str | None) -> Config:
@@ -150,30 +156,16 @@ def _with_stage(config: Config, origin: Origin | None, source: str, stage: str |
             )
     elif stage is None:
         stage = Path(source).resolve().parent.name
+        unknown = f'{source} does not tell'
         if stage not in config.stages:
-            raise InputError(
-                f'{source} does not tell which stage of {config.filename} it is of: name one with --stage ({stages})'
-            )
-        said = f'{source} does not tell its stage; {stage} is taken, as its folder is called (--stage names another)'
+            raise InputError(f'{unknown} which stage of {config.filename} it is of: name one with --stage ({stages})')
+        said = f'{unknown} its stage; {stage} is taken, as its folder is called (--stage names another)'
         print(said, file=sys.stderr)
     return stage_config(config, str(stage))
 
 
 def _stage_words(origin: Origin | None) -> str:
     return 'a run without stages' if origin is None or origin.stage is None else f'stage {origin.stage}'
-
-
-def _check_same_network(config: Config, origin: Origin, source: str) -> None:
-    networks = (student_config(each.get('model') or {}) for each in (origin.config, config))
-    with scope_of(config):
-        found = network_difference(*networks)
-    if found is not None:
-        key, theirs, ours = found
-        raise InputError(
-            f'{source} was trained with model{key} = {theirs} ({_stage_words(origin)}), but {config.filename} has '
-            f'{ours}: these weights belong to another network; leave CONFIG out, name the right stage with --stage, or '
-            'take them all the same with --allow-other-network'
-        )
 
 
 def check_absorbed(model: nn.Module, source: str) -> None:
@@ -188,30 +180,33 @@ def check_absorbed(model: nn.Module, source: str) -> None:
 
 def network_difference(one: Any, other: Any) -> tuple[str, Any, Any] | None:
     """``('.backbone.activation', 'clip', 'sign')`` of two configs of models; None where they are one network."""
-    return _difference(_complete(one), _complete(other), '')
+    return next(_differences(_complete(one), _complete(other), ''), None)
 
 
-def _difference(one: Any, other: Any, key: str) -> tuple[str, Any, Any] | None:
+def _differences(one: Any, other: Any, key: str) -> Iterator[tuple[str, str, str]]:
     if isinstance(one, dict) and isinstance(other, dict) and one.get('type') == other.get('type'):
         for name in {**one, **other}:
-            found = _difference(one.get(name, MISSING), other.get(name, MISSING), f'{key}.{name}')
-            if found is not None:
-                return found
-        return None
-    return None if one == other else (key, _shown(one), _shown(other))
+            yield from _differences(one.get(name, MISSING), other.get(name, MISSING), f'{key}.{name}')
+    elif one != other:
+        yield key, _shown(one), _shown(other)
 
 
 def _shown(value: Any) -> str:
-    if value is MISSING:
-        return 'nothing'
-    return value['type'] if isinstance(value, dict) and isinstance(value.get('type'), str) else repr(value)
+    if isinstance(value, dict) and isinstance(value.get('type'), str):
+        return value['type']
+    return 'nothing' if value is MISSING else repr(value)
 
 
 def _complete(value: Any, key: str = '') -> Any:
+    """``value`` with the defaults of what its types build, and without what is no part of a network."""
     if key in TABLES and isinstance(value, str):
         value = {'type': value}
     if isinstance(value, Mapping):
-        content = {**_defaults(value.get('type'), key), **value}
+        kind = value.get('type')
+        if isinstance(kind, str):
+            kind = TABLES[key].classes.get(kind) if key in TABLES else MODELS.get(kind)
+        arguments = inspect.signature(kind).parameters.values() if isinstance(kind, type) else ()
+        content = {each.name: each.default for each in arguments if each.default is not each.empty} | dict(value)
         if 'conv' in content:  # the sign and the weight of a backbone are its convolutions'
             conv = {'type': content['conv']} if isinstance(content['conv'], str) else dict(content['conv'])
             given = {name: content.pop(name) for name in ('sign', 'weight') if name in content}
@@ -222,14 +217,3 @@ def _complete(value: Any, key: str = '') -> Any:
             if name not in NOT_THE_NETWORK and not str(name).startswith('loss')
         }
     return [_complete(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _defaults(kind: Any, key: str) -> dict[str, Any]:
-    """Defaults of the arguments of the class that an entry ``key`` of this type builds; none of an unknown class."""
-    built = kind
-    if isinstance(kind, str):
-        built = TABLES[key].classes.get(kind) if key in TABLES else MODELS.get(kind)
-    if not isinstance(built, type):
-        return {}
-    parameters = inspect.signature(built).parameters.values()
-    return {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}

@@ -25,10 +25,4 @@ val_dataloader = dict(
     sampler=dict(type='EpochSampler', shuffle=False),
     collate_fn=dict(type='default_collate'),
 )
-test_dataloader = dict(
-    batch_size=500,
-    num_workers=0,
-    dataset=dict(split='test'),
-    sampler=dict(type='EpochSampler', shuffle=False),
-    collate_fn=dict(type='default_collate'),
-)
+test_dataloader = val_dataloader

@@ -3,8 +3,4 @@
 _base_ = 'bireal_r50_few_pairs.py'
 
 model = dict(backbone=dict(activation='relu', weights='real'))
-stages = dict(
-    _delete_=True,
-    real=dict(train_cfg=dict(max_epochs=40)),
-    longer=dict(train_cfg=dict(max_epochs=40)),
-)
+stages = dict(_delete_=True, real=dict(train_cfg=dict(max_epochs=40)), longer=dict(train_cfg=dict(max_epochs=40)))

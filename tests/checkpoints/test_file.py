@@ -13,7 +13,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
 from bireal_plugin import InputError
-from bireal_plugin.training import PlainCheckpointHook, read_checkpoint, state_dict_of
+from bireal_plugin.checkpoints.file import read_checkpoint, state_dict_of
+from bireal_plugin.training import PlainCheckpointHook
 from bireal_plugin.training.hooks.plain_checkpoint import latest_checkpoint
 
 PROBES = "custom_imports = dict(imports=['bireal_plugin', 'tests.probe_hooks'], allow_failed_imports=False)\n"

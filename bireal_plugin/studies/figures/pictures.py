@@ -19,7 +19,7 @@ from bireal_plugin.studies.figures.activations import Panel, draw_activations, l
 from bireal_plugin.studies.figures.curves import curves_of_checkpoint, curves_of_folder, draw_curves
 from bireal_plugin.studies.figures.style import CYCLE, GREY, new_figure, save, styled
 from bireal_plugin.studies.figures.weights import draw_weights, has_latent_weights, layer_weights
-from bireal_plugin.training import read_checkpoint
+from bireal_plugin.checkpoints.file import read_checkpoint
 from bireal_plugin.training.config import load_config
 from bireal_plugin.training.hooks.plain_checkpoint import latest_checkpoint
 from bireal_plugin.training.trained import checkpoint_config, load_trained, trained_config

@@ -59,7 +59,7 @@ class MagnitudeAwareHook(PlanHook):
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         super().before_train_iter(runner, batch_idx, data_batch)
         self.handles = []
-        if not self._logs(runner):
+        if not self.every_n_train_iters(runner, self.interval):
             return
         self.gradients = {}
         scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)  # of mixed precision; None in float32
@@ -74,10 +74,8 @@ class MagnitudeAwareHook(PlanHook):
         assert weight.grad is not None
         self.gradients[name] = weight.grad.abs().mean().item() / scale
 
-    def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
-    ) -> None:
-        if not self._logs(runner):
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        if not self.every_n_train_iters(runner, self.interval):
             return
         for handle in self.handles:
             handle.remove()
@@ -93,9 +91,6 @@ class MagnitudeAwareHook(PlanHook):
             meta = dict(epoch=runner.epoch, iter=runner.iter)
             runner.save_checkpoint(runner.work_dir, 'absorbed.pth', save_optimizer=False, meta=meta)
             runner.logger.info(f'MagnitudeAwareHook: absorbed.pth has +-1 weights in {changed} convolutions')
-
-    def _logs(self, runner: Any) -> bool:
-        return bool(self.interval) and self.every_n_train_iters(runner, self.interval)
 
     @torch.no_grad()
     def _measure(self, model: nn.Module) -> Iterable[tuple[str, float]]:

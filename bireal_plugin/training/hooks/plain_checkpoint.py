@@ -51,7 +51,8 @@ class PlainCheckpointHook(Hook):
         runner.message_hub.update_info(VALIDATED, [*earlier, runner.iter])
 
     def before_save_checkpoint(self, runner: Any, checkpoint: Checkpoint) -> None:
-        broken = [name for name, value in checkpoint['state_dict'].items() if not _finite(value)]
+        tensors = {name: each for name, each in checkpoint['state_dict'].items() if isinstance(each, Tensor)}
+        broken = [name for name, each in tensors.items() if each.is_floating_point() and not each.isfinite().all()]
         if broken:
             raise InputError(
                 f'training diverged: {broken[0]} (and {len(broken) - 1} more tensors) became NaN or infinite; nothing '
@@ -79,7 +80,3 @@ class PlainCheckpointHook(Hook):
             hub['log_scalars'] = {
                 key: HistoryBuffer(*(curve[name].tolist() for name in CURVE)) for key, curve in curves
             }
-
-
-def _finite(value: Any) -> bool:
-    return not isinstance(value, Tensor) or not value.is_floating_point() or bool(torch.isfinite(value).all())

@@ -45,9 +45,7 @@ class ThroughputHook(Hook):
     def after_val(self, runner: Any) -> None:
         self.last += time.perf_counter() - self.paused
 
-    def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
-    ) -> None:
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         now = time.perf_counter()
         entry = data_batch['inputs'] if 'inputs' in data_batch else next(iter(data_batch.values()))
         images = len(entry) * get_world_size()
@@ -66,9 +64,7 @@ class DivergenceHook(Hook):
     def __init__(self, interval: int = 20) -> None:
         self.interval = interval
 
-    def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
-    ) -> None:
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         if not self.every_n_inner_iters(batch_idx, self.interval) or outputs is None:
             return
         loss = torch.as_tensor(outputs['loss'])

@@ -50,11 +50,9 @@ class TwoStepBinarizationHook(PlanHook):
     ) -> None:
         if activations is None:
             activations = {'clip': 0} if step1 > 0 else {}
-        unknown = set(activations) - set(REAL_ACTIVATIONS)
-        if unknown:
-            raise InputError(
-                f'TwoStepBinarizationHook: no activation {unknown}; there are {", ".join(REAL_ACTIVATIONS)}'
-            )
+        if unknown := set(activations) - set(REAL_ACTIVATIONS):
+            known = ', '.join(REAL_ACTIVATIONS)
+            raise InputError(f'TwoStepBinarizationHook: no activation {unknown}; there are {known}')
         # By time, since mmengine sorts the keys of a config that it dumps by name.
         activations = dict(sorted(activations.items(), key=lambda item: item[1]))
         begins = {**activations, 'step1': step1, 'step2': step2, 'bn': bn}
@@ -64,9 +62,15 @@ class TwoStepBinarizationHook(PlanHook):
         model = unwrapped(runner.model)
         if not any(True for _ in binary_convolutions(model)):
             raise InputError('TwoStepBinarizationHook: the model has no BinaryConv2d; is its backbone a BiRealResNet?')
-        self._check_decay(runner, model)
+        latent = {conv.weight for _, conv in binary_convolutions(model)}
+        for group in runner.optim_wrapper.param_groups:
+            if group.get('weight_decay', 0) and not latent.isdisjoint(group['params']):
+                raise InputError(
+                    f'TwoStepBinarizationHook: latent weights would decay by {group["weight_decay"]}; use '
+                    "optim_wrapper=dict(constructor='BinaryOptimWrapperConstructor', ...), which keeps them apart"
+                )
         if any(phase == 'bn' for _, phase in self.plan):
-            self._check_norms(model)
+            _check_norms(model)
             _convolution_groups(runner, model)
         super().before_train(runner)
 
@@ -92,42 +96,27 @@ class TwoStepBinarizationHook(PlanHook):
             for group in _convolution_groups(runner, unwrapped(runner.model)):
                 group['lr'] = 0.0
 
-    def _check_decay(self, runner: Any, model: nn.Module) -> None:
-        latent = {conv.weight for _, conv in binary_convolutions(model)}
-        for group in runner.optim_wrapper.param_groups:
-            if group.get('weight_decay', 0) and not latent.isdisjoint(group['params']):
-                raise InputError(
-                    f'TwoStepBinarizationHook: latent weights would decay by {group["weight_decay"]}; use '
-                    "optim_wrapper=dict(constructor='BinaryOptimWrapperConstructor', ...), which keeps them apart"
-                )
 
-    def _check_norms(self, model: nn.Module) -> None:
-        model.train()  # applies frozen_stages and norm_eval, as the loop will
-        pairs = conv_norm_pairs(model)
-        frozen = [
-            name for name, _, norm in pairs if not (norm.training and any(p.requires_grad for p in norm.parameters()))
-        ]
-        if frozen:
-            raise InputError(
-                f'TwoStepBinarizationHook: the phase bn retrains BatchNorm, but behind {len(frozen)} of {len(pairs)} '
-                f'binary convolutions ({frozen[0]}, ...) it is frozen; set norm_eval=False and frozen_stages=-1 in the '
-                'backbone, or leave bn out'
-            )
+def _check_norms(model: nn.Module) -> None:
+    model.train()  # applies frozen_stages and norm_eval, as the loop will
+    pairs = conv_norm_pairs(model)
+    trains = [norm.training and any(each.requires_grad for each in norm.parameters()) for _, _, norm in pairs]
+    if not all(trains):
+        raise InputError(
+            f'TwoStepBinarizationHook: the phase bn retrains BatchNorm, but behind {trains.count(False)} of '
+            f'{len(pairs)} binary convolutions ({pairs[trains.index(False)][0]}, ...) it is frozen; set '
+            'norm_eval=False and frozen_stages=-1 in the backbone, or leave bn out'
+        )
 
 
 def _convolution_groups(runner: Any, model: nn.Module) -> list[dict[str, Any]]:
     """The optimizer's groups that hold convolution weights and nothing else."""
     convolutions = [module for module in model.modules() if isinstance(module, Convolution)]
     theirs = {parameter for conv in convolutions for parameter in conv.parameters(recurse=False)}
-    groups = []
-    for group in runner.optim_wrapper.param_groups:
-        convolutional = {parameter in theirs for parameter in group['params']}
-        if convolutional == {True, False}:
-            raise InputError(
-                'TwoStepBinarizationHook: the phase bn holds convolutions still by a learning rate of 0, but they '
-                'share a parameter group with BatchNorm; set optim_wrapper.constructor to '
-                "'BinaryOptimWrapperConstructor'"
-            )
-        if convolutional == {True}:
-            groups.append(group)
+    groups = [group for group in runner.optim_wrapper.param_groups if not theirs.isdisjoint(group['params'])]
+    if not all(theirs.issuperset(group['params']) for group in groups):
+        raise InputError(
+            'TwoStepBinarizationHook: the phase bn holds convolutions still by a learning rate of 0, but they share a '
+            "parameter group with BatchNorm; set optim_wrapper.constructor to 'BinaryOptimWrapperConstructor'"
+        )
     return groups
