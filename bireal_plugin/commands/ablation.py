@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import bireal_plugin  # noqa: F401  registers models, datasets and hooks
 from bireal_plugin.commands.arguments import Words, add_overrides
 from bireal_plugin.errors import InputError
 from bireal_plugin.studies.ablation.grid import choose_cells, plan_units, stage_roles

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import bireal_plugin  # noqa: F401  registers models, datasets and hooks
 from bireal_plugin.commands.arguments import add_overrides, positive
 from bireal_plugin.errors import InputError
 

@@ -20,14 +20,23 @@ class Words(argparse.Action):
     """A list of words: ``--format packed onnx``; ``--format packed,onnx`` means the same.
 
     Args:
-        older: former spellings of words, to the present ones.
+        older: former spellings of words, to the present ones. known: the words that there are; None takes any.
+
+    Raises:
+        InputError: an unknown word.
     """
 
     def __init__(
-        self, option_strings: Sequence[str], dest: str, *, older: Mapping[str, str] | None = None, **options: Any
+        self,
+        option_strings: Sequence[str],
+        dest: str,
+        *,
+        older: Mapping[str, str] | None = None,
+        known: Sequence[str] | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(option_strings, dest, **{'nargs': '+', **options})
-        self.older = older or {}
+        self.older, self.known = older or {}, known
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
         words = [word for value in values for word in value.split(',') if word]
@@ -35,6 +44,9 @@ class Words(argparse.Action):
             if word in self.older:
                 print(f'note: {option} {word} is called {self.older[word]} now', file=sys.stderr)
         words = [self.older.get(word, word) for word in words]
+        for word in words:
+            if self.known is not None and word not in self.known:
+                raise InputError(f'{option} {word}: there are {", ".join(self.known)}')
         setattr(namespace, self.dest, list(dict.fromkeys(words)))
 
 

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import bireal_plugin  # noqa: F401  registers models
 from bireal_plugin.commands.arguments import Renamed, Words, add_existing, add_size, positive, to_write
 from bireal_plugin.errors import InputError
 from bireal_plugin.studies.speed.engines import choose_engines, machine, pin_threads
 from bireal_plugin.studies.speed.inference import Repetitions, Shape, benchmark, check_shape
 from bireal_plugin.studies.speed.networks import SIDES, Networks, choose_sides, load_networks
-from bireal_plugin.studies.speed.report import Report, section, write_text
+from bireal_plugin.studies.speed.report import Report, section
+from bireal_plugin.whole_file import whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,11 +57,12 @@ def run(arguments: argparse.Namespace) -> None:
         print('openvino-bf16 is left out: this processor has no bf16 instructions')
     sides = choose_sides(arguments.sides)
     sizes = arguments.size or [(224, 224)]
-    names = [Path('benchmark.json'), Path('benchmark.md')] if arguments.out else []
-    if arguments.out and not to_write([arguments.out / name for name in names], arguments):
-        print(f'{arguments.out} has a benchmark already, which --skip-existing keeps')
-        return
     if arguments.out:
+        files = [arguments.out / name for name in ('benchmark.json', 'benchmark.md')]
+        if not to_write(files, arguments):
+            print(f'{arguments.out} has a benchmark already, which --skip-existing keeps')
+            return
+        arguments.out.mkdir(parents=True, exist_ok=True)
         import bireal_plugin.studies.speed.chart as chart  # a missing matplotlib is told now, not after the measurement
 
     every = [load_networks(source, arguments.checkpoint, stage=arguments.stage) for source in arguments.model]
@@ -77,8 +78,9 @@ def run(arguments: argparse.Namespace) -> None:
             report = replace(report, results=(*report.results, result))
             print('\n'.join(['', *section(result)]), flush=True)
             if arguments.out:
-                write_text(arguments.out / 'benchmark.json', report.to_json())
-                write_text(arguments.out / 'benchmark.md', report.markdown())
+                for path, text in zip(files, (report.to_json(), report.markdown()), strict=True):
+                    with whole(path) as partial:
+                        partial.write_text(text)
                 chart.draw_result(arguments.out, result)
 
 

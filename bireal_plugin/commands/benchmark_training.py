@@ -28,9 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--batch', type=positive, default=16, metavar='N', help='images in a step (default: 16)')
     add_size(parser, 'of images, px (default: 224 224)', default=[224, 224])
     add('--steps', type=positive, default=15, metavar='N', help='timed steps of each side (default: 15)')
-    add('--sides', action=Words, default=[*SIDES], metavar='SIDE', help=f'some of {", ".join(SIDES)} (default: all)')
+    sides = f'some of {", ".join(SIDES)} (default: all)'
+    add('--sides', action=Words, known=SIDES, default=[*SIDES], metavar='SIDE', help=sides)
+    names = dict(older={'fp32': 'f32'}, known=get_args(StepPrecision))
     precisions = 'f32, bf16 or both (default: f32)'
-    add('--precision', action=Words, older={'fp32': 'f32'}, default=['f32'], metavar='NAME', help=precisions)
+    add('--precision', action=Words, **names, default=['f32'], metavar='NAME', help=precisions)
     add('--compile', action='store_true', help='also time the compiled networks')
     add('--memory', action='store_true', help='also measure peak memory, a process for each side')
     add('--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='cpu or cuda (default: cuda if there)')
@@ -40,10 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    for flag, known in ('sides', SIDES), ('precision', get_args(StepPrecision)):
-        for word in getattr(arguments, flag):
-            if word not in known:
-                raise InputError(f'--{flag} {word}: there are {", ".join(known)}')
     json_files = to_write([arguments.json] if arguments.json else [], arguments, flag='--json')
     if arguments.device == 'cuda' and not torch.cuda.is_available():
         raise InputError('--device cuda: no GPU is visible here; use --device cpu')

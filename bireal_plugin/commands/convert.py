@@ -12,7 +12,6 @@ from pathlib import Path
 
 from torch import nn
 
-import bireal_plugin  # noqa: F401  registers models and address schemes
 from bireal_plugin.commands.arguments import add_existing, to_write
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.resnet import DEPTHS

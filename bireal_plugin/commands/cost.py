@@ -10,7 +10,6 @@ import argparse
 
 import timm
 
-import bireal_plugin  # noqa: F401  registers models
 from bireal_plugin.commands.arguments import Renamed, add_size, positive
 from bireal_plugin.cost import model_cost
 from bireal_plugin.dry_run import input_shape

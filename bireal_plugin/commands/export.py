@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import bireal_plugin  # noqa: F401  registers models and datasets
 from bireal_plugin.commands.arguments import Renamed, Words, add_existing, add_size, add_trained, positive, trained
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import ENGINES
@@ -101,10 +100,11 @@ def shipped(arguments: argparse.Namespace, load: Callable[..., Network], **optio
 
 def print_shipment(shipment: Shipment) -> int:
     """Print the table on stdout and the problems on stderr; the exit status."""
-    print(shipment.table)
-    for problem in shipment.problems:
+    table, problems = shipment
+    print(table)
+    for problem in problems:
         print(f'error: {problem}', file=sys.stderr)
-    return 1 if shipment.problems else 0
+    return 1 if problems else 0
 
 
 def _shape(given: Sequence[int] | None, batch: int) -> tuple[int, int | None, tuple[int, int] | None]:

@@ -15,7 +15,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import bireal_plugin  # noqa: F401  registers models and transforms
 from bireal_plugin.commands.arguments import add_existing, add_size, add_trained_options, positive, to_write, trained
 from bireal_plugin.data.image_file import IMAGE_SUFFIXES
 from bireal_plugin.depth.inference.inputs import Input, find_inputs

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process
 
-import bireal_plugin  # noqa: F401  registers models, datasets and hooks
 from bireal_plugin.commands.arguments import add_existing, add_launcher, add_trained, launch, to_write, trained
 from bireal_plugin.training.config import build_runner, config_mistakes, work_dir_of
 from bireal_plugin.training.trained import trained_config

@@ -11,7 +11,6 @@ import argparse
 
 from mmengine.dist import is_main_process
 
-import bireal_plugin  # noqa: F401  registers models, datasets and hooks
 from bireal_plugin.commands.arguments import add_launcher, add_overrides, launch
 from bireal_plugin.errors import InputError
 from bireal_plugin.text_table import text_table

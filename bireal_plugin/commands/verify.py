@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import bireal_plugin  # noqa: F401  registers models and datasets
 from bireal_plugin.commands.arguments import add_trained_options, positive, trained
 from bireal_plugin.commands.export import add_part, print_shipment
 from bireal_plugin.shipping.network import load_network

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -84,30 +85,14 @@ def export_all(
     Returns:
         The artefacts that were written, and a sentence for each that could not be.
     """
-    written: dict[Path, str | None] = {}
-    sentences, done = [], []
-    for artefact in artefacts:
-        if artefact.path not in written:
-            try:
-                _export(artefact, network, shape, calibration)
-                written[artefact.path] = None
-            except InputError as error:
-                written[artefact.path] = f'{artefact.name}: {error}'
-                sentences.append(f'{artefact.name}: {error}')
-        if written[artefact.path] is None:
-            done.append(artefact)
-    return done, sentences
-
-
-def mark_all(verifications: Iterable[Verification]) -> None:
-    """Mark the files of failed verifications, and take the mark off the others."""
-    reasons: dict[Path, list[str]] = {}
-    for verification in verifications:
-        artefact = verification.artefact
-        of_file = reasons.setdefault(artefact.path, [])
-        of_file.extend(f'{artefact.name}: {reason}' for reason in verification.reasons)
-    for path, found in reasons.items():
-        mark(path, found)
+    failed: dict[Path, str] = {}
+    first = {artefact.path: artefact for artefact in reversed(artefacts)}
+    for path in dict.fromkeys(artefact.path for artefact in artefacts):
+        try:
+            _export(first[path], network, shape, calibration)
+        except InputError as error:
+            failed[path] = f'{first[path].name}: {error}'
+    return [artefact for artefact in artefacts if artefact.path not in failed], list(failed.values())
 
 
 def _export(
@@ -125,6 +110,16 @@ def _export(
         options['config'] = network.packed_config
     write(network.model, artefact.format, shape, artefact.path, metadata=network.metadata, **options)
     unverified_marker(artefact.path).unlink(missing_ok=True)  # of the file that was here before
+
+
+def mark_all(verifications: Iterable[Verification]) -> None:
+    """Mark the files of failed verifications, and take the mark off the others."""
+    reasons: dict[Path, list[str]] = defaultdict(list)
+    for verification in verifications:
+        name = verification.artefact.name
+        reasons[verification.artefact.path] += [f'{name}: {reason}' for reason in verification.reasons]
+    for path, found in reasons.items():
+        mark(path, found)
 
 
 LEFT = ('format', 'file', 'verdict')

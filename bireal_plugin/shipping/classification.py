@@ -22,6 +22,7 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import Session
 from bireal_plugin.export.session_io import pinned
 from bireal_plugin.models.classifier import BiRealClassifier, ImagePreprocessor
+from bireal_plugin.training.config import dataset_of
 
 KEY = 'preparation'  # in the metadata of an exported file
 
@@ -56,8 +57,8 @@ class Preparation:
         preprocessor = getattr(model, 'data_preprocessor', None)
         if not isinstance(model, BiRealClassifier) or not isinstance(preprocessor, ImagePreprocessor):
             raise InputError(f'{where}: a {type(model).__name__} is no BiRealClassifier with an ImagePreprocessor')
-        dataset = (config.get('test_dataloader') or {}).get('dataset')
-        if dataset is None or 'pipeline' in dataset:
+        dataset = dataset_of(config)
+        if not dataset or 'pipeline' in dataset:
             raise InputError(f'{where} has no test_dataloader whose dataset has a transform of this package')
         transform = dataset.get('transform')
         if transform is not None:
@@ -66,10 +67,6 @@ class Preparation:
         channels = input_shape(model)[0]
         mean, std = (values * channels if len(values) == 1 else values for values in (mean, std))
         return cls(transform, (size[0], size[1]), mean, std, None if classes is None else tuple(classes))
-
-    def as_metadata(self) -> dict[str, str]:
-        """The entry for an exported file's metadata."""
-        return {KEY: json.dumps(asdict(self))}
 
     @classmethod
     def of_metadata(cls, metadata: Mapping[str, str], source: str) -> Preparation:
@@ -188,14 +185,13 @@ class Classifier:
         if len(outputs) != 1 or outputs[0].ndim != 2:
             shapes = ', '.join(str(tuple(output.shape)) for output in outputs)
             raise InputError(f'{self.source} gives outputs of shape {shapes}, no logits of a classifier')
-        logits = outputs[0][0].astype(np.float64)
+        logits = torch.tensor(outputs[0][0], dtype=torch.float64)
         names = self.classes
         if names is not None and len(names) != len(logits):
             raise InputError(f'{self.source} has {len(logits)} classes, but there are {len(names)} names')
-        powers = np.exp(logits - logits.max())
-        probabilities = powers / powers.sum()
-        best = np.argsort(-probabilities, kind='stable')[:top]
-        return [Guess(int(i), None if names is None else names[i], float(probabilities[i])) for i in best]
+        ordered = logits.softmax(0).sort(descending=True, stable=True)
+        best = zip(ordered.indices[:top].tolist(), ordered.values.tolist(), strict=False)
+        return [Guess(i, None if names is None else names[i], probability) for i, probability in best]
 
 
 def preparation_metadata(
@@ -203,7 +199,7 @@ def preparation_metadata(
 ) -> dict[str, str]:
     """The entry for the files of a classifier; empty for other networks, and where the config does not say it."""
     try:
-        return Preparation.of_config(config, model, size, class_names(checkpoint)).as_metadata()
+        return {KEY: json.dumps(asdict(Preparation.of_config(config, model, size, class_names(checkpoint))))}
     except InputError:  # then `bireal predict` refuses the files
         return {}
 

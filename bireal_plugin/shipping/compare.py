@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,18 +34,10 @@ def inputs_apart(pairs: Sequence[tuple[Any, Any]], *, start: int, step: int) -> 
     return [x for x, _ in pairs[start::step]]
 
 
-@dataclass(frozen=True)
-class LayerReading:
-    """One 1-bit layer inside an engine.
-
-    Attributes:
-        x: operand of the sign, ``(N, C, H, W)``; channels behind the layer's own are padding.
-        y: an affine function per channel of the convolution of signs, ``(N, O, H', W')``: before, after or within the
-            folded affine map, which engines fuse with what follows.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
+# One 1-bit layer inside an engine. x: operand of the sign, (N, C, H, W); channels behind the layer's own are padding.
+# y: an affine function per channel of the convolution of signs, (N, O, H', W'): before, after or within the folded
+# affine map, which engines fuse with what follows.
+Reading = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,7 @@ def compare_layers(model: nn.Module, batches: Sequence[np.ndarray], session: Tap
     """
     # Together, since a batch of few pixels leaves the affine maps too free.
     image, outputs, tensors = _joined(batches, session)
-    left = {i: LayerReading(*pair) for i, pair in enumerate(zip(tensors[::2], tensors[1::2], strict=True))}
+    left = dict(enumerate(zip(tensors[::2], tensors[1::2], strict=True)))
     signs: list[Tensor] = []
     _run(model, image, lambda _layer, given, _output: signs.append(given[0] >= 0))
     errors, shares, real, flips = [0.0], [0.0], [0.0], 0
@@ -90,8 +83,8 @@ def compare_layers(model: nn.Module, batches: Sequence[np.ndarray], session: Tap
         nonlocal flips
         assert isinstance(layer, FoldedBinaryConv2d)
         place = _nearest(left, layer, given[0], output.shape)
-        reading = left.pop(place)
-        x, y = torch.from_numpy(reading.x[:, : layer.in_channels]), torch.from_numpy(reading.y)
+        x, y = left.pop(place)
+        x = x[:, : layer.in_channels]
         correlation = _correlation(layer, x)
         errors.append(_affine_residual(y, correlation))
         shares.append(_share(errors[-1], y))
@@ -104,7 +97,7 @@ def compare_layers(model: nn.Module, batches: Sequence[np.ndarray], session: Tap
     if left:
         raise InputError(f'the artefact has {len(left)} 1-bit layers more than the network')
     for got, want in zip(outputs, wanted, strict=True):
-        real.append(_share(float((torch.from_numpy(got) - want).abs().max()), want))
+        real.append(_share(float((got - want).abs().max()), want))
     # numpy's maximum keeps a NaN, Python's may lose it.
     return LayerComparison(
         layer_error=float(np.max(errors)),
@@ -138,50 +131,48 @@ def fused_error(
         call = next(calls)
         if call not in places:
             return output
-        x = torch.from_numpy(tensors[places[call]][:, : layer.in_channels])
+        x = tensors[places[call]][:, : layer.in_channels]
         errors.append(_distance(x, given[0]))
         return _affine(layer, _correlation(layer, x))
 
     wanted = flat_outputs(_run(model, image, follow))
-    errors += [_distance(torch.from_numpy(got), want) for got, want in zip(outputs, wanted, strict=True)]
+    errors += [_distance(got, want) for got, want in zip(outputs, wanted, strict=True)]
     return float(np.max(errors))
 
 
-def _joined(batches: Sequence[np.ndarray], session: Tapped) -> tuple[Tensor, list[np.ndarray], list[np.ndarray]]:
-    parts = [session(batch) for batch in batches]
+def _joined(batches: Sequence[np.ndarray], session: Tapped) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     outputs, tensors = (
-        [np.concatenate(arrays) for arrays in zip(*(part[which] for part in parts), strict=True)] for which in (0, 1)
+        [torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts, strict=True)]
+        for parts in zip(*(session(batch) for batch in batches), strict=True)
     )
     return torch.from_numpy(np.concatenate(batches)), outputs, tensors
 
 
 def _run(model: nn.Module, image: Tensor, hook: Any) -> Any:
-    layers = [module for module in model.modules() if isinstance(module, FoldedBinaryConv2d)]
-    handles = [layer.register_forward_hook(hook) for layer in layers]
-    try:
+    with ExitStack() as hooked:
+        for layer in model.modules():
+            if isinstance(layer, FoldedBinaryConv2d):
+                hooked.enter_context(layer.register_forward_hook(hook))
         return model(image)
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
-def _nearest(left: Mapping[int, LayerReading], layer: FoldedBinaryConv2d, x: Tensor, shape: torch.Size) -> int:
+def _nearest(left: Mapping[int, Reading], layer: FoldedBinaryConv2d, x: Tensor, shape: torch.Size) -> int:
     """Index in ``left`` of the reading of ``layer``: of those with its shapes, the one whose input is nearest to ``x``.
 
     The order of an engine's layers is any that its graph allows. The inputs tell them apart, since the reference has
     followed the engine up to here; layers with one input are told apart by their outputs.
     """
-    distances = {}
-    for place, reading in left.items():
-        theirs = torch.from_numpy(reading.x[:, : x.shape[1]])
-        if theirs.shape == x.shape and reading.y.shape == shape:
-            distances[place] = float((theirs - x).abs().max())
+    distances = {
+        place: float((theirs[:, : x.shape[1]] - x).abs().max())
+        for place, (theirs, y) in left.items()
+        if theirs[:, : x.shape[1]].shape == x.shape and y.shape == shape
+    }
     if not distances:
         raise InputError(f'the artefact has no 1-bit layer from {tuple(x.shape)} to {tuple(shape)}, or too few of them')
     nearest = [place for place, distance in distances.items() if not distance > min(distances.values())]
     if len(nearest) > 1:
         correlation = _correlation(layer, x)
-        nearest.sort(key=lambda place: _affine_residual(torch.from_numpy(left[place].y), correlation))
+        nearest.sort(key=lambda place: _affine_residual(left[place][1], correlation))
     return nearest[0]
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from bireal_plugin.data.image_file import read_rgb
 from bireal_plugin.errors import InputError, require
+from bireal_plugin.training.config import dataset_of
 from bireal_plugin.whole_file import whole
 
 
@@ -77,20 +78,19 @@ class Detector:
                     path.name, image, sample, draw_gt=False, pred_score_thr=threshold, out_file=str(partial)
                 )
         found = sample.pred_instances.numpy()
+        names = dict(enumerate(self.classes or ()))
+        columns = (found[key].tolist() for key in ('bboxes', 'labels', 'scores'))
         boxes = [
-            Box(tuple(map(float, corners)), int(label), self._name(int(label)), float(score))  # type: ignore[arg-type]
-            for corners, label, score in zip(found.bboxes, found.labels, found.scores, strict=True)
+            Box(tuple(corners), label, names.get(label), score)
+            for corners, label, score in zip(*columns, strict=True)
             if score >= threshold
         ]
         return sorted(boxes, key=lambda box: -box.score)
 
-    def _name(self, label: int) -> str | None:
-        return None if self.classes is None or label >= len(self.classes) else self.classes[label]
-
 
 def _metainfo(config: Config) -> dict[str, Any]:
     """Classes and palette of the config's test data: its own ``metainfo``, else those of the dataset's class."""
-    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
+    dataset = dataset_of(config)
     with DATASETS.switch_scope_and_registry(None) as registry:  # of the default scope
         kind = registry.get(str(dataset.get('type')))
     return {**dict(getattr(kind, 'METAINFO', {})), **dict(dataset.get('metainfo') or {})}

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.transforms.v2.functional import resize
 
 from bireal_plugin.data.classification import build_transform
 from bireal_plugin.data.image_file import IMAGE_SUFFIXES, is_image_name, read_rgb
 from bireal_plugin.errors import InputError
 from bireal_plugin.shipping.network import Network
 from bireal_plugin.shipping.verify import Batch
-from bireal_plugin.training.config import build_dataset, config_mistakes
+from bireal_plugin.training.config import build_dataset, config_mistakes, dataset_of
 
 # A raw image, uint8 (C, H, W), and its label.
 Sample = tuple[Tensor, int | None]
@@ -35,10 +34,10 @@ def dataset_images(network: Network, split: str, count: int) -> Iterator[Sample]
         InputError: the config has no such dataset, or it cannot be read.
     """
     config = network.config
-    test, chosen = (_dataset(config, name) for name in ('test', split))
-    if chosen is None:
+    test, chosen = dataset_of(config), dataset_of(config, split)
+    if not chosen:
         raise InputError(f'{config.filename} has no {split}_dataloader; name a folder of images instead')
-    if split != 'test' and test is not None:
+    if split != 'test' and test:
         chosen = {**chosen, **{key: test.get(key) for key in TEST_OPTIONS if key in chosen}}
     dataset = build_dataset(config, chosen)
     with config_mistakes(str(config.filename)):
@@ -63,7 +62,7 @@ def folder_images(folder: Path, network: Network, count: int) -> Iterator[Sample
     files = sorted(file for file in folder.rglob('*') if is_image_name(file.name))
     if not files:
         raise InputError(f'there is no image ({", ".join(IMAGE_SUFFIXES)}) in {folder}')
-    transform = build_transform((_dataset(network.config, 'test') or {}).get('transform'))
+    transform = build_transform(dataset_of(network.config).get('transform'))
     for index in spread(len(files), count):
         picture = read_rgb(files[index], exif=False)
         image = transform(picture.convert('L') if network.channels == 1 else picture, np.random.default_rng(0))
@@ -95,14 +94,7 @@ def spread(total: int, count: int) -> list[int]:
     return np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
 
 
-def _dataset(config: Mapping[str, Any], split: str) -> dict[str, Any] | None:
-    return (config.get(f'{split}_dataloader') or {}).get('dataset')
-
-
 def _resized(image: Tensor, height: int, width: int, channels: int) -> Tensor:
     if image.shape[0] != channels:
         raise InputError(f'the images have {image.shape[0]} channels, the network takes {channels}')
-    if tuple(image.shape[1:]) == (height, width):
-        return image
-    pixels = cv2.resize(image.permute(1, 2, 0).numpy(), (width, height), interpolation=cv2.INTER_AREA)
-    return torch.from_numpy(pixels.reshape(height, width, channels)).permute(2, 0, 1).contiguous()
+    return resize(image, [height, width])

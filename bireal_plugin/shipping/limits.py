@@ -13,6 +13,7 @@ LAYER_LIMIT = 1e-3
 # Operations between 1-bit layers, by the precision of real layers: rounding adds up over a few of them.
 REAL_LIMIT = {'f32': 1e-3, 'f16': 1e-2, 'bf16': 2e-2, 'int8': 0.1}
 # |a - b| / |b| where layers are fused; those between two that are read may flip signs.
+FUSED = 'layers that are right one by one are wrong as the engine fuses them,'
 FUSED_LIMIT = {'f32': 0.05, 'bf16': 0.5, 'int8': 0.7}
 # Share of images with the same class as the reference's.
 AGREEMENT_LIMIT = {'f32': 0.995, 'f16': 0.99, 'bf16': 0.95, 'int8': 0.95}
@@ -41,22 +42,24 @@ class Verification:
     Attributes:
         layers: layer by layer, None where that failed.
         fused_error: largest ``|a - b| / |b|`` behind layers as the engine fuses them, None where it fuses none.
+        images: number whose classes were compared.
         agreement: share of images whose class is the reference's; None for feature maps.
+        top1, reference_top1: share of right classes, where labels are known.
         feature_error: ``|a - b| / |b|`` of the worst output. output_flips: share of outputs with another sign.
             Both are None for classifiers.
-        top1, reference_top1: share of right classes, where labels are known.
         milliseconds: median of a batch on one thread.
     """
 
     artefact: Artefact
     layers: LayerComparison | None
     fused_error: float | None
-    agreement: float | None
-    feature_error: float | None
-    output_flips: float | None
-    top1: float | None
-    reference_top1: float | None
-    milliseconds: float | None
+    images: int = 0
+    agreement: float | None = None
+    top1: float | None = None
+    reference_top1: float | None = None
+    feature_error: float | None = None
+    output_flips: float | None = None
+    milliseconds: float | None = None
     reasons: tuple[str, ...] = ()
 
     @property
@@ -65,33 +68,23 @@ class Verification:
         return not self.reasons
 
 
-def mistakes(found: Verification, *, images: int, min_agreement: float | None) -> list[str]:
-    """Sentences on the measurements that exceed their limit; NaN exceeds every limit.
-
-    Args:
-        images: number whose classes were compared.
-    """
+def mistakes(found: Verification, *, min_agreement: float | None) -> list[str]:
+    """Sentences on the measurements that exceed their limit; NaN exceeds every limit."""
     precision, layers = found.artefact.precision, found.layers
-    reasons = []
-    if layers is not None and not layers.layer_share <= LAYER_LIMIT:
-        reasons.append(
-            f"a 1-bit layer is wrong by {layers.layer_share:.2g} of its output's range ({LAYER_LIMIT:g} is allowed)"
+    layer, between = (None, None) if layers is None else (layers.layer_share, layers.real_share)
+    real = f' with real layers in {precision}'
+    reasons = [
+        f'{what} by {value:.2g} of {whole} ({limit:g} is allowed{condition})'
+        for value, limit, what, whole, condition in (
+            (layer, LAYER_LIMIT, 'a 1-bit layer is wrong', "its output's range", ''),
+            (between, REAL_LIMIT[precision], 'the operations between 1-bit layers are wrong', 'their range', real),
+            (found.fused_error, FUSED_LIMIT.get(precision), FUSED, 'their size', ''),
+            (found.feature_error, FEATURE_LIMIT[precision], 'features are wrong', 'their size', ''),
         )
-    limit = REAL_LIMIT[precision]
-    if layers is not None and not layers.real_share <= limit:
-        reasons.append(
-            f'the operations between 1-bit layers are wrong by {layers.real_share:.2g} of their range '
-            f'({limit:g} is allowed with real layers in {precision})'
-        )
-    if found.fused_error is not None and not found.fused_error <= FUSED_LIMIT[precision]:
-        reasons.append(
-            f'layers that are right one by one are wrong as the engine fuses them, by {found.fused_error:.2g} '
-            f'of their size ({FUSED_LIMIT[precision]:g} is allowed)'
-        )
-    limit = AGREEMENT_LIMIT[precision] if min_agreement is None else min_agreement
-    if found.agreement is not None and not found.agreement >= limit:
-        reasons.append(f'{found.agreement:.2%} of {images} images have the class of the reference ({limit:.2%} must)')
-    limit = FEATURE_LIMIT[precision]
-    if found.feature_error is not None and not found.feature_error <= limit:
-        reasons.append(f'features are wrong by {found.feature_error:.2g} of their size ({limit:g} is allowed)')
+        if value is not None and not value <= limit
+    ]
+    least = AGREEMENT_LIMIT[precision] if min_agreement is None else min_agreement
+    if found.agreement is not None and not found.agreement >= least:
+        equal = f'{found.agreement:.2%} of {found.images} images have the class of the reference'
+        reasons.append(f'{equal} ({least:.2%} must)')
     return reasons

@@ -18,7 +18,7 @@ from bireal_plugin.dry_run import input_shape
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.shipping.classification import preparation_metadata
-from bireal_plugin.training.config import build_dataset
+from bireal_plugin.training.config import build_dataset, dataset_of
 from bireal_plugin.training.trained import load_trained
 
 Part = Literal['backbone', 'backbone+neck']
@@ -120,7 +120,7 @@ def tested_size(config: Config, model: nn.Module) -> tuple[int, int]:
     Raises:
         InputError: the data set does not say its size and cannot be read.
     """
-    dataset = (config.get('test_dataloader') or {}).get('dataset')
+    dataset = dataset_of(config)
     if not dataset:
         return input_shape(model)[1:]
     for step in dataset.get('pipeline') or []:

@@ -59,12 +59,7 @@ class Order:
     skip_existing: bool = False
 
 
-@dataclass(frozen=True)
-class Shipment:
-    """Table of the files that were written, and a sentence for each problem."""
-
-    table: str
-    problems: list[str]
+Shipment = tuple[str, list[str]]  # table of the files, and a sentence for each problem
 
 
 def ship(order: Order, load: Callable[[], Network]) -> Shipment:
@@ -81,7 +76,7 @@ def ship(order: Order, load: Callable[[], Network]) -> Shipment:
     if order.skip_existing:
         wanted = [artefact for artefact in wanted if not present(artefact)]
         if not wanted:
-            return Shipment('all files are there already', [])
+            return 'all files are there already', []
     elif not order.overwrite:
         refuse_existing(wanted)
     network = load()
@@ -93,7 +88,7 @@ def ship(order: Order, load: Callable[[], Network]) -> Shipment:
     order.folder.mkdir(parents=True, exist_ok=True)
     written, problems = export_all(wanted, network, shape, calibration)
     if not written or not order.verify:
-        return Shipment(export_table(written) if written else '', problems)
+        return export_table(written) if written else '', problems
     count = order.images or _count(network)
     images = _images(order.verify_on, 'test', count, network, shape)
     return _judged(verify(written, network.model, images, min_agreement=order.min_agreement), problems)
@@ -133,8 +128,8 @@ def check(
 def _judged(found: list[Verification], problems: list[str]) -> Shipment:
     """Mark the files that failed, and tell all."""
     mark_all(found)
-    problems = [*problems, *(f'{row.artefact.name}: {reason}' for row in found for reason in row.reasons)]
-    return Shipment(verification_table(found), problems)
+    wrong = [f'{row.artefact.name}: {reason}' for row in found for reason in row.reasons]
+    return verification_table(found), problems + wrong
 
 
 def _count(network: Network) -> int:

@@ -8,7 +8,8 @@ Three questions are asked. Does every layer compute the right numbers from the n
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -52,13 +53,18 @@ class Trial:
         self.reasons: list[str] = []
         self.session: EngineSession | None = None
         self.seconds: list[float] = []
-        self.images = self.agreeing = self.right = self.reference_right = self.labelled = 0
-        self.squares: list[np.ndarray] = []  # per batch (outputs, 2): of the difference, of the reference
-        self.values = self.flipped = 0
+        self.classes: list[np.ndarray] = []  # per batch (3, images): found, the reference's, the label or -1
+        self.features: list[np.ndarray] = []  # per batch (outputs, 4): sums of (a - b)^2, b^2, other signs, values
         self.layers: LayerComparison | None = None
         self.fused_error: float | None = None
-        try:
+        with self._mistakes():
             self.session = self.engine.session(artefact.path, **self.options)
+
+    @contextmanager
+    def _mistakes(self) -> Iterator[None]:
+        """Takes the sentence of an InputError as a reason, and ends the block."""
+        try:
+            yield
         except InputError as error:
             self.reasons.append(str(error))
 
@@ -66,22 +72,21 @@ class Trial:
         """Run on a batch, and count differences from the reference's outputs ``wanted``."""
         if self.reasons:
             return
-        try:
+        with self._mistakes():
             outputs = self._timed(batch.images)
-        except InputError as error:
-            self.reasons.append(str(error))
-            return
-        self.reasons.extend(_shape_mistakes(outputs, wanted))
-        if self.reasons:
-            return
-        if len(wanted) == 1 and wanted[0].ndim == 2:
-            found, expected = (arrays[0][: batch.count].argmax(1) for arrays in (outputs, wanted))
-            self._count_classes(found, expected, batch.labels)
-        else:
-            pairs = list(zip(outputs, wanted, strict=True))
-            self.squares.append(np.array([(np.square(a - b).sum(), np.square(b).sum()) for a, b in pairs]))
-            self.values += sum(b.size for _, b in pairs)
-            self.flipped += sum(int(((a >= 0) != (b >= 0)).sum()) for a, b in pairs)
+            shapes, right = ([array.shape for array in arrays] for arrays in (outputs, wanted))
+            if shapes != right:
+                raise InputError(f'the outputs have the shapes {shapes} instead of {right}')
+            if not all(np.isfinite(output).all() for output in outputs):
+                raise InputError('an output is NaN or infinite')
+            if len(wanted) == 1 and wanted[0].ndim == 2:
+                found, expected = (arrays[0][: batch.count].argmax(1) for arrays in (outputs, wanted))
+                labels = np.full(batch.count, -1) if batch.labels is None else batch.labels
+                self.classes.append(np.stack([found, expected, labels]))
+            else:
+                pairs = [(a, b, (a >= 0) != (b >= 0)) for a, b in zip(outputs, wanted, strict=True)]
+                sums = [(np.square(a - b).sum(), np.square(b).sum(), flips.sum(), b.size) for a, b, flips in pairs]
+                self.features.append(np.array(sums))
 
     def repeat(self, images: np.ndarray) -> None:
         """Run again where the images were too few for a median of the time."""
@@ -94,12 +99,10 @@ class Trial:
             self.session.close()
         if self.reasons:
             return
-        try:
+        with self._mistakes():
             self.layers = compare_layers(model, head, self.engine.tap(self.artefact.path, both_sides, **self.options))
             if self.engine.fuses:
                 self.fused_error = max(self._fused(model, head, self.layers.order, start) for start in range(APART))
-        except InputError as error:
-            self.reasons.append(str(error))
 
     def _fused(self, model: nn.Module, head: Sequence[np.ndarray], order: Sequence[int], start: int) -> float:
         places = {call: place // APART for call, place in enumerate(order) if place % APART == start}
@@ -109,24 +112,20 @@ class Trial:
 
     def result(self, min_agreement: float | None) -> Verification:
         """The measurements, judged."""
-        agreement = self.agreeing / self.images if self.images else None
-        feature_error = None
-        if self.squares:
-            difference, reference = np.sum(self.squares, axis=0).T
-            feature_error = float(np.sqrt(difference / np.maximum(reference, np.finfo(np.float32).tiny)).max())
-        found = Verification(
-            artefact=self.artefact,
-            layers=self.layers,
-            fused_error=self.fused_error,
-            agreement=agreement,
-            feature_error=feature_error,
-            output_flips=self.flipped / self.values if self.values else None,
-            top1=self.right / self.labelled if self.labelled else None,
-            reference_top1=self.reference_right / self.labelled if self.labelled else None,
-            milliseconds=1000 * float(np.median(self.seconds[1:])) if len(self.seconds) > 1 else None,
-        )
-        reasons = mistakes(found, images=self.images, min_agreement=min_agreement)
-        return replace(found, reasons=(*self.reasons, *reasons))
+        found = Verification(self.artefact, self.layers, self.fused_error)
+        if self.classes:
+            classes, expected, labels = np.concatenate(self.classes, axis=1)
+            found = replace(found, images=len(classes), agreement=float(np.mean(classes == expected)))
+            if (known := labels >= 0).any():
+                top1, reference = (float(np.mean((each == labels)[known])) for each in (classes, expected))
+                found = replace(found, top1=top1, reference_top1=reference)
+        if self.features:
+            difference, size, flips, values = np.sum(self.features, axis=0).T
+            error = float(np.sqrt(difference / np.maximum(size, np.finfo(np.float32).tiny)).max())
+            found = replace(found, feature_error=error, output_flips=float(flips.sum() / values.sum()))
+        if len(self.seconds) > 1:
+            found = replace(found, milliseconds=1000 * float(np.median(self.seconds[1:])))
+        return replace(found, reasons=(*self.reasons, *mistakes(found, min_agreement=min_agreement)))
 
     def _timed(self, images: np.ndarray) -> list[np.ndarray]:
         assert self.session is not None
@@ -134,23 +133,6 @@ class Trial:
         outputs = self.session(images)
         self.seconds.append(time.perf_counter() - start)
         return outputs
-
-    def _count_classes(self, classes: np.ndarray, wanted: np.ndarray, labels: np.ndarray | None) -> None:
-        self.images += len(classes)
-        self.agreeing += int((classes == wanted).sum())
-        if labels is not None:
-            self.labelled += len(labels)
-            self.right += int((classes == labels).sum())
-            self.reference_right += int((wanted == labels).sum())
-
-
-def _shape_mistakes(outputs: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> list[str]:
-    shapes, right = ([tuple(array.shape) for array in arrays] for arrays in (outputs, wanted))
-    if shapes != right:
-        return [f'the outputs have the shapes {shapes} instead of {right}']
-    if not all(np.isfinite(output).all() for output in outputs):
-        return ['an output is NaN or infinite']
-    return []
 
 
 # Layers are compared on as many images as have about this many pixels together, at most 16 of them.
@@ -177,16 +159,14 @@ def verify(
     """
     trials = [Trial(artefact, threads) for artefact in artefacts]
     head: list[np.ndarray] = []
-    complete = False
     images = None
     for batch in batches:
         images = batch.images
         wanted = [output.numpy() for output in flat_outputs(model(torch.from_numpy(images)))]
         for trial in trials:
             trial.run(batch, wanted)
-        if not complete:
+        if sum(map(len, head)) < LAYER_IMAGES and sum(map(np.size, head)) < LAYER_PIXELS * images.shape[1]:
             head.append(images)
-            complete = _enough(head)
     if images is None:
         raise InputError('there are no images to verify on')
     for trial in trials:
@@ -208,9 +188,3 @@ def mark(path: Path, reasons: Sequence[str]) -> Path | None:
 def unverified_marker(path: Path) -> Path:
     """The file beside an artefact that says why it is not to be trusted."""
     return path.with_name(f'{path.name}.unverified')
-
-
-def _enough(head: Sequence[np.ndarray]) -> bool:
-    count = sum(len(images) for images in head)
-    pixels = count * head[0].shape[2] * head[0].shape[3]
-    return count >= LAYER_IMAGES or pixels >= LAYER_PIXELS

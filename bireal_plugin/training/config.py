@@ -124,6 +124,11 @@ def scope_of(config: Config) -> AbstractContextManager[None]:
     return DefaultScope.overwrite_default_scope(config.get('default_scope') or 'mmengine')
 
 
+def dataset_of(config: Mapping[str, Any], split: str = 'test') -> dict[str, Any]:
+    """The entry of a data set, ``train``, ``val`` or ``test``; empty where the config has none."""
+    return (config.get(f'{split}_dataloader') or {}).get('dataset') or {}
+
+
 def build_dataset(config: Config, dataset: Mapping[str, Any]) -> Any:
     """The data set ``dataset`` of ``config``, whose ``default_scope`` says where its type is looked up.
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bireal_plugin.studies.speed.report import from_json
+from tests.studies.speed.test_inference import from_json
 
 NARROW = """
 model = dict(

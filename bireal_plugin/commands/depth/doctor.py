@@ -24,16 +24,11 @@ from bireal_plugin.depth.kitti.diagnosis import (
 from bireal_plugin.depth.kitti.raw import RawFolder
 from bireal_plugin.depth.kitti.splits import GARG_DRIVES
 from bireal_plugin.depth.kitti.survey import drive_table, survey_drive
-from bireal_plugin.errors import InputError
 
 NEEDS = ('train', 'test', 'lidar', 'annotated')
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command."""
-    for need in arguments.need:
-        if need not in NEEDS:
-            raise InputError(f'--need {need}: there are {", ".join(NEEDS)}')
     raw = RawFolder(arguments.root, annotated=arguments.annotated)
     drives = [survey_drive(raw, *drive, deep=arguments.deep) for drive in raw.drives()]
     faults: list[Fault] = [] if drives else layout_faults(raw.root)
@@ -54,19 +49,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
     parser.usage = '%(prog)s ROOT [options]'
-    parser.add_argument('root', type=Path, metavar='ROOT', help='folder that holds dates like 2011_09_26')
-    parser.add_argument('--split', type=Path, nargs='+', default=[], metavar='FILE', help='lists that must be there')
-    parser.add_argument(
-        '--need',
-        action=Words,
-        default=[],
-        metavar='NAME',
-        help=f"some of {', '.join(NEEDS)}: Garg's drives, laser scans, annotated depth",
-    )
-    parser.add_argument('--annotated', type=Path, metavar='DIR', help='annotated depth maps apart from ROOT')
-    parser.add_argument('--deep', action='store_true', help='decode every file; by default headers and ends are read')
+    add = parser.add_argument
+    add('root', type=Path, metavar='ROOT', help='folder that holds dates like 2011_09_26')
+    add('--split', type=Path, nargs='+', default=[], metavar='FILE', help='lists that must be there')
+    needs = f"some of {', '.join(NEEDS)}: Garg's drives, laser scans, annotated depth"
+    add('--need', action=Words, known=NEEDS, default=[], metavar='NAME', help=needs)
+    add('--annotated', type=Path, metavar='DIR', help='annotated depth maps apart from ROOT')
+    add('--deep', action='store_true', help='decode every file; by default headers and ends are read')
 
 
 def print_faults(faults: Iterable[Fault]) -> int:

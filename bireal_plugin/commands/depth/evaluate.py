@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from bireal_plugin.commands.arguments import add_existing, positive, to_write
@@ -34,55 +35,36 @@ SGBM = 'sgbm'
 
 def metres(text: str) -> float:
     """A positive length."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < float('inf'):
-        raise argparse.ArgumentTypeError(f'must be a positive number of metres, not {text}')
-    return value
+    with suppress(ValueError):
+        if 0 < (value := float(text)) < float('inf'):
+            return value
+    raise argparse.ArgumentTypeError(f'must be a positive number of metres, not {text}')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
     parser.usage = '%(prog)s [CHECKPOINT] [--raw ROOT | --streets N] [options]'
-    source = parser.add_argument_group('predictions, one of')
-    source.add_argument(
-        'checkpoint', nargs='?', type=Path, metavar='CHECKPOINT', help='trained weights or an exported file'
-    )
-    source.add_argument(
-        '--disparities', metavar='DIR', help=f'.npy in px or 16-bit .png of px x 256; {SGBM} matches the pairs'
-    )
-    source.add_argument('--depths', type=Path, metavar='DIR', help='.npy in m or 16-bit .png of m x 256')
+    add = parser.add_argument_group('predictions, one of').add_argument
+    add('checkpoint', nargs='?', type=Path, metavar='CHECKPOINT', help='trained weights or an exported file')
+    add('--disparities', metavar='DIR', help=f'.npy in px or 16-bit .png of px x 256; {SGBM} matches the pairs')
+    add('--depths', type=Path, metavar='DIR', help='.npy in m or 16-bit .png of m x 256')
     add_network(parser.add_argument_group('network'))
-    data = parser.add_argument_group('images, one of --raw and --streets')
-    data.add_argument('--raw', type=Path, metavar='ROOT', help='folder of KITTI raw recordings')
-    data.add_argument(
-        '--split', default='all', metavar='FILE', help="list of frames, or Garg's test or train drives (default: all)"
-    )
-    data.add_argument(
-        '--truth',
-        choices=[*TRUTHS],
-        default='lidar',
-        metavar='NAME',
-        help=f'{", ".join(TRUTHS)} (default: lidar; velodyne: its x)',
-    )
-    data.add_argument('--annotated', type=Path, metavar='DIR', help='annotated depth maps apart from the recordings')
-    data.add_argument('--streets', type=positive, metavar='N', help='N rendered streets with exact depth')
-    data.add_argument('--seed', type=int, default=0, metavar='N', help='of the streets (default: 0)')
-    data.add_argument(
-        '--street-size', nargs=2, type=int, default=[96, 320], metavar=('H', 'W'), help='px (default: 96 320)'
-    )
-    scoring = parser.add_argument_group('scoring')
-    scoring.add_argument(
-        '--cap', nargs='+', type=metres, default=[80.0], metavar='M', help='farthest depths, m (default: 80)'
-    )
-    scoring.add_argument(
-        '--crop', choices=[*CROPS], metavar='NAME', help=f'{", ".join(CROPS)} (default: garg; none for streets)'
-    )
-    scoring.add_argument('--baseline', type=metres, metavar='M', help="instead of the calibration's, m, such as 0.54")
-    scoring.add_argument('--median-scaling', action='store_true', help='for networks trained without a scale')
-    scoring.add_argument('--filled-only', action='store_true', help='leave out pixels without a prediction')
+    add = parser.add_argument_group('images, one of --raw and --streets').add_argument
+    add('--raw', type=Path, metavar='ROOT', help='folder of KITTI raw recordings')
+    split = "list of frames, or Garg's test or train drives (default: all)"
+    add('--split', default='all', metavar='FILE', help=split)
+    truth = f'{", ".join(TRUTHS)} (default: lidar; velodyne: its x)'
+    add('--truth', choices=[*TRUTHS], default='lidar', metavar='NAME', help=truth)
+    add('--annotated', type=Path, metavar='DIR', help='annotated depth maps apart from the recordings')
+    add('--streets', type=positive, metavar='N', help='N rendered streets with exact depth')
+    add('--seed', type=int, default=0, metavar='N', help='of the streets (default: 0)')
+    add('--street-size', nargs=2, type=int, default=[96, 320], metavar=('H', 'W'), help='px (default: 96 320)')
+    add = parser.add_argument_group('scoring').add_argument
+    add('--cap', nargs='+', type=metres, default=[80.0], metavar='M', help='farthest depths, m (default: 80)')
+    crop = f'{", ".join(CROPS)} (default: garg; none for streets)'
+    add('--crop', choices=[*CROPS], metavar='NAME', help=crop)
+    add('--baseline', type=metres, metavar='M', help="instead of the calibration's, m, such as 0.54")
+    add('--median-scaling', action='store_true', help='for networks trained without a scale')
+    add('--filled-only', action='store_true', help='leave out pixels without a prediction')
     output = parser.add_argument_group('output')
     output.add_argument('--csv', type=Path, metavar='FILE', help='the errors of each image')
     output.add_argument('--png', type=Path, metavar='DIR', help='predictions as 16-bit pictures of m x 256')
@@ -119,7 +101,6 @@ def chosen_cases(arguments: argparse.Namespace) -> CaseList:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command."""
     cases = chosen_cases(arguments)
     predictions = chosen_predictions(arguments)
     pictures = {arguments.png / f'{case.name}.png': case.name for case in cases.cases} if arguments.png else {}
@@ -129,12 +110,9 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.png.mkdir(parents=True, exist_ok=True)
     caps = tuple(dict.fromkeys(arguments.cap))
     scoring = Scoring(caps, arguments.crop or cases.crop, arguments.median_scaling, arguments.filled_only)
+    png = {pictures[path]: path for path in wanted if path in pictures}
     evaluation = evaluate(
-        cases,
-        predictions,
-        scoring,
-        png={pictures[path]: path for path in wanted if path in pictures},
-        complain=lambda sentence: say(f'error: {sentence}', file=sys.stderr),
+        cases, predictions, scoring, png=png, complain=lambda sentence: say(f'error: {sentence}', file=sys.stderr)
     )
     print(evaluation_table(evaluation, predictions=predictions.name, ground_truth=cases.ground_truth))
     if arguments.csv in wanted:

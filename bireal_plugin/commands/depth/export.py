@@ -13,10 +13,8 @@ from bireal_plugin.depth.inference.shipping import load_depth_network
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
     add_order(parser, formats=['packed', 'openvino'], images='8')
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command."""
     return shipped(arguments, load_depth_network)

@@ -54,71 +54,42 @@ def predictor_of(arguments: argparse.Namespace, real_layers: Precision = 'f32') 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
     parser.usage = '%(prog)s INPUT [INPUT ...] --checkpoint FILE [options]'
-    parser.add_argument(
-        'inputs', nargs='+', metavar='INPUT', help='images, videos, folders, globs, or lists of files (.txt)'
-    )
+    inputs = 'images, videos, folders, globs, or lists of files (.txt)'
+    parser.add_argument('inputs', nargs='+', metavar='INPUT', help=inputs)
     network = parser.add_argument_group('network')
-    network.add_argument(
-        '--checkpoint', type=Path, required=True, metavar='FILE', help='trained weights or an exported file'
-    )
+    checkpoint = 'trained weights or an exported file'
+    network.add_argument('--checkpoint', type=Path, required=True, metavar='FILE', help=checkpoint)
     add_network(network)
     network.add_argument('--real-layers', choices=['f32', 'bf16'], default='f32', help='of an .xml (default: f32)')
     camera = parser.add_argument_group('camera', "by default KITTI's calibration where an image lies beside one")
-    camera.add_argument('--calibration', type=Path, metavar='FILE', help='a calib_cam_to_cam.txt for all inputs')
-    camera.add_argument('--focal', type=float, metavar='PX', help="focal length in px of the image's own width")
-    camera.add_argument('--baseline', type=float, metavar='METRES', help='of the stereo pairs in training')
-    camera.add_argument('--relative', action='store_true', help='no metres, whatever calibration there is')
+    add = camera.add_argument
+    add('--calibration', type=Path, metavar='FILE', help='a calib_cam_to_cam.txt for all inputs')
+    add('--focal', type=float, metavar='PX', help="focal length in px of the image's own width")
+    add('--baseline', type=float, metavar='METRES', help='of the stereo pairs in training')
+    add('--relative', action='store_true', help='no metres, whatever calibration there is')
     output = parser.add_argument_group('output')
-    output.add_argument(
-        '--out', type=Path, default=Path('depth_maps'), metavar='DIR', help='for the files (default: depth_maps)'
-    )
-    output.add_argument(
-        '--save',
-        action=Words,
-        default=['colour'],
-        metavar='FORM',
-        help=f'some of {", ".join(SUFFIXES)} (default: colour)',
-    )
+    add = output.add_argument
+    add('--out', type=Path, default=Path('depth_maps'), metavar='DIR', help='for the files (default: depth_maps)')
+    forms = f'some of {", ".join(SUFFIXES)} (default: colour)'
+    add('--save', action=Words, default=['colour'], metavar='FORM', help=forms)
     add_existing(output)
-    output.add_argument(
-        '--at', type=point, action='append', default=[], metavar='X,Y', help='print the depth at a pixel, m'
-    )
-    output.add_argument(
-        '--box', type=box, action='append', default=[], metavar='X0,Y0,X1,Y1', help='print the median depth of a box, m'
-    )
-    output.add_argument(
-        '--range',
-        type=float,
-        nargs=2,
-        metavar=('MIN', 'MAX'),
-        help="depths of the end colours, m (default: the image's)",
-    )
-    output.add_argument('--colours', choices=[*MAPS], default='magma', metavar='NAME', help=f'{", ".join(MAPS)}')
-    output.add_argument(
-        '--max-depth', type=float, default=MAX_DEPTH, metavar='METRES', help='of points in a .ply (default: 80)'
-    )
+    add('--at', type=point, action='append', default=[], metavar='X,Y', help='print the depth at a pixel, m')
+    median = 'print the median depth of a box, m'
+    add('--box', type=box, action='append', default=[], metavar='X0,Y0,X1,Y1', help=median)
+    colours = "depths of the end colours, m (default: the image's)"
+    add('--range', type=float, nargs=2, metavar=('MIN', 'MAX'), help=colours)
+    add('--colours', choices=[*MAPS], default='magma', metavar='NAME', help=f'{", ".join(MAPS)}')
+    add('--max-depth', type=float, default=MAX_DEPTH, metavar='METRES', help='of points in a .ply (default: 80)')
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command."""
-    forms = arguments.save
-    check_forms(forms, flip=arguments.flip)
+    check_forms(arguments.save, flip=arguments.flip)
     style = Style(arguments.colours, tuple(arguments.range) if arguments.range else None, arguments.max_depth)
-    wanted = Wanted(
-        arguments.out,
-        forms,
-        style,
-        arguments.at,
-        arguments.box,
-        arguments.flip,
-        arguments.overwrite,
-        arguments.skip_existing,
-    )
+    files = (arguments.overwrite, arguments.skip_existing)
+    wanted = Wanted(arguments.out, arguments.save, style, arguments.at, arguments.box, arguments.flip, *files)
     cameras = CameraChoice(arguments.calibration, arguments.focal, arguments.baseline, arguments.relative)
     inputs, problems = find_inputs(arguments.inputs)
-    predictor = predictor_of(arguments, arguments.real_layers)
-    outcome = infer(inputs, predictor, cameras, wanted, problems=problems)
+    outcome = infer(inputs, predictor_of(arguments, arguments.real_layers), cameras, wanted, problems=problems)
     print(outcome)
     return 1 if outcome.problems else 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -69,7 +69,7 @@ def collect_rows(work_dir: Path, units: Sequence[Unit]) -> list[Row]:
     for unit in units:
         if unit.cell is not None and unit.last and (result := unit_result(work_dir, unit)) is not None:
             parts = [unit_result(work_dir, other) for other in units if other.folder == unit.folder]
-            seconds = sum(part['seconds'] for part in parts if part is not None)
+            seconds = sum(part['seconds'] for part in parts if part)
             checkpoint = f'{unit.folder}/{result["checkpoint"]}'
             rows.append(Row(unit.cell, unit.seed, _top1(result, unit), round(seconds, 1), checkpoint))
     return rows
@@ -93,11 +93,6 @@ def _top1(result: Mapping[str, Any], unit: Unit) -> float:
     return result['top1']
 
 
-def accuracies(rows: Sequence[Row]) -> dict[tuple[Cell, int], float]:
-    """Top-1 by (cell, seed)."""
-    return {(row.cell, row.seed): row.top1 for row in rows}
-
-
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and sample standard deviation; None below two values."""
     return fmean(values), stdev(values) if len(values) > 1 else None
@@ -107,12 +102,11 @@ def csv_text(rows: Sequence[Row]) -> str:
     """One line per cell and seed."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator='\n')
-    cell_columns = ('structure', 'initialisation', 'weight', 'sign')
-    writer.writerow([*cell_columns, 'seed', 'top1', 'paper_top1', 'seconds', 'checkpoint'])
+    choices = [field.name for field in fields(Cell)]
+    writer.writerow([*choices, 'seed', 'top1', 'paper_top1', 'seconds', 'checkpoint'])
     for row in rows:
-        choices = [getattr(row.cell, column) for column in cell_columns]
         paper = PAPER_TOP1[row.cell]
-        writer.writerow([*choices, row.seed, f'{row.top1:.3f}', paper, row.seconds, row.checkpoint])
+        writer.writerow([*astuple(row.cell), row.seed, f'{row.top1:.3f}', paper, row.seconds, row.checkpoint])
     return text.getvalue()
 
 
@@ -144,7 +138,7 @@ def table_text(rows: Sequence[Row], real_rows: Sequence[RealRow], *, title: str)
 
 def order_text(rows: Sequence[Row], *, title: str) -> str:
     """The Markdown page ``order.md``: each claim over all matching pairs, then within each structure."""
-    measured = accuracies(rows)
+    measured = {(row.cell, row.seed): row.top1 for row in rows}
     paper = {(cell, 0): value for cell, value in PAPER_TOP1.items()}
     lines = [_finding_row(claim.text, *_both(measured, paper, claim)) for claim in CLAIMS]
     detail = []

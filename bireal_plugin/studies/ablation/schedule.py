@@ -27,8 +27,7 @@ from mmengine.utils import import_modules_from_strings
 from bireal_plugin.errors import InputError
 from bireal_plugin.studies.ablation.grid import Roles, Unit, expected_seconds, unit_config
 from bireal_plugin.training import run_stages, stage_config
-from bireal_plugin.training.stages import Result, collect_results
-from bireal_plugin.whole_file import whole
+from bireal_plugin.training.stages import Result, collect_results, read_json, write_json
 
 SETTINGS = 'settings.json'
 # Where the data lie and who watches may change between two starts of the same grid.
@@ -42,18 +41,14 @@ def keep_settings(config: Config, work_dir: Path) -> None:
         InputError: it is another one; results of both would be mixed.
     """
     settings = json.loads(json.dumps(_without_movable(config.to_dict()), default=str))
-    path = work_dir / SETTINGS
-    if path.is_file():
-        changed = sorted(_differences(json.loads(path.read_text()), settings))
-        if changed:
-            raise InputError(
-                f'{work_dir} was begun with another {", ".join(changed[:4])}; its units would not compare with new '
-                'ones: take another --work-dir, or the settings from before'
-            )
-        return
-    work_dir.mkdir(parents=True, exist_ok=True)
-    with whole(path) as partial:
-        partial.write_text(json.dumps(settings, indent=1) + '\n')
+    begun = read_json(work_dir / SETTINGS)
+    if begun is None:
+        write_json(work_dir / SETTINGS, settings)
+    elif changed := sorted(_differences(begun, settings)):
+        raise InputError(
+            f'{work_dir} was begun with another {", ".join(changed[:4])}; its units would not compare with new '
+            'ones: take another --work-dir, or the settings from before'
+        )
 
 
 def _without_movable(value: Any) -> Any:
@@ -102,9 +97,7 @@ def run_grid(
             ready = [unit for unit in pending if unit.after is None or unit.after in results]
             for unit in ready[: jobs - len(running)]:
                 pending.remove(unit)
-                source = (
-                    None if unit.after is None else str(work_dir / unit.after[0] / results[unit.after]['checkpoint'])
-                )
+                source = unit.after and str(work_dir / unit.after[0] / results[unit.after]['checkpoint'])
                 running[submit(train_unit, config, roles, unit, str(work_dir), source)] = unit
             if not running:
                 break  # what is pending starts from a unit that failed
@@ -149,21 +142,16 @@ def _progress(
     seconds = expected_seconds(remaining, known, jobs=jobs) or 0.0
     row = results[unit.place]
     accuracy = f'top-1 {row["top1"]:.2f} %, ' if 'top1' in row else ''
-    return (
-        f'unit {len(results)} of {len(units)}: {unit}, {accuracy}{row["seconds"]:.0f} s; '
-        f'ETA {_clock(seconds)} ({time.strftime("%H:%M", time.localtime(time.time() + seconds))})'
-    )
+    minutes = round(seconds / 60)
+    left = f'{minutes // 60} h {minutes % 60} min' if minutes >= 60 else f'{minutes} min'
+    end = time.strftime('%H:%M', time.localtime(time.time() + seconds))
+    return f'unit {len(results)} of {len(units)}: {unit}, {accuracy}{row["seconds"]:.0f} s; ETA {left} ({end})'
 
 
 def epochs_of(config: Config, stage: str) -> int:
     """Length of a stage in epochs (in iterations where its loop counts these)."""
     loop = stage_config(config, stage).train_cfg
     return int(loop.get('max_epochs') or loop.get('max_iters', 1))
-
-
-def _clock(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f'{minutes // 60} h {minutes % 60} min' if minutes >= 60 else f'{minutes} min'
 
 
 @contextlib.contextmanager
@@ -174,13 +162,15 @@ def _executor(jobs: int) -> Iterator[Callable[..., Future[None]]]:
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
     # Not forked: a copied process would inherit torch's threads and any CUDA context in a broken state.
-    with ProcessPoolExecutor(
-        jobs, get_context('spawn'), initializer=_be_quiet, initargs=(threads, os.getpid())
-    ) as pool:
+    with ProcessPoolExecutor(jobs, get_context('spawn'), _be_quiet, (threads, os.getpid())) as pool:
 
         def submit(*task: Any) -> Future[None]:
-            with _interrupts_ignored():  # by the process that this may start, as long as it lives
+            # Interrupts are ignored by the process that this may start, as long as it lives.
+            before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+            try:
                 return pool.submit(*task)
+            finally:
+                signal.signal(signal.SIGINT, before)
 
         try:
             yield submit
@@ -188,15 +178,6 @@ def _executor(jobs: int) -> Iterator[Callable[..., Future[None]]]:
             for child in active_children():
                 child.terminate()
             raise
-
-
-@contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _at_once(function: Callable[..., None], *arguments: Any) -> Future[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -66,14 +67,13 @@ def layer_inputs(model: nn.Module, batch: Any, *, most: int = 50_000) -> dict[st
 
         return hook
 
-    handles = [conv.register_forward_pre_hook(keep(name)) for name, conv in binary_convolutions(model)]
-    if not handles:
+    convolutions = dict(binary_convolutions(model))
+    if not convolutions:
         raise InputError('the network has no binary convolutions, so there is no sign to look in front of')
-    try:
+    with ExitStack() as hooked:
+        for name, conv in convolutions.items():
+            hooked.enter_context(conv.register_forward_pre_hook(keep(name)))
         model.test_step(batch)  # type: ignore[operator]
-    finally:
-        for handle in handles:
-            handle.remove()
     return inputs
 
 
@@ -117,7 +117,9 @@ def draw_activations(panels: Sequence[Panel], stem: Path, *, images: int) -> lis
                 inside = np.where(opened, top, base)
                 axes.stairs(inside, edges, baseline=base, fill=True, color='#8cbede', zorder=row + 2)
                 axes.stairs(top, edges, baseline=None, color=BLUE, linewidth=0.8, zorder=row + 2)
-            axes.set_title(_title(panel), loc='left')
+            title = TITLES[panel.nonlinearity]
+            stage = '' if panel.stage.replace('_', ' ') == title else f' (stage {panel.stage})'
+            axes.set_title(f'{title}{stage}', loc='left')
             axes.set_yticks(range(len(layers)), list(reversed(layers)), fontsize=7)
             axes.tick_params(axis='y', length=0)
             axes.set_xlim(-limit, limit)
@@ -131,8 +133,3 @@ def draw_activations(panels: Sequence[Panel], stem: Path, *, images: int) -> lis
             fontsize=9,
         )
         return save(figure, stem)
-
-
-def _title(panel: Panel) -> str:
-    title = TITLES[panel.nonlinearity]
-    return title if panel.stage.replace('_', ' ') == title else f'{title} (stage {panel.stage})'

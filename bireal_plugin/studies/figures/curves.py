@@ -112,22 +112,17 @@ def curves_of_checkpoint(stage: str, checkpoint: Mapping[str, Any], *, source: s
         )
     length = epoch_length(checkpoint)
 
-    def values(key: str) -> list[float]:
-        return curves[key]['values'].tolist() if key in curves else []
+    values: dict[str, list[float]] = {key: curve['values'].tolist() for key, curve in curves.items()}
 
     def over_epochs(key: str) -> Points:
-        return [((i + 1) / length, value) for i, value in enumerate(values(key))]
+        return [((i + 1) / length, value) for i, value in enumerate(values.get(key, []))]
 
-    accuracies, validated = values(f'val/{TOP1}'), hub.get('runtime_info', {}).get(VALIDATED, [])
+    accuracies, validated = values.get(f'val/{TOP1}', []), hub.get('runtime_info', {}).get(VALIDATED, [])
     # A resumed run validates its last epoch again; the later value counts.
     top1 = dict(zip(validated, accuracies, strict=True)) if len(validated) == len(accuracies) else {}
     lr = over_epochs('train/base_lr') or over_epochs('train/lr')
-    return Curves(
-        stage,
-        thinned(over_epochs('train/loss')),
-        sampled(lr),
-        [(iteration / length, value) for iteration, value in sorted(top1.items())],
-    )
+    accuracy = [(iteration / length, value) for iteration, value in sorted(top1.items())]
+    return Curves(stage, thinned(over_epochs('train/loss')), sampled(lr), accuracy)
 
 
 def thinned(points: Points, *, most: int = 100) -> Points:

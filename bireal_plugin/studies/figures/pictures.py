@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -22,7 +21,7 @@ from bireal_plugin.studies.figures.weights import draw_weights, has_latent_weigh
 from bireal_plugin.checkpoints.file import read_checkpoint
 from bireal_plugin.training.config import load_config
 from bireal_plugin.training.hooks.plain_checkpoint import latest_checkpoint
-from bireal_plugin.training.trained import checkpoint_config, load_trained, trained_config
+from bireal_plugin.training.trained import checkpoint_config, load_trained
 
 DASHES = ('-', '--', '-.', ':')
 
@@ -46,32 +45,21 @@ def draw_surrogates(stem: Path) -> list[Path]:
         right.set_ylabel("F'(x)")
         for axes in (left, right):
             axes.set_xlabel('x, input of the sign')
-        left.legend(loc='upper left')
-        right.legend(loc='upper left')
+            axes.legend(loc='upper left')
         return save(figure, stem)
 
 
-@dataclass(frozen=True)
-class TrainedStage:
-    """A stage that left a checkpoint: its folder, the file, and its own config (overrides merged in)."""
+class TrainedStage(NamedTuple):
+    """A stage that left a checkpoint: the file, its network with all weights, and its own config."""
 
     name: str
-    folder: Path
     checkpoint: Path
+    model: nn.Module
     config: Config
 
-    def model(self) -> nn.Module:
-        """The network with the checkpoint's weights, all of them, in evaluation mode."""
-        return load_trained(self.config, self.checkpoint)[0]
 
-
-def stages_of(
-    work_dir: Path, *, config: str | None = None, overrides: Mapping[str, Any] | None = None
-) -> list[TrainedStage]:
-    """The stages of a work directory that have a checkpoint, in the order they were trained in.
-
-    Args:
-        config: the recipe; by default each checkpoint's own config.
+def stages_of(work_dir: Path, **choices: Any) -> list[TrainedStage]:
+    """The stages of a work directory that have a checkpoint, in the order they were trained in; see ``stage_of``.
 
     Raises:
         InputError: there are none.
@@ -79,11 +67,8 @@ def stages_of(
     results = work_dir / 'results.json'
     ended = [row['name'] for row in json.loads(results.read_text())['stages']] if results.is_file() else []
     others = sorted(path.name for path in work_dir.iterdir() if path.is_dir() and path.name not in ended)
-    stages = []
-    for name in [*ended, *others]:
-        checkpoint = latest_checkpoint(work_dir / name)
-        if checkpoint is not None:
-            stages.append(stage_of(checkpoint, config=config, overrides=overrides))
+    checkpoints = [latest_checkpoint(work_dir / name) for name in [*ended, *others]]
+    stages = [stage_of(checkpoint, **choices) for checkpoint in checkpoints if checkpoint is not None]
     if not stages:
         raise InputError(
             f'{work_dir} has no stages: none of its folders holds a checkpoint epoch_*.pth; give the work directory of '
@@ -101,33 +86,25 @@ def stage_of(
         InputError: no config is given and the checkpoint carries none, or they are of different networks.
     """
     whole = checkpoint_config(checkpoint, overrides) if config is None else load_config(config, overrides)
-    chosen = trained_config(whole, checkpoint)
-    folder = checkpoint.resolve().parent
-    return TrainedStage(chosen.get('stage') or folder.name, folder, checkpoint, chosen)
+    model, chosen = load_trained(whole, checkpoint)
+    return TrainedStage(chosen.get('stage') or checkpoint.resolve().parent.name, checkpoint, model, chosen)
 
 
-def of_checkpoint(
-    path: Path,
-    out: Path,
-    *,
-    config: str | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    say: Callable[[str], None] = print,
-) -> list[Path]:
-    """Fig. 7 and 8, and the curves in the checkpoint's log.
+def of_checkpoint(path: Path, out: Path, **choices: Any) -> list[Path]:
+    """Fig. 7 and 8, and the curves in the checkpoint's log; see ``stage_of`` for the choices.
 
     Raises:
         InputError: no config, no latent weights of binary layers, or no log.
     """
-    stage = stage_of(path, config=config, overrides=overrides)
-    layers = layer_weights(stage.model())
+    stage = stage_of(path, **choices)
+    layers = layer_weights(stage.model)
     if not layers:
         raise InputError(f'{path} has no binary layers: give a checkpoint of a stage with binary weights')
     if not has_latent_weights(layers):
         raise InputError(f'{path} has weights of exactly +-1, no latent ones: give a checkpoint of the stage before')
     curves = curves_of_checkpoint(stage.name, read_checkpoint(path), source=str(path))
     if not curves.top1:
-        say(f'curves without top-1: the log in {path} does not tell at which epochs it was measured')
+        print(f'curves without top-1: the log in {path} does not tell at which epochs it was measured')
     title = f'{path.resolve().parent.name}/{path.name}'
     return [
         *draw_surrogates(out / 'fig7_surrogates'),
@@ -136,43 +113,35 @@ def of_checkpoint(
     ]
 
 
-def of_work_dir(
-    work_dir: Path,
-    out: Path,
-    *,
-    images: int = 128,
-    config: str | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    say: Callable[[str], None] = print,
-) -> list[Path]:
+def of_work_dir(work_dir: Path, out: Path, *, images: int, **choices: Any) -> list[Path]:
     """Fig. 7, Fig. 9 of all stages, Fig. 8 of the last one with latent binary weights, and the curves.
 
+    A sentence is printed about a picture that these stages do not give.
+
     Args:
-        images: test images for Fig. 9.
-        say: takes a sentence about a picture that these stages do not give.
+        images: test images for Fig. 9. choices: see ``stage_of``.
 
     Raises:
         InputError: the directory has no stages, or their data cannot be read.
     """
-    stages = stages_of(work_dir, config=config, overrides=overrides)
-    curves = [curves_of_folder(stage.name, stage.folder, stage.checkpoint) for stage in stages]
+    stages = stages_of(work_dir, **choices)
+    curves = [curves_of_folder(stage.name, stage.checkpoint.resolve().parent, stage.checkpoint) for stage in stages]
     written = draw_surrogates(out / 'fig7_surrogates')
     written += draw_curves(curves, out / 'curves', title=work_dir.resolve().name)
-    models = [(stage, stage.model()) for stage in stages]
 
-    latest = {kind: (stage, model) for stage, model in models if (kind := nonlinearity(model)) is not None}
+    latest = {kind: stage for stage in stages if (kind := nonlinearity(stage.model)) is not None}
     panels = [
-        Panel(kind, stage.name, layer_inputs(model, spread_batch(stage.config, images)))
-        for kind, (stage, model) in latest.items()
+        Panel(kind, stage.name, layer_inputs(stage.model, spread_batch(stage.config, images)))
+        for kind, stage in latest.items()
     ]
     if panels:
         written += draw_activations(panels, out / 'fig9_activations', images=images)
     else:
-        say('Fig. 9 left out: no stage has binary convolutions')
+        print('Fig. 9 left out: no stage has binary convolutions')
 
-    for stage, model in reversed(models):
-        layers = layer_weights(model)
+    for stage in reversed(stages):
+        layers = layer_weights(stage.model)
         if has_latent_weights(layers):
             return written + draw_weights(layers, out / 'fig8_weights', title=f'stage {stage.name}')
-    say('Fig. 8 left out: no stage has binary weights with latent ones behind them')
+    print('Fig. 8 left out: no stage has binary weights with latent ones behind them')
     return written

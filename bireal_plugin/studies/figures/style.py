@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +43,9 @@ def new_figure(height: float) -> Figure:
     return Figure(figsize=(WIDTH, height), layout='constrained')
 
 
-@contextmanager
-def styled() -> Iterator[None]:
+def styled() -> AbstractContextManager[None]:
     """Context in which figures are made and saved."""
-    with matplotlib.rc_context(RC):
-        yield
+    return matplotlib.rc_context(RC)
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

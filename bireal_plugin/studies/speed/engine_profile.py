@@ -21,19 +21,10 @@ KINDS = (
 # The names of layers in OpenVINO's compiled graph; convolutions and FakeQuantize depend on more than the name.
 KIND_OF = {
     'BinaryConvolution': BINARY,
-    'FullyConnected': LINEAR,
-    'MatMul': LINEAR,
-    'Pooling': POOLING,
-    'AdaptivePooling': POOLING,
-    'Reduce': POOLING,  # the global average pool
-    'Eltwise': ELEMENTWISE,
-    'Subgraph': ELEMENTWISE,
-    'Select': ELEMENTWISE,
-    'Math': ELEMENTWISE,
-    'Reorder': REORDER,
-    'Convert': REORDER,
-    'Transpose': REORDER,
-    'Reshape': REORDER,
+    **dict.fromkeys(('FullyConnected', 'MatMul'), LINEAR),
+    **dict.fromkeys(('Pooling', 'AdaptivePooling', 'Reduce'), POOLING),  # Reduce is the global average pool
+    **dict.fromkeys(('Eltwise', 'Subgraph', 'Select', 'Math'), ELEMENTWISE),
+    **dict.fromkeys(('Reorder', 'Convert', 'Transpose', 'Reshape'), REORDER),
 }
 NOT_LAYERS = ('Input', 'Output', 'Const')
 

@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal, get_args
@@ -22,18 +23,10 @@ from bireal_plugin.export.openvino.engine import core
 from bireal_plugin.export.tflite.larq_process import larq_python
 from bireal_plugin.studies.speed.networks import Contender
 
-TimedEngine = Literal[
-    'openvino-f32',
-    'openvino-bf16',
-    'openvino-int8',
-    'onnxruntime',
-    'torch',
-    'torch-channels-last',
-    'torch-compile',
-    'tflite',
-]
+OpenVINOEngine = Literal['openvino-f32', 'openvino-bf16', 'openvino-int8']
+TimedEngine = Literal[OpenVINOEngine, 'onnxruntime', 'torch', 'torch-channels-last', 'torch-compile', 'tflite']
 TIMED_ENGINES: tuple[TimedEngine, ...] = get_args(TimedEngine)
-OPENVINO: tuple[TimedEngine, ...] = ('openvino-f32', 'openvino-bf16', 'openvino-int8')
+OPENVINO: tuple[TimedEngine, ...] = get_args(OpenVINOEngine)
 # The folded network is PyTorch's reference of the 1-bit operator, not a way to run it fast: eager shows it once.
 WITHOUT: dict[Contender, tuple[TimedEngine, ...]] = {
     'ours': ('torch-channels-last', 'torch-compile'),
@@ -67,8 +60,8 @@ def choose_engines(given: Sequence[str] | None, *, without: Sequence[TimedEngine
     chosen = [engine for engine in wanted if engine not in without]
     if not chosen:
         raise InputError(f'no engine is left without {", ".join(without)}')
-    for engine in chosen:
-        check_packages(engine)
+    for format, more in (BEHIND[engine] for engine in chosen if engine in BEHIND):
+        require(*ENGINES[format].packages, *more, engine=format)
     if given is None and 'openvino-bf16' in chosen and not has_bf16():
         chosen.remove('openvino-bf16')
     for engine in chosen:
@@ -86,13 +79,6 @@ def combinations(sides: Sequence[Contender], engines: Sequence[TimedEngine]) -> 
     if not found:
         raise InputError(f'none of the engines {", ".join(engines)} runs any of the sides {", ".join(sides)}')
     return found
-
-
-def check_packages(engine: TimedEngine) -> None:
-    """Raise InputError if a package that ``engine`` needs is not installed."""
-    if engine in BEHIND:
-        format, more = BEHIND[engine]
-        require(*ENGINES[format].packages, *more, engine=format)
 
 
 def check_machine(engine: TimedEngine) -> None:
@@ -147,10 +133,8 @@ def machine() -> dict[str, str]:
         'python': platform.python_version(),
     }
     for package in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+import timeit
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import torch
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.progress import say
 from bireal_plugin.studies.speed.engine_profile import Profile, profile
 from bireal_plugin.studies.speed.engines import OPENVINO, TimedEngine, check_memory, combinations
 from bireal_plugin.studies.speed.networks import Contender, Networks
@@ -82,16 +83,14 @@ class Comparison:
     timings: tuple[Timing, ...]
     profiles: tuple[Profile, ...]
 
-    def timing(self, side: Contender, engine: TimedEngine) -> Timing | None:
-        """The timing of one side on one engine, if there is one."""
-        return next((t for t in self.timings if (t.side, t.engine) == (side, engine)), None)
-
     @property
     def references(self) -> list[Timing]:
         """Timings to compare with: torchvision (or the twin) on OpenVINO in float32 and on torch eager."""
-        side: Contender = 'torchvision' if any(t.side == 'torchvision' for t in self.timings) else 'twin'
-        engines: tuple[TimedEngine, ...] = ('openvino-f32', 'torch')
-        return [timing for engine in engines if (timing := self.timing(side, engine)) is not None]
+        side = 'torchvision' if any(t.side == 'torchvision' for t in self.timings) else 'twin'
+        engines = ('openvino-f32', 'torch')
+        return sorted(
+            (t for t in self.timings if t.side == side and t.engine in engines), key=lambda t: engines.index(t.engine)
+        )
 
 
 def speed_up(timing: Timing, reference: Timing) -> float:
@@ -136,23 +135,18 @@ def benchmark(
     pairs = combinations(present, engines)
     check_memory(shape, len(pairs))
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    with ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as folder:
         forms = {
-            side: Forms(
-                networks.sides[side],
-                images,
-                folder=Path(stack.enter_context(tempfile.TemporaryDirectory())),
-                threads=threads,
-            )
+            side: Forms(networks.sides[side], images, folder=Path(tempfile.mkdtemp(dir=folder)), threads=threads)
             for side in dict.fromkeys(side for side, _ in pairs)
         }
         prepared: dict[tuple[Contender, TimedEngine], Prepared] = {}
         long: set[tuple[Contender, TimedEngine]] = set()
         for i, (side, engine) in enumerate(pairs):
-            _tell(f'{networks.name}: preparing {side} on {engine} ({i + 1} of {len(pairs)})')
+            say(f'{networks.name}: preparing {side} on {engine} ({i + 1} of {len(pairs)})', file=sys.stderr)
             prepared[side, engine] = prepare(engine, forms[side])
-            fastest = warm_up(prepared[side, engine].run, plan.warm_up)
-            if fastest > LONG_RUN_S:
+            # After warm-up, compilation and allocation are over.
+            if min(timeit.repeat(prepared[side, engine].run, number=1, repeat=plan.warm_up)) > LONG_RUN_S:
                 long.add((side, engine))
         times = measure({pair: p.run for pair, p in prepared.items()}, plan, long=long)
         timings = tuple(
@@ -164,16 +158,6 @@ def benchmark(
             if side == 'ours' and engine in OPENVINO
         )
     return Comparison(networks.name, shape, timings, profiles)
-
-
-def warm_up(run: Callable[[], Any], count: int) -> float:
-    """Run ``count`` times, after which compilation and allocation are over; the seconds of the fastest run."""
-    seconds = []
-    for _ in range(count):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
 
 
 def measure(
@@ -198,9 +182,5 @@ def measure(
                 run()
                 times[key].append(1e3 * (clock() - start))
         if (i + 1) % max(1, plan.rounds // 10) == 0:
-            _tell(f'round {i + 1} of {plan.rounds}')
+            say(f'round {i + 1} of {plan.rounds}', file=sys.stderr)
     return times
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

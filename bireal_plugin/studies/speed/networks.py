@@ -58,18 +58,14 @@ class TorchvisionTrunk(nn.Module):
 
     def __init__(self, resnet: nn.Module, out_indices: tuple[int, ...]) -> None:
         super().__init__()
-        names = ('conv1', 'bn1', 'relu', 'maxpool')
-        self.stem = nn.Sequential(*(getattr(resnet, name) for name in names))
+        self.stem = nn.Sequential(resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool)
         self.stages = nn.ModuleList(getattr(resnet, f'layer{i + 1}') for i in range(max(out_indices) + 1))
         self.out_indices = out_indices
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images ``(N, C, H, W)`` to the feature maps of ``out_indices``."""
         x = self.stem(x)
-        outputs = []
-        for stage in self.stages:
-            x = stage(x)
-            outputs.append(x)
+        outputs = [x := stage(x) for stage in self.stages]
         return tuple(outputs[i] for i in self.out_indices)
 
 
@@ -139,6 +135,7 @@ def _benchmarked(config: Config, path: str) -> tuple[dict[str, Any], Part | None
 
 def _networks(name: str, config: Mapping[str, Any]) -> Networks:
     trunk = config.get('backbone', config)
+    channels = trunk.get('in_channels', 3)
     twin = copy.deepcopy(dict(config))
     twin.get('backbone', twin).update(REAL)
     torch.manual_seed(0)
@@ -147,8 +144,12 @@ def _networks(name: str, config: Mapping[str, Any]) -> Networks:
     )
     if not _runs_whole(config) and _has_stock_size(trunk):
         resnet = getattr(torchvision.models, f'resnet{trunk["depth"]}')(num_classes=config.get('num_classes', CLASSES))
-        sides['torchvision'] = _torchvision(resnet, config, trunk)
-    return Networks(name, trunk.get('in_channels', 3), sides)
+        if channels != 3:
+            resnet.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
+        if 'backbone' not in config:
+            resnet = TorchvisionTrunk(resnet, tuple(trunk.get('out_indices', (0, 1, 2, 3))))
+        sides['torchvision'] = with_trained_statistics(resnet)
+    return Networks(name, channels, sides)
 
 
 def _runs_whole(model: Mapping[str, Any]) -> bool:
@@ -161,14 +162,6 @@ def _has_stock_size(trunk: Mapping[str, Any]) -> bool:
     defaults = {name: parameter.default for name, parameter in signature(BiRealResNet).parameters.items()}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in trunk.items()}
     return all(name in FREE or value == defaults[name] for name, value in given.items())
-
-
-def _torchvision(resnet: nn.Module, config: Mapping[str, Any], trunk: Mapping[str, Any]) -> nn.Module:
-    if trunk.get('in_channels', 3) != 3:
-        resnet.conv1 = nn.Conv2d(trunk['in_channels'], 64, 7, 2, 3, bias=False)
-    if 'backbone' not in config:
-        resnet = TorchvisionTrunk(resnet, tuple(trunk.get('out_indices', (0, 1, 2, 3))))
-    return with_trained_statistics(resnet)
 
 
 def with_trained_statistics(model: nn.Module) -> nn.Module:

@@ -29,7 +29,7 @@ CALIBRATION_BATCHES = 2  # how fast int8 runs does not depend on the ranges
 
 @dataclass(frozen=True)
 class Prepared:
-    """A network on an engine. ``run()`` is what is timed; ``arrays(run())`` are its outputs.
+    """A network on an engine. ``run()`` is what is timed; it gives the outputs as the engine does.
 
     Attributes:
         threads: number that the engine itself reports.
@@ -101,28 +101,18 @@ def prepare(engine: TimedEngine, forms: Forms) -> Prepared:
     return _torch(engine, forms)
 
 
-def arrays(outputs: Any) -> list[np.ndarray]:
-    """Outputs of ``run()`` as arrays, in the order of the network's outputs."""
-    if isinstance(outputs, Tensor):
-        outputs = [outputs]
-    elif not isinstance(outputs, (list, tuple)):
-        outputs = [outputs[i] for i in range(len(outputs))]  # openvino's mapping of results
-    return [np.asarray(output) for output in outputs]
-
-
 def _openvino(engine: TimedEngine, forms: Forms) -> Prepared:
     session = forms.openvino_session(engine)
     compiled = session.compile(forms.shape)
     request = compiled.create_infer_request()
     request.set_input_tensor(openvino().Tensor(forms.images.numpy(), shared_memory=True))
 
-    def run() -> Any:
-        return request.infer(share_outputs=True)
-
     path = forms.folder / f'{engine}.xml'
     openvino().save_model(session.model, str(path), compress_to_fp16=False)
     size = path.stat().st_size + path.with_suffix('.bin').stat().st_size
-    return Prepared(run, compiled.get_property('INFERENCE_NUM_THREADS'), size)
+    return Prepared(
+        lambda: request.infer(share_outputs=True), compiled.get_property('INFERENCE_NUM_THREADS'), size
+    )
 
 
 def _onnxruntime(forms: Forms) -> Prepared:
@@ -136,10 +126,8 @@ def _onnxruntime(forms: Forms) -> Prepared:
     session = onnxruntime.InferenceSession(str(forms.onnx), options, providers=['CPUExecutionProvider'])
     feed = {session.get_inputs()[0].name: forms.images.numpy()}
 
-    def run() -> list[np.ndarray]:
-        return session.run(None, feed)
-
-    return Prepared(run, session.get_session_options().intra_op_num_threads, forms.onnx.stat().st_size)
+    threads = session.get_session_options().intra_op_num_threads
+    return Prepared(lambda: session.run(None, feed), threads, forms.onnx.stat().st_size)
 
 
 def _torch(engine: TimedEngine, forms: Forms) -> Prepared:
@@ -150,12 +138,8 @@ def _torch(engine: TimedEngine, forms: Forms) -> Prepared:
     elif engine == 'torch-compile':
         network = torch.compile(network)  # type: ignore[assignment]
 
-    @torch.inference_mode()
-    def run() -> Any:
-        return network(images)
-
-    size = sum(value.numel() * value.element_size() for value in forms.network.state_dict().values())
-    return Prepared(run, torch.get_num_threads(), size)
+    size = sum(value.nbytes for value in forms.network.state_dict().values())
+    return Prepared(torch.inference_mode()(lambda: network(images)), torch.get_num_threads(), size)
 
 
 def _tflite(forms: Forms) -> Prepared:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
-from bireal_plugin.studies.speed.engine_profile import KINDS, Profile, ProfiledLayer
-from bireal_plugin.studies.speed.inference import LONG_RUN_S, Comparison, Repetitions, Timing, speed_up
+from bireal_plugin.studies.speed.engine_profile import KINDS, Profile
+from bireal_plugin.studies.speed.inference import LONG_RUN_S, Comparison, Repetitions, speed_up
 from bireal_plugin.text_table import markdown_table
-from bireal_plugin.whole_file import whole
 
 NOT_LIBRARIES = ('cpu', 'instructions')
 
@@ -26,7 +23,7 @@ class Report:
     results: tuple[Comparison, ...]
 
     def to_json(self) -> str:
-        """Everything, every single time included; ``from_json`` reads it again."""
+        """Everything, every single time included."""
         return json.dumps(asdict(self), indent=1) + '\n'
 
     def markdown(self) -> str:
@@ -46,24 +43,6 @@ class Report:
         ]
 
 
-def from_json(text: str) -> Report:
-    """The report that ``to_json`` wrote."""
-    content = json.loads(text)
-    return Report(
-        machine=content['machine'],
-        threads=content['threads'],
-        plan=Repetitions(**content['plan']),
-        results=tuple(_result(result) for result in content['results']),
-    )
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path``, whole or not at all; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as partial:
-        partial.write_text(text)
-
-
 def threads(count: int) -> str:
     """The words for a number of threads."""
     return f'{count} thread' if count == 1 else f'{count} threads'
@@ -72,15 +51,6 @@ def threads(count: int) -> str:
 def title(result: Comparison) -> str:
     """Model and shape: ``Bi-Real-18, 1 x 3 x 224 x 224``."""
     return f'{result.model}, {" x ".join(map(str, result.shape))}'
-
-
-def _result(content: dict[str, Any]) -> Comparison:
-    timings = [Timing(**{**timing, 'times_ms': tuple(timing['times_ms'])}) for timing in content['timings']]
-    profiles = [
-        Profile(**{**profile, 'layers': tuple(ProfiledLayer(**layer) for layer in profile['layers'])})
-        for profile in content['profiles']
-    ]
-    return Comparison(content['model'], tuple(content['shape']), tuple(timings), tuple(profiles))
 
 
 def section(result: Comparison) -> list[str]:

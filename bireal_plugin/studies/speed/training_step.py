@@ -134,9 +134,7 @@ def peak_memory(side: Formulation, setting: Setting, *, steps: int = 3) -> float
     if setting.device == 'cuda':
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        step = training_step(side, setting)
-        for _ in range(steps):
-            step()
+        measure(setting, steps=steps, warm_up=0, sides=[side])
         return torch.cuda.max_memory_allocated() / 2**20
     arguments = [side, repr(asdict(setting)), str(steps), str(torch.get_num_threads())]
     command = [sys.executable, '-m', 'bireal_plugin.studies.speed.training_step', *arguments]
@@ -145,9 +143,7 @@ def peak_memory(side: Formulation, setting: Setting, *, steps: int = 3) -> float
 
 
 def _child(side: Formulation, setting: Setting, steps: int) -> None:
-    step = training_step(side, setting)
-    for _ in range(steps):
-        step()
+    measure(setting, steps=steps, warm_up=0, sides=[side])
     # VmHWM belongs to this program; ru_maxrss would start from the parent's.
     peak = next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmHWM'))
     print(int(peak.split()[1]) / 2**10)

@@ -1,5 +1,6 @@
 """The inference benchmark: what it puts side by side, how it takes times, and what it makes of them."""
 
+import json
 import os
 import sys
 from dataclasses import replace
@@ -13,7 +14,17 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.folding.layers import FoldedBinaryConv2d
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
-from bireal_plugin.studies.speed.engine_profile import BINARY, KINDS, OTHER, REAL_1X1, SIGN, STEM, profile
+from bireal_plugin.studies.speed.engine_profile import (
+    BINARY,
+    KINDS,
+    OTHER,
+    REAL_1X1,
+    SIGN,
+    STEM,
+    Profile,
+    ProfiledLayer,
+    profile,
+)
 from bireal_plugin.studies.speed.engines import (
     OPENVINO,
     TIMED_ENGINES,
@@ -33,8 +44,8 @@ from bireal_plugin.studies.speed.inference import (
     speed_up,
 )
 from bireal_plugin.studies.speed.networks import choose_sides, load_networks
-from bireal_plugin.studies.speed.prepared import Forms, arrays, prepare
-from bireal_plugin.studies.speed.report import Report, from_json, section
+from bireal_plugin.studies.speed.prepared import Forms, prepare
+from bireal_plugin.studies.speed.report import Report, section
 from bireal_plugin.training.config import load_config
 from bireal_plugin.training.recipe import stage_model
 
@@ -91,6 +102,27 @@ def result(networks):
         )
     finally:
         torch.set_num_threads(threads)
+
+
+def arrays(outputs):
+    """Outputs of a timed call as arrays: of torch a tensor, of openvino a mapping of results."""
+    if not isinstance(outputs, (list, tuple)):
+        outputs = [outputs] if isinstance(outputs, torch.Tensor) else [outputs[i] for i in range(len(outputs))]
+    return [np.asarray(output) for output in outputs]
+
+
+def from_json(text):
+    """The report that ``to_json`` wrote."""
+    content = json.loads(text)
+    results = []
+    for result in content['results']:
+        timings = [Timing(**{**timing, 'times_ms': tuple(timing['times_ms'])}) for timing in result['timings']]
+        profiles = [
+            Profile(**{**profile, 'layers': tuple(ProfiledLayer(**layer) for layer in profile['layers'])})
+            for profile in result['profiles']
+        ]
+        results.append(Comparison(result['model'], tuple(result['shape']), tuple(timings), tuple(profiles)))
+    return Report(content['machine'], content['threads'], Repetitions(**content['plan']), tuple(results))
 
 
 # The sides
