@@ -1,4 +1,4 @@
-"""The exception for mistakes of a user, and the check for packages that one engine or command alone needs."""
+"""The exception for mistakes of a user, the line of another error that it quotes, and a check for optional packages."""
 
 from importlib.util import find_spec
 
@@ -19,3 +19,13 @@ def require(*packages: str, engine: str) -> None:
     for package in packages:
         if find_spec(package) is None:
             raise InputError(f"the {engine} engine needs the package {package}: pip install 'bireal-plugin[{engine}]'")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error, without the stack that compilers put below."""
+    return str(error).strip().partition('\n')[0].rstrip('.') or type(error).__name__
+
+
+def last_line(error: Exception) -> str:
+    """The last line of an engine's error, which names the reason."""
+    return str(error).strip().rpartition('\n')[2] or type(error).__name__

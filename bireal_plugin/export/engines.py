@@ -1,6 +1,6 @@
 """The table of engines, one call to write a network for any of them, and one to run what was written.
 
-To add an engine: a folder beside this file with an exporter, a session and a tap, and one row in ``ENGINES``.
+To add an engine: a folder beside this file with an exporter and a session, and one row in ``ENGINES``.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 from torch import nn
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.onnx.engine import ONNXSession, export_onnx, tap_onnx
-from bireal_plugin.export.onnx.qonnx import PACKAGES, QONNXSession, export_qonnx, tap_qonnx
-from bireal_plugin.export.openvino.engine import OpenVINOSession, export_openvino, tap_openvino
-from bireal_plugin.export.packed.file import PackedSession, export_packed, tap_packed
-from bireal_plugin.export.session_io import EngineSession, Precision, Tapped
-from bireal_plugin.export.tflite.engine import TFLiteSession, export_tflite, tap_tflite
+from bireal_plugin.export.onnx.engine import ONNXSession, export_onnx
+from bireal_plugin.export.onnx.qonnx import PACKAGES, QONNXSession, export_qonnx
+from bireal_plugin.export.openvino.engine import OpenVINOSession, export_openvino
+from bireal_plugin.export.packed.file import PackedSession, export_packed
+from bireal_plugin.export.session_io import EngineSession, Precision
+from bireal_plugin.export.tflite.engine import TFLiteSession, export_tflite
 from bireal_plugin.folding.fold import fold
 
 
@@ -55,7 +55,6 @@ class Engine:
         suffix: of the file that names an artefact. beside: suffixes of its further files.
         exporter: ``(folded model, path, example_shape, **options)`` writes the artefact.
         session: ``(path, **options)`` runs it.
-        tap: ``(path, choice, **options of the session)`` runs it and reads tensors from inside.
         precisions: of real layers.
         packages: to install beside this one; the extra that brings them has the engine's name in ``ENGINES``.
         fuses: the engine merges operators, which reading a tensor between them prevents.
@@ -63,52 +62,23 @@ class Engine:
 
     suffix: str
     exporter: Callable[..., Path]
-    session: Callable[..., EngineSession]
-    tap: Callable[..., Tapped]
+    session: Any  # a class: type[EngineSession] would promise that all take the same arguments
     precisions: Mapping[Precision, RealPrecision]
     packages: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     fuses: bool = False
 
 
+PACKED = {key: RealPrecision(dict(real_layers=key), {}) for key in ('f16', 'bf16', 'int8')}
+OPENVINO = {'bf16': RealPrecision({}, dict(real_layers='bf16')), 'int8': RealPrecision({}, {}, calibrated=True)}
 ENGINES: dict[str, Engine] = {
-    'packed': Engine(
-        '.safetensors',
-        export_packed,
-        PackedSession,
-        tap_packed,
-        {
-            'f32': F32,
-            'f16': RealPrecision(dict(real_layers='f16'), {}),
-            'bf16': RealPrecision(dict(real_layers='bf16'), {}),
-            'int8': RealPrecision(dict(real_layers='int8'), {}),
-        },
-    ),
+    'packed': Engine('.safetensors', export_packed, PackedSession, {'f32': F32, **PACKED}),
     'openvino': Engine(
-        '.xml',
-        export_openvino,
-        OpenVINOSession,
-        tap_openvino,
-        {
-            'f32': F32,
-            'bf16': RealPrecision({}, dict(real_layers='bf16')),
-            'int8': RealPrecision({}, {}, calibrated=True),
-        },
-        packages=('openvino',),
-        beside=('.bin',),
-        fuses=True,
+        '.xml', export_openvino, OpenVINOSession, {'f32': F32, **OPENVINO}, ('openvino',), beside=('.bin',), fuses=True
     ),
-    'onnx': Engine(
-        '.onnx',
-        export_onnx,
-        ONNXSession,
-        tap_onnx,
-        {'f32': F32},
-        packages=('onnx', 'onnxscript', 'onnxruntime'),
-        fuses=True,
-    ),
-    'tflite': Engine('.tflite', export_tflite, TFLiteSession, tap_tflite, {'f32': F32}, ('flatbuffers', 'tflite')),
-    'qonnx': Engine('.qonnx', export_qonnx, QONNXSession, tap_qonnx, {'f32': F32}, PACKAGES),
+    'onnx': Engine('.onnx', export_onnx, ONNXSession, {'f32': F32}, ('onnx', 'onnxscript', 'onnxruntime'), fuses=True),
+    'tflite': Engine('.tflite', export_tflite, TFLiteSession, {'f32': F32}, ('flatbuffers', 'tflite')),
+    'qonnx': Engine('.qonnx', export_qonnx, QONNXSession, {'f32': F32}, PACKAGES),
 }
 
 
@@ -185,8 +155,7 @@ def megabytes(path: Path) -> float:
 
 
 def _check_options(function: Callable[..., Any], options: Mapping[str, Any], *, what: str) -> None:
-    parameters = inspect.signature(function).parameters.values()
-    own = {parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+    own = {name: each for name, each in inspect.signature(function).parameters.items() if each.kind is each.KEYWORD_ONLY}
     for name in options:
         if name not in own:
             raise InputError(f'{what} has no option {name!r}; it takes {", ".join(own) or "none"}')

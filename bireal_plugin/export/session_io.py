@@ -34,11 +34,13 @@ class EngineSession(ABC):
     Attributes:
         source: the file's path, for error sentences.
         input_shape: ``(N, C, H, W)`` that the file was written for; a name such as 'height' where any size will do.
+        accepted: the same, with names also for the sizes that the engine can change.
         metadata: texts that the file carries.
     """
 
     source: str
     input_shape: tuple[int | str, ...]
+    accepted: tuple[int | str, ...]
     metadata: Mapping[str, str]
     closed = False
 
@@ -50,12 +52,15 @@ class EngineSession(ABC):
         """
         if self.closed:
             raise InputError(f'the session of {self.source} is closed; open another one')
-        return self.run(as_input(batch, self.accepted))
-
-    @property
-    def accepted(self) -> tuple[int | str, ...]:
-        """``input_shape``, with names for the sizes that the engine can change."""
-        return self.input_shape
+        array = batch.detach().cpu().numpy() if isinstance(batch, Tensor) else np.asarray(batch)
+        fits = array.ndim == len(self.accepted) and all(
+            size == wanted if isinstance(wanted, int) else size > 0
+            for size, wanted in zip(array.shape, self.accepted, strict=True)
+        )
+        if not fits or array.dtype.kind not in 'fiu':
+            wanted = ', '.join(map(str, self.accepted))
+            raise InputError(f'the network takes numbers of shape ({wanted}), not {array.dtype} of shape {array.shape}')
+        return self.run(np.ascontiguousarray(array, dtype=np.float32))
 
     @abstractmethod
     def run(self, batch: np.ndarray) -> list[np.ndarray]:
@@ -65,31 +70,38 @@ class EngineSession(ABC):
         """Free what the session holds; closing twice is harmless."""
         self.closed = True
 
+    @classmethod
+    def tap(cls, path: Path, choice: Choice, **options: Any) -> Tapped:
+        """Run a copy of ``path`` that has the chosen tensors as further outputs; it is deleted once it is read.
+
+        Args:
+            options: of the session.
+        """
+        with tempfile.TemporaryDirectory(prefix='bireal_') as folder:
+            target = Path(folder, path.name)
+            count = cls.write_tapped(path, target, choice)
+            session = cls(target, **options)  # type: ignore[call-arg]
+
+        def run(batch: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+            results = session(batch)
+            split = len(results) - count
+            return results[:split], results[split:]
+
+        return run
+
+    @staticmethod
+    def write_tapped(path: Path, target: Path, choice: Choice) -> int:
+        """Write the file at ``path`` to ``target`` with the chosen tensors as further outputs; return their number.
+
+        A layer is known by its operators, not by names: the operator that takes a sign, and the convolution behind it.
+        """
+        raise NotImplementedError
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def as_input(batch: Tensor | np.ndarray, accepted: Sequence[int | str]) -> np.ndarray:
-    """``batch`` as a contiguous float32 array.
-
-    Args:
-        accepted: size of each axis, or its name where any positive size will do.
-
-    Raises:
-        InputError: another number of axes, or a size that the file does not take.
-    """
-    array = batch.detach().cpu().numpy() if isinstance(batch, Tensor) else np.asarray(batch)
-    fits = array.ndim == len(accepted) and all(
-        size == wanted if isinstance(wanted, int) else size > 0
-        for size, wanted in zip(array.shape, accepted, strict=True)
-    )
-    if not fits or array.dtype.kind not in 'fiu':
-        wanted = ', '.join(map(str, accepted))
-        raise InputError(f'the network takes numbers of shape ({wanted}), not {array.dtype} of shape {array.shape}')
-    return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def flat_outputs(outputs: Any) -> list[Tensor]:
@@ -115,39 +127,3 @@ def pinned(threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def tapped_copy(
-    path: Path,
-    choice: Choice,
-    write: Callable[[Path, Path, Choice], int],
-    session: Callable[..., EngineSession],
-    **options: Any,
-) -> Tapped:
-    """Run a copy of ``path`` that has the chosen tensors as further outputs.
-
-    Args:
-        write: ``(path, target, choice)`` writes the copy and returns how many tensors were chosen.
-        session: of the engine, with its ``options``; it reads the copy, which is then deleted.
-    """
-    with tempfile.TemporaryDirectory(prefix='bireal_') as folder:
-        target = Path(folder, path.name)
-        count = write(path, target, choice)
-        running = session(target, **options)
-
-    def run(batch: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        results = running(batch)
-        split = len(results) - count
-        return results[:split], results[split:]
-
-    return run
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error, without the stack that compilers put below."""
-    return str(error).strip().partition('\n')[0] or type(error).__name__
-
-
-def last_line(error: Exception) -> str:
-    """The last line of an engine's error, which names the reason."""
-    return str(error).strip().rpartition('\n')[2] or type(error).__name__

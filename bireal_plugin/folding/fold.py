@@ -75,7 +75,8 @@ def _check_foldable(name: str, conv: BinaryConv2d) -> None:
     if not (conv.binary_input and conv.binary_weight):
         raise InputError(f'{where} is not binary yet ({conv.extra_repr()}); fold the network of the last stage')
     binarizer = conv.weight_binarizer
-    if _form(conv) is None:
+    base = next(cls for cls in (ABCConv2d, XNORConv2d, BinaryConv2d) if isinstance(conv, cls))
+    if (type(conv).forward, type(conv).convolve) != (base.forward, base.convolve):
         raise InputError(f'{where} is a {type(conv).__name__} with a forward of its own, which has no folded form')
     is_scaled_sign = type(binarizer).__call__ is WeightBinarizer.__call__
     if not (isinstance(binarizer, WeightBases) if isinstance(conv, ABCConv2d) else is_scaled_sign):
@@ -86,15 +87,6 @@ def _check_foldable(name: str, conv: BinaryConv2d) -> None:
         conv.zero_padding  # noqa: B018  raises where the two sides differ
     except InputError as error:
         raise InputError(f'{where} has no folded form: {error}') from error
-
-
-def _form(conv: BinaryConv2d) -> type[BinaryConv2d] | None:
-    """Class whose function ``conv`` computes; None for a subclass that computes something else."""
-    for cls in (ABCConv2d, XNORConv2d, BinaryConv2d):
-        if isinstance(conv, cls):
-            same = type(conv).forward is cls.forward and type(conv).convolve is cls.convolve
-            return cls if same else None
-    return None
 
 
 def _folded_binary(conv: BinaryConv2d, multiplier: Tensor, offset: Tensor) -> nn.Module:
@@ -120,8 +112,8 @@ def _affine(conv: nn.Conv2d, norm: BatchNorm | None) -> tuple[Tensor, Tensor]:
 
 
 def _folded_real(conv: nn.Conv2d, multiplier: Tensor, offset: Tensor) -> nn.Conv2d:
-    arguments = {**arguments_of(conv), 'bias': True}
-    folded = nn.utils.skip_init(nn.Conv2d, **arguments, device=conv.weight.device, dtype=conv.weight.dtype)
+    arguments = {**arguments_of(conv), 'bias': True, 'device': conv.weight.device, 'dtype': conv.weight.dtype}
+    folded = nn.utils.skip_init(nn.Conv2d, **arguments)
     folded.weight.data.copy_(conv.weight.double() * multiplier.view(-1, 1, 1, 1))
     folded.bias.data.copy_(offset)
     return folded

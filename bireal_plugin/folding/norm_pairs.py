@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,10 +17,10 @@ from torch import Tensor, nn
 
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.dry_run import input_shape, weightless_copy
-from bireal_plugin.errors import InputError
+from bireal_plugin.errors import InputError, first_line
 from bireal_plugin.hosts.torch_private import BatchNorm, FakeTensorMode, TorchDispatchMode, tree_leaves
 
-# What the forward of somebody's model raises when it is given something else than it takes.
+# What somebody's model raises when it is built from or given something else than it takes.
 REFUSALS = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError)
 
 
@@ -43,7 +44,15 @@ def norm_pairs(model: nn.Module, example_shape: Sequence[int] | None = None) -> 
     """
     if example_shape is not None and len(example_shape) != 4:
         raise InputError(f'example_shape is (N, C, H, W), such as (1, 3, 224, 224), not {example_shape!r}')
-    convs, norms = dict(convolutions(model)), dict(_absorbable_norms(model))
+    # BatchNorms with running statistics and no more; timm's BatchNormAct2d has an activation too.
+    plain = (BatchNorm.forward, nn.SyncBatchNorm.forward)
+    norms = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, BatchNorm) and type(module).forward in plain
+        if module.running_mean is not None and module.running_var is not None
+    }
+    convs = dict(convolutions(model))
     if not convs or not norms:
         return {}
     flow = _followed(model, example_shape, convs, norms)
@@ -53,16 +62,6 @@ def norm_pairs(model: nn.Module, example_shape: Sequence[int] | None = None) -> 
         if norm is not None and flow.sources[norm] == {conv} and norms[norm].num_features == convs[conv].out_channels:
             pairs[conv] = norm
     return pairs
-
-
-def _absorbable_norms(model: nn.Module) -> Iterator[tuple[str, BatchNorm]]:
-    """BatchNorms with running statistics and no more; timm's ``BatchNormAct2d`` has an activation too."""
-    for name, module in model.named_modules():
-        plain = isinstance(module, BatchNorm) and (
-            type(module).forward in (BatchNorm.forward, nn.SyncBatchNorm.forward)
-        )
-        if plain and module.running_mean is not None and module.running_var is not None:
-            yield name, module
 
 
 class _Flow(TorchDispatchMode):
@@ -81,23 +80,17 @@ class _Flow(TorchDispatchMode):
             if id(value) in self.outputs:
                 self.readers[self.outputs[id(value)][1]].add(self.running)
 
-    def leave_convolution(self, name: str) -> Callable[..., None]:
-        """Forward hook of a convolution."""
-        return lambda module, inputs, output: self.outputs.update({id(output): (output, name)})
+    def leave_convolution(self, name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        """Forward hook of the convolution ``name``."""
+        self.outputs[id(output)] = output, name
 
-    def enter_norm(self, name: str) -> Callable[..., None]:
-        """Forward pre-hook of a BatchNorm."""
+    def enter_norm(self, name: str, module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        """Forward pre-hook of the BatchNorm ``name``."""
+        given = [self.outputs[id(x)][1] for x in (*inputs, *keywords.values()) if id(x) in self.outputs]
+        self.sources[name].add(given[0] if given else None)
+        self.running = name
 
-        def hook(module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-            source = next(
-                (self.outputs[id(x)][1] for x in (*inputs, *keywords.values()) if id(x) in self.outputs), None
-            )
-            self.sources[name].add(source)
-            self.running = name
-
-        return hook
-
-    def leave_norm(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def leave_norm(self, *_: Any) -> None:
         """Forward hook of a BatchNorm."""
         self.running = None
 
@@ -108,10 +101,7 @@ class _Flow(TorchDispatchMode):
 
 
 def _followed(
-    model: nn.Module,
-    example_shape: Sequence[int] | None,
-    convs: dict[str, nn.Conv2d],
-    norms: dict[str, BatchNorm],
+    model: nn.Module, example_shape: Sequence[int] | None, convs: dict[str, nn.Conv2d], norms: dict[str, BatchNorm]
 ) -> _Flow:
     shape = input_shape(model) if example_shape is None else tuple(example_shape)[1:]
     mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -119,9 +109,9 @@ def _followed(
     flow = _Flow()
     for name, module in twin.named_modules():
         if name in convs:
-            module.register_forward_hook(flow.leave_convolution(name))
+            module.register_forward_hook(partial(flow.leave_convolution, name))
         elif name in norms:
-            module.register_forward_pre_hook(flow.enter_norm(name), with_kwargs=True)
+            module.register_forward_pre_hook(partial(flow.enter_norm, name), with_kwargs=True)
             module.register_forward_hook(flow.leave_norm)
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     with torch.no_grad(), mode, flow:
@@ -131,7 +121,7 @@ def _followed(
         except REFUSALS as error:
             raise InputError(
                 f'{type(model).__name__} does not run on an input of shape {(1, *shape)}, so it cannot be seen which '
-                f'BatchNorm follows which convolution: {_first_line(error)}; give example_shape=(N, C, H, W), '
+                f'BatchNorm follows which convolution: {first_line(error)}; give example_shape=(N, C, H, W), '
                 "or the model's backbone instead of the model"
             ) from error
         flow.read(outputs)
@@ -147,8 +137,3 @@ def _other_arguments(model: nn.Module) -> dict[str, Any]:
     _, *others = inspect.signature(model.forward).parameters.values()
     needed = [other.name for other in others if other.kind in named and other.default is other.empty]
     return {name: 'tensor' if name == 'mode' else None for name in needed}
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip('.') if lines else type(error).__name__

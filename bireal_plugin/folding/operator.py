@@ -36,7 +36,6 @@ def unpack_signs(packed: Tensor, channels: int, *, dtype: torch.dtype = torch.fl
     return signs.clone(memory_format=torch.contiguous_format)
 
 
-@torch.library.custom_op('bireal::binary_conv2d', mutates_args=())
 def binary_conv2d(
     x: Tensor,
     packed_weight: Tensor,
@@ -58,20 +57,5 @@ def binary_conv2d(
     return y * scale.to(y.dtype).view(-1, 1, 1) + bias.to(y.dtype).view(-1, 1, 1)
 
 
-@binary_conv2d.register_fake
-def _(
-    x: Tensor,
-    packed_weight: Tensor,
-    scale: Tensor,
-    bias: Tensor,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    groups: int,
-) -> Tensor:
-    out, *kernel, _ = packed_weight.shape
-    sizes = [
-        (size + 2 * p - d * (k - 1) - 1) // s + 1
-        for size, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
-    ]
-    return x.new_empty(x.shape[0], out, *sizes)
+# Without memory it computes shapes.
+torch.library.custom_op('bireal::binary_conv2d', binary_conv2d, mutates_args=()).register_fake(binary_conv2d)

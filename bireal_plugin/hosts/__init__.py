@@ -1,4 +1,4 @@
-"""Private interfaces of other packages, one file per package; everything else here uses their public ones.
+"""Private interfaces of other packages, one file for each or a few; everything else here uses their public ones.
 
 Each name has a test in ``tests/hosts`` that says what is missing when an upgrade of the package takes it away.
 """

@@ -1,6 +1,6 @@
 """Layer-by-layer comparison of an artefact with the folded network, on tensors read from inside the artefact.
 
-The reference computes each layer from the tensor that the engine had there (``Engine.tap`` reads it), so that a flipped
+The reference computes each layer from the tensor that the engine had there (``EngineSession.tap`` reads it), so that a flipped
 sign in one layer cannot spoil the comparison of the next.
 """
 

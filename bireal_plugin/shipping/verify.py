@@ -100,14 +100,15 @@ class Trial:
         if self.reasons:
             return
         with self._mistakes():
-            self.layers = compare_layers(model, head, self.engine.tap(self.artefact.path, both_sides, **self.options))
+            inside = self.engine.session.tap(self.artefact.path, both_sides, **self.options)
+            self.layers = compare_layers(model, head, inside)
             if self.engine.fuses:
                 self.fused_error = max(self._fused(model, head, self.layers.order, start) for start in range(APART))
 
     def _fused(self, model: nn.Module, head: Sequence[np.ndarray], order: Sequence[int], start: int) -> float:
         places = {call: place // APART for call, place in enumerate(order) if place % APART == start}
         choice = partial(inputs_apart, start=start, step=APART)
-        session = self.engine.tap(self.artefact.path, choice, **self.options)
+        session = self.engine.session.tap(self.artefact.path, choice, **self.options)
         return fused_error(model, head, session, places=places)
 
     def result(self, min_agreement: float | None) -> Verification:

@@ -3,14 +3,12 @@
 import numpy as np
 import pytest
 
-from bireal_plugin.hosts.flatbuffers_private import byte_vector, field_position
-from bireal_plugin.hosts.onnxruntime_private import errors
-from bireal_plugin.hosts.qonnx_private import pinned_ir_version
+from bireal_plugin.hosts.engines_private import byte_vector, field_position, onnxruntime_errors, pinned_ir_version
 
 
 def test_onnxruntime_raises_its_own_errors():
     onnxruntime = pytest.importorskip('onnxruntime')
-    with pytest.raises(errors()):
+    with pytest.raises(onnxruntime_errors()):
         onnxruntime.InferenceSession(b'no model', providers=['CPUExecutionProvider'])
 
 

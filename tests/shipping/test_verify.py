@@ -42,7 +42,7 @@ def written(model, format, folder, shape=SHAPE):
 
 
 def tapped(path, choice=both_sides, **options):
-    return engine_of(path).tap(path, choice, **options)
+    return engine_of(path).session.tap(path, choice, **options)
 
 
 def images(count=4, shape=SHAPE, labels=None):

@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import nn
 
-from bireal_plugin.errors import InputError, require
+from bireal_plugin.errors import InputError, last_line, require
 from bireal_plugin.export.onnx.file import read_model, write_model, write_tapped
-from bireal_plugin.export.session_io import Choice, EngineSession, Tapped, last_line, tapped_copy
-from bireal_plugin.hosts.onnxruntime_private import errors
+from bireal_plugin.export.session_io import EngineSession
+from bireal_plugin.hosts.engines_private import onnxruntime_errors
 
 FORMAT = 'bireal-onnx-1'
 
@@ -32,7 +31,6 @@ def export_onnx(
         example_shape: ``(N, C, H, W)``; other batch sizes run too. Other H and W do where the session's
             ``input_shape`` has their names: PyTorch fixes them where the network's code does, and where a feature map
             has a side of one pixel, so export with images that stay larger than that.
-        metadata: texts to keep in the file.
 
     Raises:
         InputError: a network that is not folded or cannot be exported, or onnx is not installed.
@@ -63,11 +61,13 @@ class ONNXSession(EngineSession):
         InputError: the file is missing, truncated, changed or of another origin, or onnxruntime is not installed.
     """
 
+    write_tapped = staticmethod(partial(write_tapped, file_format=FORMAT))
+
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
         require('onnxruntime', engine='onnx')
         import onnxruntime
 
-        self.source, self.errors = str(path), errors()
+        self.source, self.errors = str(path), onnxruntime_errors()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:
@@ -78,7 +78,7 @@ class ONNXSession(EngineSession):
         except self.errors as error:
             raise InputError(f'onnxruntime {onnxruntime.__version__} cannot run {path}: {last_line(error)}') from error
         self.input = self.session.get_inputs()[0]
-        self.input_shape = tuple(self.input.shape)
+        self.input_shape = self.accepted = tuple(self.input.shape)
         self.metadata = self.session.get_modelmeta().custom_metadata_map
 
     def run(self, batch: np.ndarray) -> list[np.ndarray]:
@@ -86,8 +86,3 @@ class ONNXSession(EngineSession):
             return self.session.run(None, {self.input.name: batch})
         except self.errors as error:
             raise InputError(f'the network cannot run on inputs of shape {batch.shape}: {last_line(error)}') from error
-
-
-def tap_onnx(path: Path, choice: Choice, **options: Any) -> Tapped:
-    """Run ``path`` and read the chosen tensors; see ``Engine.tap``."""
-    return tapped_copy(path, choice, partial(write_tapped, file_format=FORMAT), ONNXSession, **options)

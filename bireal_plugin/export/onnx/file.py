@@ -30,7 +30,6 @@ def write_model(model: ModelProto, path: Path, *, file_format: str, metadata: Ma
 
     Args:
         file_format: 'bireal-onnx-1' or 'bireal-qonnx-1', kept with the checksum and asked for again when reading.
-        metadata: texts to keep in the file.
     """
     model.producer_name, model.producer_version = PRODUCER, __version__
     for key, value in dict(producer=PRODUCER, version=__version__, **(metadata or {})).items():

@@ -20,10 +20,9 @@ from onnx.defs import OpSchema
 from onnxscript.values import Op, Opset
 from torch import nn
 
-from bireal_plugin.binary import BinaryConv2d
-from bireal_plugin.errors import InputError
+from bireal_plugin.errors import InputError, first_line
 from bireal_plugin.export.onnx.file import IR_VERSION
-from bireal_plugin.export.session_io import first_line
+from bireal_plugin.export.program import traced
 from bireal_plugin.folding.operator import BITS, unpack_signs
 
 # PyTorch's translations are written for opset 18, which every runtime has since 2023 (onnx 1.13).
@@ -43,31 +42,18 @@ def trace(model: nn.Module, example_shape: Sequence[int], *, dynamic: bool) -> M
     Raises:
         InputError: the shape is none of an image batch, the network is not folded, or PyTorch cannot export it.
     """
-    shape = tuple(int(size) for size in example_shape)
-    if len(shape) != 4 or min(shape) < 1:
-        raise InputError(f'the example shape is (N, C, H, W) with positive sizes, not {tuple(example_shape)}')
-    for name, module in model.named_modules():
-        if isinstance(module, BinaryConv2d):
-            raise InputError(f'{name or "the network"} is a BinaryConv2d still; export the result of fold(model)')
     dim = torch.export.Dim
     open_axes = ({0: dim.DYNAMIC, 2: dim.AUTO, 3: dim.AUTO},) if dynamic else None
-    # torch.export takes a size of 1 for a constant.
-    example = torch.zeros((max(shape[0], 2), *shape[1:]) if dynamic else shape)
+    program = traced(model, example_shape, dynamic_shapes=open_axes)
+    table = {torch.ops.bireal.binary_conv2d.default: _binary_conv2d}
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter('ignore', FutureWarning)  # PyTorch's, about its own code
-            program = torch.export.export(model.eval(), (example,), dynamic_shapes=open_axes)
             exported = torch.onnx.export(
-                program,
-                dynamo=True,
-                opset_version=OPSET,
-                custom_translation_table={torch.ops.bireal.binary_conv2d.default: _binary_conv2d},
-                verbose=False,
+                program, dynamo=True, opset_version=OPSET, custom_translation_table=table, verbose=False
             )
     except RuntimeError as error:
-        raise InputError(
-            f'PyTorch cannot export this network for inputs of shape {shape}: {first_line(error)}'
-        ) from error
+        raise InputError(f'PyTorch cannot export {type(model).__name__} to ONNX: {first_line(error)}') from error
     assert exported is not None
     return _bare(exported.model_proto)
 
@@ -76,21 +62,14 @@ def _binary_conv2d(
     x: Any, packed: Any, scale: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Any:
     formal, attribute, kind = OpSchema.FormalParameter, OpSchema.Attribute, OpSchema.AttrType
+    types = dict(x='float', packed_weight='uint8', scale='float', bias='float')
+    inputs = [formal(name, f'tensor({number})') for name, number in types.items()]
+    attributes = [
+        *(attribute(name, kind.INTS) for name in ('strides', 'pads', 'dilations')),
+        *(attribute(name, kind.INT) for name in ('group', 'in_channels')),
+    ]
     schema = OpSchema(
-        OPERATOR,
-        DOMAIN,
-        1,
-        inputs=[
-            formal('x', 'tensor(float)'),
-            formal('packed_weight', 'tensor(uint8)'),
-            formal('scale', 'tensor(float)'),
-            formal('bias', 'tensor(float)'),
-        ],
-        outputs=[formal('y', 'tensor(float)')],
-        attributes=[
-            *(attribute(name, kind.INTS) for name in ('strides', 'pads', 'dilations')),
-            *(attribute(name, kind.INT) for name in ('group', 'in_channels')),
-        ],
+        OPERATOR, DOMAIN, 1, inputs=inputs, outputs=[formal('y', 'tensor(float)')], attributes=attributes
     )
     operator = Op(Opset(DOMAIN, 1), OPERATOR, schema)
     geometry = dict(strides=list(stride), pads=[*padding, *padding], dilations=list(dilation), group=groups)
@@ -126,10 +105,6 @@ class Lowering:
         self.made: dict[str, TensorProto] = {}
         self.nodes: list[NodeProto] = []
         self.outputs: set[str] = set()
-
-    def array(self, name: str) -> np.ndarray:
-        """The values of an initializer of the traced graph."""
-        return numpy_helper.to_array(self.given[name])
 
     def constant(self, name: str, value: Any, dtype: Any = np.float32) -> str:
         """The name of an initializer, made at its first use."""
@@ -178,12 +153,13 @@ def _lower_node(lowering: Lowering, node: NodeProto, activation: Sign, weight: S
     y = node.output[0]
     geometry = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     channels = geometry.pop('in_channels') // geometry['group']
-    signs = unpack_signs(torch.from_numpy(lowering.array(packed).copy()), channels).numpy()
+    values = {name: numpy_helper.to_array(lowering.given[name]) for name in (packed, scale, bias)}
+    signs = unpack_signs(torch.from_numpy(values[packed].copy()), channels).numpy()
     geometry['kernel_shape'] = signs.shape[2:]
     kernel = weight(lowering, _unpacked(lowering, f'{packed}.{channels}', signs), f'{packed}.{channels}/bipolar')
     convolved = lowering.node('Conv', (activation(lowering, x, f'{x}/sign'), kernel), f'{y}/conv', **geometry)
     scale, bias = (
-        lowering.constant(f'{name}/per_channel', lowering.array(name).reshape(1, -1, 1, 1)) for name in (scale, bias)
+        lowering.constant(f'{name}/per_channel', values[name].reshape(1, -1, 1, 1)) for name in (scale, bias)
     )
     # The scale stands first: onnxruntime merges a Mul whose second operand is constant into the convolution's weights,
     # which then sums rounded numbers instead of integers.

@@ -11,15 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import nn
 
 from bireal_plugin.errors import InputError, require
 from bireal_plugin.export.onnx.file import IR_VERSION, read_model, write_model, write_tapped
-from bireal_plugin.export.session_io import Choice, EngineSession, Tapped, tapped_copy
-from bireal_plugin.hosts.qonnx_private import pinned_ir_version
+from bireal_plugin.export.session_io import EngineSession
+from bireal_plugin.hosts.engines_private import pinned_ir_version
 
 FORMAT = 'bireal-qonnx-1'
 DOMAIN = 'qonnx.custom_op.general'
@@ -30,9 +29,6 @@ def export_qonnx(
     model: nn.Module, path: Path, example_shape: Sequence[int], *, metadata: Mapping[str, str] | None = None
 ) -> Path:
     """Write a folded network to ``path`` (.qonnx) for inputs of exactly ``example_shape`` ``(N, C, H, W)``.
-
-    Args:
-        metadata: texts to keep in the file.
 
     Raises:
         InputError: a network that is not folded or cannot be exported, or qonnx is not installed.
@@ -68,6 +64,8 @@ class QONNXSession(EngineSession):
         InputError: the file is missing, truncated, changed or of another origin, or qonnx is not installed.
     """
 
+    write_tapped = staticmethod(partial(write_tapped, file_format=FORMAT))
+
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
         require(*PACKAGES, engine='qonnx')
         from qonnx.core.modelwrapper import ModelWrapper
@@ -76,7 +74,7 @@ class QONNXSession(EngineSession):
         self.source = str(path)
         self.model = ModelWrapper(read_model(Path(path), file_format=FORMAT)).transform(InferShapes())
         self.input = self.model.graph.input[0].name
-        self.input_shape = tuple(self.model.get_tensor_shape(self.input))
+        self.input_shape = self.accepted = tuple(self.model.get_tensor_shape(self.input))
         self.metadata = {entry.key: entry.value for entry in self.model.model.metadata_props}
 
     def run(self, batch: np.ndarray) -> list[np.ndarray]:
@@ -85,8 +83,3 @@ class QONNXSession(EngineSession):
         with pinned_ir_version(IR_VERSION):
             outputs = execute_onnx(self.model, {self.input: batch})
         return [outputs[value.name] for value in self.model.graph.output]
-
-
-def tap_qonnx(path: Path, choice: Choice, **options: Any) -> Tapped:
-    """Run ``path`` and read the chosen tensors; see ``Engine.tap``."""
-    return tapped_copy(path, choice, partial(write_tapped, file_format=FORMAT), QONNXSession, **options)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -22,10 +21,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from bireal_plugin.errors import InputError, require
+from bireal_plugin.errors import InputError, last_line, require
 from bireal_plugin.export.openvino import file as openvino_file
-from bireal_plugin.export.openvino.nodes import input_channels, translate
-from bireal_plugin.export.session_io import Choice, EngineSession, Precision, Tapped, last_line, tapped_copy
+from bireal_plugin.export.program import traced
+from bireal_plugin.export.session_io import Choice, EngineSession, Precision
 
 QUANTIZED = ('Convolution', 'GroupConvolution', 'MatMul')
 # Without an operand to quantize; the quantizer warns about types that it does not know.
@@ -59,16 +58,15 @@ def core() -> Any:
 def convert(model: nn.Module, example_shape: Sequence[int]) -> Any:
     """A folded network as an ``openvino.Model`` for inputs of exactly ``example_shape`` ``(N, C, H, W)``."""
     ov = openvino()
-    example = torch.zeros(tuple(example_shape))
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter('ignore', FutureWarning)  # PyTorch's, about its own code
-        program = torch.export.export(model.eval(), (example,))
+    from bireal_plugin.export.openvino.nodes import input_channels, translate
+
+    program = traced(model, example_shape)
     # The front end does not know the channels of an intermediate result, which decide the form of a layer.
     channels = input_channels(program)
     extension = ov.frontend.ConversionExtension(
         'bireal.binary_conv2d.default', lambda context: translate(context, channels)
     )
-    converted = ov.convert_model(program, example_input=example, extension=[extension])
+    converted = ov.convert_model(program, example_input=torch.zeros(tuple(example_shape)), extension=[extension])
     converted.reshape(list(example_shape))
     return converted
 
@@ -87,7 +85,6 @@ def export_openvino(
 
     Args:
         calibration: batches ``(N, C, H, W)`` of the example shape; real layers are int8 then, else float32.
-        metadata: texts to keep in the file.
     """
     converted = convert(model, example_shape)
     if calibration is not None:
@@ -117,6 +114,7 @@ class OpenVINOSession(EngineSession):
             source = core().read_model(str(source))
         self.model = source
         self.input_shape = tuple(source.inputs[0].shape)
+        self.accepted = ('batch', self.input_shape[1], 'height', 'width')
         self.metadata = openvino_file.metadata(source)
         self.options: dict[str, Any] = {'INFERENCE_PRECISION_HINT': real_layers, 'PERFORMANCE_HINT': 'LATENCY'}
         if threads is not None:
@@ -134,9 +132,15 @@ class OpenVINOSession(EngineSession):
                 raise InputError(f'the network does not take inputs of shape {shape}: {last_line(error)}') from error
         return self.compiled[shape]
 
-    @property
-    def accepted(self) -> tuple[int | str, ...]:
-        return ('batch', self.input_shape[1], 'height', 'width')
+    @staticmethod
+    def write_tapped(path: Path, target: Path, choice: Choice) -> int:
+        ov = openvino()
+        openvino_file.check(path)
+        model = core().read_model(str(path))
+        chosen = choice(list(_layers(model)))
+        model.add_results([ov.opset13.result(value) for value in chosen])
+        openvino_file.write(ov, model, target, {})
+        return len(chosen)
 
     def run(self, batch: np.ndarray) -> list[np.ndarray]:
         result = self.compile(batch.shape)(batch)
@@ -167,32 +171,9 @@ def quantize_real_layers(model: Any, calibration: Iterable[np.ndarray]) -> Any:
     set_log_level(logging.ERROR)  # it reports every layer that it was told to leave alone
     types = {operation.get_type_name() for operation in model.get_ops()}
     left = sorted(types.difference(QUANTIZED, NOT_OPERATIONS))
+    scope = nncf.IgnoredScope(types=left, validate=False)
     with contextlib.redirect_stdout(sys.stderr):  # its progress bars are no output
-        return nncf.quantize(
-            model,
-            nncf.Dataset(batches),
-            subset_size=len(batches),
-            ignored_scope=nncf.IgnoredScope(types=left, validate=False),
-        )
-
-
-def tap_openvino(path: Path, choice: Choice, **options: Any) -> Tapped:
-    """Run ``path`` and read the chosen tensors; see ``Engine.tap``."""
-    return tapped_copy(path, choice, write_tapped, OpenVINOSession, **options)
-
-
-def write_tapped(path: Path, target: Path, choice: Choice) -> int:
-    """Write the file at ``path`` to ``target`` with the chosen tensors as further results; return their number.
-
-    A layer is known by its operators, not by names: the operator that takes a sign, and the convolution behind it.
-    """
-    ov = openvino()
-    openvino_file.check(path)
-    model = core().read_model(str(path))
-    chosen = choice(list(_layers(model)))
-    model.add_results([ov.opset13.result(value) for value in chosen])
-    openvino_file.write(ov, model, target, {})
-    return len(chosen)
+        return nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches), ignored_scope=scope)
 
 
 def _layers(model: Any) -> Iterator[tuple[Any, Any]]:

@@ -4,7 +4,7 @@ Five facts of the engine's BinaryConvolution decide the form. Four were silently
 little-endian with 1 for +1; the input is quantized to {0, 1} by a FakeQuantize whose threshold is the negative of the
 smallest normal number, so that both zeros become +1; input channels must be a multiple of 32; and columns may be
 skipped by a stride of at most 2. One is refused when the file is compiled on a CPU without AVX-512: more than 2 columns
-of padding.
+of padding. Imports openvino at once: reach it through the engine.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from openvino import Tensor as OVTensor
+from openvino import Type
+from openvino import opset13 as ops
+from openvino.op import Constant
 
 from bireal_plugin.folding.operator import unpack_signs
 
@@ -44,8 +48,6 @@ def _key(packed: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> bytes:
 
 def translate(context: Any, input_channels: Mapping[bytes, int]) -> list[Any]:
     """The nodes that stand for one ``bireal::binary_conv2d`` and its affine map."""
-    from openvino import opset13 as ops
-
     packed, scale, bias = (np.array(context.get_input(i).get_node().data) for i in (1, 2, 3))
     stride, padding, dilation = ([int(v) for v in context.get_values_from_const_input(i)] for i in (4, 5, 6))
     groups = int(context.get_values_from_const_input(7))
@@ -74,11 +76,6 @@ def binary_convolution(x: Any, signs: np.ndarray, geometry: Geometry, groups: in
 
 def popcount_convolution(x: Any, signs: np.ndarray, geometry: Geometry) -> Any:
     """XNOR + popcount; channels are a multiple of 32 and not in groups."""
-    from openvino import Tensor as OVTensor
-    from openvino import Type
-    from openvino import opset13 as ops
-    from openvino.op import Constant
-
     # A tensor with memory of its own: one around a numpy array would point nowhere once the array is gone.
     bits = OVTensor(Type.u1, signs.shape)
     bits.data[:] = np.packbits(signs.reshape(-1) > 0, bitorder='little').reshape(bits.data.shape)
@@ -95,8 +92,6 @@ def _as_computed(x: Any) -> Any:
     A maximum with the lowest finite number changes nothing and stands between; it costs a pass over ``x``, and only
     where no shortcut is added in front of a sign.
     """
-    from openvino import opset13 as ops
-
     producer = x.get_node() if hasattr(x, 'get_node') else x
     operands = [value.get_node().get_type_name() for value in producer.input_values()]
     if producer.get_type_name() in AFFINE and CONSTANT.intersection(operands):
@@ -106,8 +101,6 @@ def _as_computed(x: Any) -> Any:
 
 def real_convolution(x: Any, signs: np.ndarray, geometry: Geometry, groups: int) -> Any:
     """A convolution of signs as real numbers: integers below 2^24, hence exact too."""
-    from openvino import opset13 as ops
-
     one = np.float32(1)
     operand = ops.select(ops.less(x, ops.constant(np.float32(0))), ops.constant(-one), ops.constant(one))
     if groups == 1:
@@ -122,8 +115,6 @@ def _padded(x: Any, signs: np.ndarray, missing: int) -> tuple[Any, np.ndarray]:
     The input's are 0, so +1 after the sign; half of the weight's are +1 and half -1. They cancel in every window, also
     where it reaches into the zero padding, since that leaves out both halves alike.
     """
-    from openvino import opset13 as ops
-
     nothing, behind = (ops.constant(np.array([0, channels, 0, 0])) for channels in (0, missing))
     x = ops.pad(x, nothing, behind, 'constant', ops.constant(np.float32(0)))
     half = np.ones((signs.shape[0], missing // 2, *signs.shape[2:]), signs.dtype)

@@ -7,7 +7,7 @@ registered somewhere, such as a model that reads a file or an address of its own
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from bireal_plugin.errors import InputError
@@ -51,7 +51,7 @@ def plain_config(config: Any) -> Any:
         InputError: there is anything else in it.
     """
     try:
-        return json.loads(json.dumps(_plain(config)))
+        return json.loads(json.dumps(config, default=dict))
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f'the config cannot be written as JSON, and a packed file needs it so: {error}') from error
 
@@ -63,12 +63,6 @@ def check_config(config: Any, *, source: str) -> None:
         InputError: the sentence starts with ``source`` and names the key.
     """
     _check_network(config, 'the network', source, 0)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _check_network(config: Any, where: str, source: str, depth: int) -> None:

@@ -16,7 +16,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
-from bireal_plugin.errors import InputError
+from bireal_plugin.errors import InputError, first_line
 from bireal_plugin.export.packed.config import check_config, plain_config
 from bireal_plugin.export.packed.format import PackedContent, read_packed, write_packed
 from bireal_plugin.export.packed.real_layers import (
@@ -28,12 +28,10 @@ from bireal_plugin.export.packed.real_layers import (
     restored,
     stored,
 )
-from bireal_plugin.export.session_io import Choice, EngineSession, Precision, Tapped, first_line, flat_outputs, pinned
+from bireal_plugin.export.session_io import Choice, EngineSession, Precision, Tapped, flat_outputs, pinned
 from bireal_plugin.folding.fold import fold, fold_
 from bireal_plugin.folding.layers import FoldedBinaryConv2d
-
-# Raised by networks that are given arguments they do not take.
-NOT_BUILT = (InputError, TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError)
+from bireal_plugin.folding.norm_pairs import REFUSALS
 
 
 def save_packed(
@@ -106,7 +104,7 @@ def _empty_network(config: dict[str, Any], *, source: str) -> nn.Module:
         with torch.device('meta'):
             model = MODELS.build(config)
         model = fold_(model)
-    except (*NOT_BUILT, ArithmeticError) as error:
+    except (*REFUSALS, ArithmeticError) as error:
         raise InputError(f'{source}: its network cannot be built: {first_line(error)}') from error
     state = model.state_dict()
     for name, _ in model.named_buffers():
@@ -162,24 +160,23 @@ class PackedSession(EngineSession):
         self.model, content = open_packed(path)
         self.metadata = content.metadata
         channels = next(module.in_channels for module in self.model.modules() if isinstance(module, nn.Conv2d))
-        self.input_shape = ('batch', channels, 'height', 'width')
+        self.input_shape = self.accepted = ('batch', channels, 'height', 'width')
+
+    @classmethod
+    def tap(cls, path: Path, choice: Choice, **options: Any) -> Tapped:
+        session = cls(path, **options)
+        pairs: list[tuple[np.ndarray, np.ndarray]] = []
+        for module in session.model.modules():
+            if isinstance(module, FoldedBinaryConv2d):
+                module.register_forward_hook(lambda _, given, output: pairs.append((given[0].numpy(), output.numpy())))
+
+        def run(batch: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+            pairs.clear()
+            return session(batch), choice(pairs)
+
+        return run
 
     @torch.no_grad()
     def run(self, batch: np.ndarray) -> list[np.ndarray]:
         with pinned(self.threads):
             return [tensor.numpy() for tensor in flat_outputs(self.model(torch.from_numpy(batch)))]
-
-
-def tap_packed(path: Path, choice: Choice, **options: Any) -> Tapped:
-    """Run ``path`` and read the chosen inputs and outputs of its 1-bit layers; see ``Engine.tap``."""
-    session = PackedSession(path, **options)
-    pairs: list[tuple[np.ndarray, np.ndarray]] = []
-    for module in session.model.modules():
-        if isinstance(module, FoldedBinaryConv2d):
-            module.register_forward_hook(lambda _, given, output: pairs.append((given[0].numpy(), output.numpy())))
-
-    def run(batch: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        pairs.clear()
-        return session(batch), choice(pairs)
-
-    return run

@@ -71,12 +71,19 @@ def read_packed(path: str | Path) -> PackedContent:
     try:
         with safe_open(str(path), framework='pt') as file:
             header = file.metadata() or {}
-            _check_header(path, header)
+            if header.get('format') != FORMAT:
+                raise InputError(f'{path} is a safetensors file, but not a packed network ({FORMAT})')
+            version = header.get('version', 'none')
+            if version not in TEXTS:
+                raise InputError(f'{path} has format version {version!r}; this release reads {" and ".join(TEXTS)}')
+            keys = ('format', 'version', *TEXTS[version], 'checksum')
+            if set(header) != set(keys):
+                found, wanted = ', '.join(sorted(header)), ', '.join(keys)
+                raise InputError(f'{path} has metadata {found}; a packed file has {wanted}')
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
     except (SafetensorError, OSError) as error:
         reason = ' '.join(str(error).split())
         raise InputError(f'{path} is truncated or no safetensors file: {reason}') from error
-    version = header['version']
     if checksum([header[key] for key in TEXTS[version]], tensors) != header['checksum']:
         raise InputError(f'{path} was changed after it was written: its checksum does not match; get it again')
     try:
@@ -99,14 +106,3 @@ def checksum(texts: list[str], tensors: Mapping[str, Tensor]) -> str:
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}'.encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _check_header(path: Path, header: Mapping[str, str]) -> None:
-    if header.get('format') != FORMAT:
-        raise InputError(f'{path} is a safetensors file, but not a packed network ({FORMAT})')
-    version = header.get('version')
-    if version not in TEXTS:
-        raise InputError(f'{path} has format version {version!r}; this release reads {" and ".join(TEXTS)}')
-    keys = ('format', 'version', *TEXTS[version], 'checksum')
-    if set(header) != set(keys):
-        raise InputError(f'{path} has metadata {", ".join(sorted(header))}; a packed file has {", ".join(keys)}')

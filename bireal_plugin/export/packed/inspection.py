@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,11 +106,11 @@ def inspect_packed(path: str | Path) -> PackedReport:
         InputError: loading the file would raise it too.
     """
     model, content = read_network(path)
-    layers = [
-        _layer(name, module, own)
-        for name, module in model.named_modules()
-        if (own := _own_tensors(name, module, content.tensors))
-    ]
+    own: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for key, value in sorted(content.tensors.items()):
+        module, _, name = key.rpartition('.')
+        own[module][name] = value
+    layers = [_layer(name, module, own[name]) for name, module in model.named_modules() if name in own]
     return PackedReport(
         path=str(path),
         version=content.version,
@@ -127,17 +128,6 @@ def summary(config: Any) -> str:
         options = ', '.join(f'{key}={summary(value)}' for key, value in config.items() if key != 'type')
         return f'{config["type"]}({options})'
     return repr(config)
-
-
-def _own_tensors(name: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The file's tensors of a module without its children's, by their names in it."""
-    prefix = f'{name}.' if name else ''
-    own = {key for key, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))}
-    return {
-        key: tensors[prefix + key]
-        for key in (*sorted(own), *(f'{key}{SCALE}' for key in sorted(own)))
-        if prefix + key in tensors
-    }
 
 
 def _layer(name: str, module: nn.Module, own: dict[str, Tensor]) -> PackedLayer:

@@ -39,7 +39,7 @@ def layout(state: Mapping[str, Tensor], real_layers: str) -> Layout:
     places: Layout = {}
     for name, value in state.items():
         dtype = torch.float32 if value.is_floating_point() else value.dtype
-        if _is_compressed(name, value):
+        if value.is_floating_point() and value.dim() > 1 and name.rpartition('.')[2] == 'weight':
             dtype = DTYPES[real_layers]
             if dtype is torch.int8:
                 places[name + SCALE] = torch.float32, (value.shape[0],)
@@ -73,7 +73,8 @@ def restored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     state = {}
     for name, value in tensors.items():
         if name + SCALE in tensors:
-            state[name] = dequantized(value, tensors[name + SCALE])
+            # The product is rounded once, in float32.
+            state[name] = value.float() * tensors[name + SCALE].view(-1, *[1] * (value.dim() - 1))
         elif not name.endswith(SCALE):
             state[name] = value.float() if value.is_floating_point() else value
     return state
@@ -91,11 +92,6 @@ def quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
     return integers.to(torch.int8).view(weight.shape), scale
 
 
-def dequantized(integers: Tensor, scale: Tensor) -> Tensor:
-    """``integers * scale`` in float32, the product rounded once."""
-    return integers.float() * scale.view(-1, *[1] * (integers.dim() - 1))
-
-
 def check_finite(name: str, value: Tensor, *, source: str) -> None:
     """Refuse NaN and infinity."""
     if value.is_floating_point() and not torch.isfinite(value).all():
@@ -105,7 +101,3 @@ def check_finite(name: str, value: Tensor, *, source: str) -> None:
 def dtype_name(dtype: torch.dtype) -> str:
     """'float32' for ``torch.float32``."""
     return str(dtype).removeprefix('torch.')
-
-
-def _is_compressed(name: str, value: Tensor) -> bool:
-    return value.is_floating_point() and value.dim() > 1 and name.rpartition('.')[2] == 'weight'

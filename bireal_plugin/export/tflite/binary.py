@@ -23,7 +23,7 @@ import numpy as np
 from torch import Tensor
 
 from bireal_plugin.export.tflite.graph import Graph, GraphTensor, stored_shape
-from bireal_plugin.export.tflite.shapes import Windows, crop, pads, windows, zero_pad
+from bireal_plugin.export.tflite.shapes import Windows, crop, padded, pads, windows
 from bireal_plugin.folding.operator import unpack_signs
 
 BITS = 32
@@ -95,13 +95,13 @@ def _convolve(
         return convolution(bits, affine, out_shape, VALID)
     rows, columns = (_extra(axis) for axis in axes)
     if rows is not None and columns is not None:
-        bits = zero_pad(graph, bits, [[0, 0], [0, rows], [0, columns], [0, 0]])
+        bits = padded(graph, bits, [[0, 0], [0, rows], [0, columns], [0, 0]])
         sizes = [-(-size // axis.stride) for size, axis in zip(bits.shape[1:3], axes, strict=True)]
         y = convolution(bits, affine, (out_shape[0], *sizes, out_shape[3]), SAME)
         return crop(graph, y, out_shape, begin=(0, 0, 0, 0))
     # The affine map comes last, on integers: before the border is taken back, numbers are larger and so is rounding.
     identity = [graph.constant(np.full(len(signs), value, np.float32)) for value in (1, 0)]
-    y = convolution(zero_pad(graph, bits, pads(axes)), identity, out_shape, VALID)
+    y = convolution(padded(graph, bits, pads(axes)), identity, out_shape, VALID)
     y = graph.add('ADD', (y, _border(graph, signs, axes)), out_shape, negative_zero=False)
     for kind, values in zip(('MUL', 'ADD'), affine, strict=True):
         y = graph.add(kind, (y, values), out_shape, negative_zero=kind == 'MUL')
@@ -147,7 +147,7 @@ def _border(graph: Graph, signs: np.ndarray, axes: tuple[Windows, Windows]) -> G
         if list(index) != list(range(values.shape[axis])):
             shape = [*values.shape]
             shape[axis] = len(index)
-            values = graph.add('GATHER', (values, graph.constant(index, 'int32')), shape, axis=axis)
+            values = graph.add('GATHER', (values, index), shape, axis=axis)
     return values
 
 

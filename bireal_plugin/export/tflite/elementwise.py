@@ -9,15 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.tflite.graph import (
-    Graph,
-    GraphTensor,
-    array,
-    operand,
-    require_constant,
-    stored_axis,
-    stored_shape,
-)
+from bireal_plugin.export.tflite.graph import Graph, GraphTensor, operand, require_constant, stored_axis, stored_shape
 
 LayerWriter = Callable[..., GraphTensor]
 
@@ -37,11 +29,6 @@ def arithmetic(kind: str) -> LayerWriter:
     return layer
 
 
-def reversed_difference(graph: Graph, shape: Sequence[int], x: GraphTensor, y: float, alpha: float = 1) -> GraphTensor:
-    """``y - x``."""
-    return arithmetic('SUB')(graph, shape, y, x, alpha=alpha)
-
-
 def activation(kind: str) -> LayerWriter:
     """An operator of one tensor that has no options."""
 
@@ -57,11 +44,6 @@ def clamp(graph: Graph, shape: Sequence[int], x: GraphTensor, low: Any = None, h
         if bound is not None:
             x = graph.add(kind, (x, operand(graph, bound, len(shape))), x.shape)
     return x
-
-
-def hardtanh(graph: Graph, shape: Sequence[int], x: GraphTensor, low: Any = -1.0, high: Any = 1.0) -> GraphTensor:
-    """``clamp`` with the bounds of hardtanh."""
-    return clamp(graph, shape, x, low, high)
 
 
 def leaky_relu(graph: Graph, shape: Sequence[int], x: GraphTensor, slope: float = 0.01) -> GraphTensor:
@@ -81,7 +63,7 @@ def elu(
 def prelu(graph: Graph, shape: Sequence[int], x: GraphTensor, slope: Tensor) -> GraphTensor:
     """``x`` where it is positive, ``slope x`` elsewhere; one slope per channel, or one for all."""
     require_constant('slope', slope)
-    values = np.broadcast_to(array(slope), (shape[1],))
+    values = np.broadcast_to(slope.numpy(), (shape[1],))
     return graph.add('PRELU', (x, graph.constant(values.reshape((1,) * (len(shape) - 2) + values.shape))), x.shape)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from bireal_plugin.errors import require
 from bireal_plugin.export.tflite.graph import Graph, GraphTensor, Operator
-from bireal_plugin.hosts.flatbuffers_private import byte_vector
+from bireal_plugin.hosts.engines_private import byte_vector
 
 IDENTIFIER = b'TFL3'
 SCHEMA_VERSION = 3
@@ -18,32 +18,10 @@ ALIGNMENT = 16
 # Values above 127 did not fit the schema's first field for the operator's number, which old readers still look at.
 LAST_OLD_OPERATOR = 127
 
-# The table of the schema that holds a builtin operator's options; operators that are not here have none.
-OPTIONS = {
-    'ADD': 'AddOptions',
-    'AVERAGE_POOL_2D': 'Pool2DOptions',
-    'CONCATENATION': 'ConcatenationOptions',
-    'CONV_2D': 'Conv2DOptions',
-    'DIV': 'DivOptions',
-    'FULLY_CONNECTED': 'FullyConnectedOptions',
-    'GATHER': 'GatherOptions',
-    'LEAKY_RELU': 'LeakyReluOptions',
-    'MAXIMUM': 'MaximumMinimumOptions',
-    'MAX_POOL_2D': 'Pool2DOptions',
-    'MEAN': 'ReducerOptions',
-    'MINIMUM': 'MaximumMinimumOptions',
-    'MIRROR_PAD': 'MirrorPadOptions',
-    'MUL': 'MulOptions',
-    'PAD': 'PadOptions',
-    'PADV2': 'PadV2Options',
-    'RESHAPE': 'ReshapeOptions',
-    'RESIZE_BILINEAR': 'ResizeBilinearOptions',
-    'RESIZE_NEAREST_NEIGHBOR': 'ResizeNearestNeighborOptions',
-    'SLICE': 'SliceOptions',
-    'SOFTMAX': 'SoftmaxOptions',
-    'SUB': 'SubOptions',
-    'TRANSPOSE': 'TransposeOptions',
-}
+# Tables of the schema for options of builtin operators, where their name is not the operator's with ``Options`` behind.
+POOL, BOUND = 'Pool2DOptions', 'MaximumMinimumOptions'
+OPTIONS = dict(AVERAGE_POOL_2D=POOL, MAX_POOL_2D=POOL, MAXIMUM=BOUND, MINIMUM=BOUND, MEAN='ReducerOptions')
+OPTIONS['PADV2'] = 'PadV2Options'
 # The first version of an operator that has the options used here, where that is not 1.
 VERSIONS = {'RESIZE_BILINEAR': 3, 'RESIZE_NEAREST_NEIGHBOR': 3}
 GROUPED_CONV_VERSION = 6
@@ -81,10 +59,6 @@ class Writer:
                 getattr(self.tflite, f'{kind}Add{name}')(self.builder, value)
         return getattr(self.tflite, f'{kind}End')(self.builder)
 
-    def text(self, text: str) -> int:
-        """Offset of a text."""
-        return self.builder.CreateString(text)
-
     def numbers(self, values: Sequence[int]) -> int:
         """Offset of a vector of int32."""
         return self.builder.CreateNumpyVector(np.array(values, np.int32))
@@ -96,10 +70,6 @@ class Writer:
             self.builder.PrependUOffsetTRelative(offset)
         return self.builder.EndVector()
 
-    def buffer(self, data: bytes) -> int:
-        """Offset of a buffer, which is empty without ``data``."""
-        return self.table('Buffer', Data=byte_vector(self.builder, data, alignment=ALIGNMENT) if data else None)
-
 
 def flatbuffer(graph: Graph, notes: Mapping[str, bytes]) -> bytes:
     """The file's content.
@@ -108,28 +78,36 @@ def flatbuffer(graph: Graph, notes: Mapping[str, bytes]) -> bytes:
         notes: buffers for the model's metadata, by their names.
     """
     writer = Writer(sum(array.nbytes for array in graph.constants.values()) + (1 << 16))
+    text = writer.builder.CreateString
     # The first buffer is empty by the schema's convention; tensors that are computed point there.
     contents = [array.astype(array.dtype.newbyteorder('<')).tobytes() for array in graph.constants.values()]
-    buffers = [writer.buffer(content) for content in (b'', *contents, *notes.values())]
+    buffers = [
+        writer.table('Buffer', Data=byte_vector(writer.builder, data, alignment=ALIGNMENT) if data else None)
+        for data in (b'', *contents, *notes.values())
+    ]
     places = {index: place for place, index in enumerate(graph.constants, start=1)}
     codes = sorted({_code(graph, operator) for operator in graph.operators})
-    subgraph = _subgraph(writer, graph, places, codes)
-    metadata = writer.offsets(
-        [
-            writer.table('Metadata', Name=writer.text(name), Buffer=place)
-            for place, name in enumerate(notes, start=1 + len(places))
-        ]
+    operators = [_operator(writer, operator, codes.index(_code(graph, operator))) for operator in graph.operators]
+    subgraph = writer.table(
+        'SubGraph',
+        Tensors=writer.offsets([_tensor(writer, tensor, places) for tensor in graph.tensors]),
+        Inputs=writer.numbers(graph.inputs),
+        Outputs=writer.numbers(graph.outputs),
+        Operators=writer.offsets(operators),
+        Name=text('main'),
     )
-    operator_codes = writer.offsets([_operator_code(writer, *code) for code in codes])
-    subgraphs, buffer_vector = writer.offsets([subgraph]), writer.offsets(buffers)
+    named = [
+        writer.table('Metadata', Name=text(name), Buffer=place)
+        for place, name in enumerate(notes, start=1 + len(places))
+    ]
     model = writer.table(
         'Model',
         Version=SCHEMA_VERSION,
-        OperatorCodes=operator_codes,
-        Subgraphs=subgraphs,
-        Description=writer.text('written by bireal_plugin'),
-        Buffers=buffer_vector,
-        Metadata=metadata,
+        OperatorCodes=writer.offsets([_operator_code(writer, *code) for code in codes]),
+        Subgraphs=writer.offsets([subgraph]),
+        Description=text('written by bireal_plugin'),
+        Buffers=writer.offsets(buffers),
+        Metadata=writer.offsets(named),
     )
     writer.builder.Finish(model, IDENTIFIER)
     return bytes(writer.builder.Output())
@@ -149,24 +127,9 @@ def _operator_code(writer: Writer, kind: str, version: int) -> int:
     return writer.table(
         'OperatorCode',
         DeprecatedBuiltinCode=min(number, LAST_OLD_OPERATOR),
-        CustomCode=writer.text(kind) if custom else None,
+        CustomCode=writer.builder.CreateString(kind) if custom else None,
         Version=version,
         BuiltinCode=number,
-    )
-
-
-def _subgraph(writer: Writer, graph: Graph, places: dict[int, int], codes: list[tuple[str, int]]) -> int:
-    tensors = writer.offsets([_tensor(writer, tensor, places) for tensor in graph.tensors])
-    operators = writer.offsets(
-        [_operator(writer, operator, codes.index(_code(graph, operator))) for operator in graph.operators]
-    )
-    return writer.table(
-        'SubGraph',
-        Tensors=tensors,
-        Inputs=writer.numbers(graph.inputs),
-        Outputs=writer.numbers(graph.outputs),
-        Operators=operators,
-        Name=writer.text('main'),
     )
 
 
@@ -176,12 +139,13 @@ def _tensor(writer: Writer, tensor: GraphTensor, places: dict[int, int]) -> int:
         Shape=writer.numbers(tensor.shape),
         Type=getattr(writer.tflite.TensorType, tensor.dtype.upper()),
         Buffer=places.get(tensor.index, 0),
-        Name=writer.text(f'{"constant" if tensor.index in places else "tensor"}_{tensor.index}'),
+        Name=writer.builder.CreateString(f'{"constant" if tensor.index in places else "tensor"}_{tensor.index}'),
     )
 
 
 def _operator(writer: Writer, operator: Operator, code: int) -> int:
-    table = OPTIONS.get(operator.kind)
+    table = OPTIONS.get(operator.kind, f'{operator.kind.title().replace("_", "")}Options')
+    kind = getattr(writer.tflite.BuiltinOptions, table, None)  # some operators have no options
     custom = operator.kind.startswith('Lce') and operator.options
     fields = {name.title().replace('_', ''): value for name, value in operator.options.items()}
     return writer.table(
@@ -189,8 +153,8 @@ def _operator(writer: Writer, operator: Operator, code: int) -> int:
         OpcodeIndex=code,
         Inputs=writer.numbers(operator.inputs),
         Outputs=writer.numbers([operator.output]),
-        BuiltinOptionsType=getattr(writer.tflite.BuiltinOptions, table) if table else None,
-        BuiltinOptions=writer.table(table, **fields) if table else None,
+        BuiltinOptionsType=kind,
+        BuiltinOptions=writer.table(table, **fields) if kind else None,
         CustomOptions=writer.builder.CreateByteVector(_flexbuffer(operator.options)) if custom else None,
     )
 

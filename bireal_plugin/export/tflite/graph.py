@@ -81,7 +81,7 @@ class Graph:
     def add(
         self,
         kind: str,
-        inputs: Sequence[GraphTensor | None],
+        inputs: Sequence[GraphTensor | Sequence[Any] | np.ndarray | None],
         shape: Sequence[int],
         *,
         dtype: DType = 'float32',
@@ -91,16 +91,21 @@ class Graph:
         """Append an operator and give its output; an operator that is there already, on the same inputs, is shared.
 
         Args:
-            inputs: None stands for an optional input that is left out.
+            inputs: None stands for an optional input that is left out, numbers for a constant of int32.
             shape: of the output, as stored.
             options: by the names of TFLite's schema in small letters (``stride_h``), or of Larq's flexbuffer.
         """
-        indices = tuple(-1 if tensor is None else tensor.index for tensor in inputs)
+        given = [x if x is None or isinstance(x, GraphTensor) else self.constant(x, 'int32') for x in inputs]
+        indices = tuple(-1 if tensor is None else tensor.index for tensor in given)
         key = (kind, indices, dtype, tuple(sorted(options.items())))
         if key not in self._known:
             self._known[key] = self._tensor(shape, dtype, negative_zero=negative_zero)
             self.operators.append(Operator(kind, indices, self._known[key].index, options))
         return self._known[key]
+
+    def move(self, kind: str, x: GraphTensor, shape: Sequence[int], *operands: Any, **options: Any) -> GraphTensor:
+        """As ``add``, for an operator that moves the elements of ``x``: its output has their type and zeros."""
+        return self.add(kind, (x, *operands), shape, dtype=x.dtype, negative_zero=x.negative_zero, **options)
 
     def _tensor(self, shape: Sequence[int], dtype: DType, *, negative_zero: bool) -> GraphTensor:
         self.tensors.append(GraphTensor(len(self.tensors), tuple(map(int, shape)), dtype, negative_zero))
@@ -125,14 +130,9 @@ def operand(graph: Graph, value: Any, rank: int) -> GraphTensor:
         return value
     if not isinstance(value, Tensor):
         return graph.constant(np.float32(value))
-    values = array(value)
+    values = value.numpy()
     values = values.reshape((1,) * (rank - values.ndim) + values.shape)
     return graph.constant(values.transpose(TO_STORED.get(rank, range(rank))))
-
-
-def array(value: Tensor) -> np.ndarray:
-    """A constant of the network as numpy has it."""
-    return value.detach().cpu().numpy()
 
 
 def require_constant(name: str, value: Any) -> None:

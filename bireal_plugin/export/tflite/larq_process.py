@@ -1,21 +1,21 @@
 """The worker process of a session: found, started, spoken to in blocks, and ended; none of its ways to die is a hang.
 
-The other end, and what the blocks hold, is ``larq_worker``.
+``larq_worker`` is the other end, and says what the blocks hold.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import selectors
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 import weakref
 from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Timer
 from typing import IO, Any, Literal
 
 from bireal_plugin.errors import InputError
@@ -29,10 +29,6 @@ HOW_TO_MAKE_IT = (
     f'{PYTHON_VARIABLE}=DIR/bin/python'
 )
 WORKER = Path(__file__).with_name('larq_worker.py')
-CHUNK = 1 << 20
-# An answer is a header and arrays no larger than this; anything else is a worker that has lost its senses.
-LARGEST_BLOCK = 1 << 34
-GRACE_SECONDS = 5.0
 
 
 def larq_python() -> Path:
@@ -60,79 +56,49 @@ class LarqProcess:
         self.name, self.timeout = name, timeout
         python = larq_python()
         self.messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed by _end
+        self.connection, theirs = Pipe()
+        command = [str(python), '-I', str(WORKER), str(theirs.fileno()), str(threads), kernel]
+        streams: Any = dict(stdin=subprocess.DEVNULL, stdout=self.messages, stderr=self.messages)
         try:
-            self.process = subprocess.Popen(
-                [str(python), '-I', str(WORKER), str(threads), kernel],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self.messages,
-            )
+            self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], **streams)
         except OSError as error:
             self.messages.close()
             raise InputError(f'{python} cannot be started: {error.strerror}; {HOW_TO_MAKE_IT}') from error
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self._in, self._out = self.process.stdin.fileno(), self.process.stdout.fileno()
-        os.set_blocking(self._in, False)
-        os.set_blocking(self._out, False)
-        self._finalizer = weakref.finalize(self, _end, self.process, self.messages)
+        finally:
+            theirs.close()
+        self._finalizer = weakref.finalize(self, _end, self.process, self.connection, self.messages, os.getpid())
 
-    def ask(self, block: bytes) -> tuple[dict[str, Any], float]:
-        """Send a block and give the header of its answer, and until when the rest of the answer may take.
+    def ask(self, block: bytes, *, answers: int) -> list[bytes]:
+        """Send a block and give the ``answers`` that follow it.
 
         Raises:
             InputError: the worker says why it cannot, has died, or does not answer in time; it is ended then.
         """
-        deadline = time.monotonic() + self.timeout
-        self._send(struct.pack('<Q', len(block)) + block, deadline)
-        answer = json.loads(self.receive(deadline))
-        if 'error' in answer:
-            self.close()
-            raise InputError(f'{self.name} does not run in the Larq interpreter: {answer["error"]}')
-        return answer, deadline
-
-    def receive(self, deadline: float) -> bytes:
-        """The next block of an answer."""
-        (length,) = struct.unpack('<Q', self._read(8, deadline))
-        if length > LARGEST_BLOCK:
-            raise self._failure(f'sent a block of {length} bytes')
-        return self._read(length, deadline)
+        if not self._finalizer.alive:
+            raise InputError(f'the session of {self.name} is closed; open another one')
+        start = time.monotonic()
+        watch = Timer(self.timeout, self.process.kill)
+        watch.start()
+        try:
+            with suppress(OSError):  # the worker may have left a sentence before it went
+                self.connection.send_bytes(block)
+            sentence = self.connection.recv_bytes().decode()
+            if not sentence:
+                return [self.connection.recv_bytes() for _ in range(answers)]
+        except (EOFError, OSError) as error:
+            raise self._failure(timed_out=time.monotonic() - start >= self.timeout) from error
+        finally:
+            watch.cancel()
+        self.close()
+        raise InputError(f'{self.name} does not run in the Larq interpreter: {sentence}')
 
     def close(self) -> None:
         """End the process; harmless when it has ended."""
         self._finalizer()
 
-    def _send(self, data: bytes, deadline: float) -> None:
-        view = memoryview(data)
-        while view:
-            self._wait(self._in, selectors.EVENT_WRITE, deadline)
-            try:
-                view = view[os.write(self._in, view[:CHUNK]) :]
-            except BrokenPipeError:
-                # It may have left a sentence before it went; the answer is read for it.
-                return
-
-    def _read(self, length: int, deadline: float) -> bytes:
-        data = bytearray()
-        while len(data) < length:
-            self._wait(self._out, selectors.EVENT_READ, deadline)
-            part = os.read(self._out, min(CHUNK, length - len(data)))
-            if not part:
-                with suppress(subprocess.TimeoutExpired):
-                    self.process.wait(GRACE_SECONDS)
-                raise self._failure(f'ended with status {self.process.returncode}')
-            data += part
-        return bytes(data)
-
-    def _wait(self, descriptor: int, event: int, deadline: float) -> None:
-        if not self._finalizer.alive:
-            raise InputError(f'the session of {self.name} is closed; open another one')
-        with selectors.DefaultSelector() as selector:
-            selector.register(descriptor, event)
-            if not selector.select(max(deadline - time.monotonic(), 0)):
-                raise self._failure(f'did not answer within {self.timeout:g} s')
-
-    def _failure(self, what: str) -> InputError:
+    def _failure(self, *, timed_out: bool) -> InputError:
+        status = self.process.wait()
+        what = f'did not answer within {self.timeout:g} s' if timed_out else f'ended with status {status}'
         self.messages.seek(0)
         lines = self.messages.read().decode(errors='replace').strip().splitlines()
         self.close()
@@ -140,9 +106,9 @@ class LarqProcess:
         return InputError(f'the Larq interpreter {what} on {self.name}{said}')
 
 
-def _end(process: subprocess.Popen[bytes], messages: IO[bytes]) -> None:
-    process.kill()
-    process.wait()
-    for stream in (process.stdin, process.stdout, messages):
-        if stream is not None:
-            stream.close()
+def _end(process: subprocess.Popen[bytes], connection: Connection, messages: IO[bytes], owner: int) -> None:
+    if os.getpid() == owner:  # not in a process that was forked from it
+        process.kill()
+        process.wait()
+    connection.close()
+    messages.close()

@@ -14,16 +14,8 @@ from torch import Tensor
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.tflite.binary import SAME, VALID
-from bireal_plugin.export.tflite.graph import (
-    Graph,
-    GraphTensor,
-    array,
-    pair,
-    require_constant,
-    stored_axis,
-    stored_shape,
-)
-from bireal_plugin.export.tflite.shapes import LOWEST, padded, pads, reshape, windows, zero_pad
+from bireal_plugin.export.tflite.graph import Graph, GraphTensor, pair, require_constant, stored_axis, stored_shape
+from bireal_plugin.export.tflite.shapes import LOWEST, Windows, padded, pads, reshape, windows
 
 
 def conv2d(
@@ -44,12 +36,8 @@ def conv2d(
         same = [d * (k - 1) // 2 for d, k in zip(dilation, weight.shape[2:], strict=True)]
         padding = same if padding == 'same' else 0
     axes = windows(x.shape, stored_shape(shape), weight.shape[2:], stride, pair(padding), dilation)
-    kind = VALID
-    if all(axis.same() for axis in axes) and not all(axis.inside for axis in axes):
-        kind = SAME
-    else:
-        x = zero_pad(graph, x, pads(axes))
-    kernels = graph.constant(array(weight).transpose(0, 2, 3, 1))
+    x, kind = _placed(graph, x, axes)
+    kernels = graph.constant(weight.numpy().transpose(0, 2, 3, 1))
     operands = (x, kernels, _bias(graph, bias, weight.shape[0]))
     options: dict[str, Any] = dict(
         stride_h=stride[0], stride_w=stride[1], dilation_h_factor=dilation[0], dilation_w_factor=dilation[1]
@@ -64,7 +52,7 @@ def linear(
     require_constant('weight', weight)
     if len(x.shape) != 2:
         raise InputError(f'a linear layer is exported for inputs (N, C), not of {len(x.shape)} dimensions')
-    operands = (x, graph.constant(array(weight)), _bias(graph, bias, weight.shape[0]))
+    operands = (x, graph.constant(weight.numpy()), _bias(graph, bias, weight.shape[0]))
     return graph.add('FULLY_CONNECTED', operands, shape, negative_zero=False)
 
 
@@ -84,12 +72,7 @@ def max_pool2d(
     kernel = pair(kernel)
     stride = pair(stride or kernel)
     axes = windows(x.shape, stored_shape(shape), kernel, stride, pair(padding))
-    kind = VALID
-    if all(axis.same() for axis in axes) and not all(axis.inside for axis in axes):
-        kind = SAME
-    elif np.any(pads(axes)):
-        operands = (x, graph.constant(pads(axes), 'int32'), graph.constant(LOWEST))
-        x = graph.add('PADV2', operands, padded(x.shape, pads(axes)), negative_zero=x.negative_zero)
+    x, kind = _placed(graph, x, axes, fill=LOWEST)
     return _pool(graph, 'MAX_POOL_2D', shape, x, kernel, stride, kind)
 
 
@@ -120,7 +103,7 @@ def avg_pool2d(
     elif not counted and all(axis.same() for axis in axes):
         kind = SAME
     elif counted and all(axis.after <= axis.before for axis in axes):
-        x, kind = zero_pad(graph, x, pads(axes)), VALID
+        x, kind = padded(graph, x, pads(axes)), VALID
     else:
         raise InputError(
             f'an average pool of {tuple(kernel)} pixels with stride {tuple(stride)}, padding {tuple(pair(padding))}, '
@@ -136,11 +119,10 @@ def mean(
     """The mean over some dimensions."""
     rank = len(x.shape)
     axes = sorted(stored_axis(dim, rank) for dim in dims)
-    operands = (x, graph.constant(axes, 'int32'))
     if not keepdim and (rank, axes) == (4, [1, 2]):
-        return graph.add('MEAN', operands, shape, keep_dims=False)
+        return graph.add('MEAN', (x, axes), shape, keep_dims=False)
     kept = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
-    y = graph.add('MEAN', operands, kept, keep_dims=True)
+    y = graph.add('MEAN', (x, axes), kept, keep_dims=True)
     return y if keepdim else reshape(graph, shape, y)
 
 
@@ -158,8 +140,7 @@ def upsample_nearest2d(
     out = stored_shape(shape)
     if any(o % i for o, i in zip(out[1:3], x.shape[1:3], strict=True)):
         raise InputError(f'nearest upsampling of {x.shape[1:3]} to {out[1:3]} pixels is not by a whole factor')
-    operands = (x, graph.constant(out[1:3], 'int32'))
-    return graph.add('RESIZE_NEAREST_NEIGHBOR', operands, out, negative_zero=x.negative_zero)
+    return graph.move('RESIZE_NEAREST_NEIGHBOR', x, out, out[1:3])
 
 
 def upsample_bilinear2d(
@@ -170,14 +151,20 @@ def upsample_bilinear2d(
     for o, i, factor in zip(out[1:3], x.shape[1:3], scale or (None, None), strict=True):
         if factor is not None and not align_corners and o != i * factor:
             raise InputError(f'bilinear resizing of {i} pixels by {factor} gives no whole number of pixels; give size=')
-    operands = (x, graph.constant(out[1:3], 'int32'))
     options: dict[str, Any] = dict(align_corners=bool(align_corners), half_pixel_centers=not align_corners)
-    return graph.add('RESIZE_BILINEAR', operands, out, **options)
+    return graph.add('RESIZE_BILINEAR', (x, out[1:3]), out, **options)
+
+
+def _placed(graph: Graph, x: GraphTensor, axes: Sequence[Windows], *, fill: float = 0) -> tuple[GraphTensor, int]:
+    """Input and kind of padding with which TFLite has the windows ``axes``; ``fill`` stands around the image."""
+    if all(axis.same() for axis in axes) and not all(axis.inside for axis in axes):
+        return x, SAME
+    return padded(graph, x, pads(axes), fill=fill), VALID
 
 
 def _bias(graph: Graph, bias: Tensor | None, channels: int) -> GraphTensor:
     # Adding 0.0 makes a bias of -0.0 one of 0.0, so that an exact zero never leaves as -0.0.
-    return graph.constant(np.zeros(channels, np.float32) if bias is None else array(bias) + np.float32(0))
+    return graph.constant(np.zeros(channels, np.float32) if bias is None else bias.numpy() + np.float32(0))
 
 
 def _pool(

@@ -89,28 +89,29 @@ def pads(axes: Sequence[Windows]) -> list[list[int]]:
     return [[0, 0], *([axis.before, axis.after] for axis in axes), [0, 0]]
 
 
-def padded(shape: Sequence[int], amounts: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """The shape of a tensor with ``amounts`` of padding in front and behind."""
-    return tuple(size + before + after for size, (before, after) in zip(shape, amounts, strict=True))
-
-
 LOWEST = np.finfo(np.float32).min
 
 
-def zero_pad(graph: Graph, x: GraphTensor, amounts: Sequence[Sequence[int]]) -> GraphTensor:
-    """``x`` with zeros around it, which are +1 where ``x`` is packed; ``x`` itself where ``amounts`` are all 0."""
+def padded(
+    graph: Graph, x: GraphTensor, amounts: Sequence[Sequence[int]], *, fill: float = 0, mirrored: bool = False
+) -> GraphTensor:
+    """``x`` with ``fill``, or its mirror image, around it; itself where ``amounts`` (front, behind) are all 0.
+
+    Zeros are +1 where ``x`` is packed.
+    """
     if not np.any(amounts):
         return x
-    operands = (x, graph.constant(amounts, 'int32'))
-    return graph.add('PAD', operands, padded(x.shape, amounts), dtype=x.dtype, negative_zero=x.negative_zero)
+    shape = [size + before + after for size, (before, after) in zip(x.shape, amounts, strict=True)]
+    if mirrored:
+        return graph.move('MIRROR_PAD', x, shape, amounts, mode=0)
+    if fill == 0:
+        return graph.move('PAD', x, shape, amounts)
+    return graph.move('PADV2', x, shape, amounts, graph.constant(max(np.float32(fill), LOWEST)))
 
 
 def crop(graph: Graph, x: GraphTensor, shape: Sequence[int], *, begin: Sequence[int]) -> GraphTensor:
     """The part of ``x`` that starts at ``begin``; ``x`` itself where that is all of it."""
-    if x.shape == tuple(shape):
-        return x
-    operands = (x, graph.constant(begin, 'int32'), graph.constant(shape, 'int32'))
-    return graph.add('SLICE', operands, shape, dtype=x.dtype, negative_zero=x.negative_zero)
+    return x if x.shape == tuple(shape) else graph.move('SLICE', x, shape, begin, shape)
 
 
 def pad(
@@ -128,15 +129,7 @@ def pad(
         stored[stored_axis(rank - 1 - i, rank)] = [int(amounts[2 * i]), int(amounts[2 * i + 1])]
     if min(amounts) < 0 or mode not in ('constant', 'reflect'):
         raise InputError(f'padding of {tuple(amounts)} in mode {mode!r} is not exported')
-    if mode == 'reflect':
-        operands = (x, graph.constant(stored, 'int32'))
-        return graph.add('MIRROR_PAD', operands, padded(x.shape, stored), negative_zero=x.negative_zero, mode=0)
-    if not value:
-        return zero_pad(graph, x, stored)
-    number = graph.constant(max(np.float32(value), LOWEST))
-    return graph.add(
-        'PADV2', (x, graph.constant(stored, 'int32'), number), padded(x.shape, stored), negative_zero=x.negative_zero
-    )
+    return padded(graph, x, stored, fill=value or 0, mirrored=mode == 'reflect')
 
 
 def concatenate(graph: Graph, shape: Sequence[int], tensors: Sequence[Any], dim: int = 0) -> GraphTensor:
@@ -151,8 +144,7 @@ def reshape(graph: Graph, shape: Sequence[int], x: GraphTensor, *arguments: Any)
     """The elements in PyTorch's order in another shape (view, flatten, squeeze, unsqueeze)."""
     x = _moved(graph, x, TO_TORCH.get(len(x.shape)))
     if x.shape != tuple(shape):
-        operands = (x, graph.constant(shape, 'int32'))
-        x = graph.add('RESHAPE', operands, shape, negative_zero=x.negative_zero)
+        x = graph.move('RESHAPE', x, shape, shape)
     return _moved(graph, x, TO_STORED.get(len(shape)))
 
 
@@ -163,19 +155,10 @@ def permute(graph: Graph, shape: Sequence[int], x: GraphTensor, dims: Sequence[i
     return _moved(graph, x, [stored_axis(dims[axis], rank) for axis in order])
 
 
-def transpose(graph: Graph, shape: Sequence[int], x: GraphTensor, first: int, second: int) -> GraphTensor:
-    """Two dimensions in each other's place."""
-    dims = list(range(len(shape)))
-    dims[first], dims[second] = dims[second], dims[first]
-    return permute(graph, shape, x, dims)
-
-
 def _moved(graph: Graph, x: GraphTensor, order: Sequence[int] | None) -> GraphTensor:
     if order is None or list(order) == sorted(order):
         return x
     shape = [x.shape[axis] for axis in order]
     if [axis for axis in order if x.shape[axis] > 1] == [axis for axis in range(len(order)) if x.shape[axis] > 1]:
-        operands = (x, graph.constant(shape, 'int32'))
-        return graph.add('RESHAPE', operands, shape, negative_zero=x.negative_zero)
-    operands = (x, graph.constant(order, 'int32'))
-    return graph.add('TRANSPOSE', operands, shape, negative_zero=x.negative_zero)
+        return graph.move('RESHAPE', x, shape, shape)
+    return graph.move('TRANSPOSE', x, shape, order)

@@ -20,6 +20,10 @@ from bireal_plugin.export.tflite.graph import Graph, GraphTensor, stored_shape
 
 aten = torch.ops.aten
 
+ARITHMETIC = dict(add='ADD', sub='SUB', mul='MUL', div='DIV')
+ACTIVATIONS = dict(abs='ABS', neg='NEG', relu='RELU', relu6='RELU6', sigmoid='LOGISTIC', tanh='TANH')
+RESHAPING = (aten.view.default, aten.squeeze.dim, aten.squeeze.dims, aten.unsqueeze.default)
+
 LAYERS: dict[Any, LayerWriter] = {
     torch.ops.bireal.binary_conv2d.default: binary_conv2d,
     aten.conv2d.default: layers.conv2d,
@@ -31,43 +35,35 @@ LAYERS: dict[Any, LayerWriter] = {
     aten.mean.dim: layers.mean,
     aten.upsample_nearest2d.vec: layers.upsample_nearest2d,
     aten.upsample_bilinear2d.vec: layers.upsample_bilinear2d,
-    aten.add.Tensor: arithmetic('ADD'),
-    aten.sub.Tensor: arithmetic('SUB'),
-    aten.mul.Tensor: arithmetic('MUL'),
-    aten.div.Tensor: arithmetic('DIV'),
-    aten.rsub.Scalar: elementwise.reversed_difference,
-    aten.abs.default: activation('ABS'),
-    aten.neg.default: activation('NEG'),
-    aten.relu.default: activation('RELU'),
-    aten.relu6.default: activation('RELU6'),
-    aten.sigmoid.default: activation('LOGISTIC'),
-    aten.tanh.default: activation('TANH'),
+    **{getattr(aten, name).Tensor: arithmetic(kind) for name, kind in ARITHMETIC.items()},
+    **{getattr(aten, name).default: activation(kind) for name, kind in ACTIVATIONS.items()},
     aten.clamp.default: elementwise.clamp,
-    aten.hardtanh.default: elementwise.hardtanh,
+    aten.hardtanh.default: lambda graph, shape, x, low=-1, high=1: elementwise.clamp(graph, shape, x, low, high),
     aten.leaky_relu.default: elementwise.leaky_relu,
     aten.elu.default: elementwise.elu,
     aten.prelu.default: elementwise.prelu,
     aten.softmax.int: elementwise.softmax,
     aten.cat.default: shapes.concatenate,
     aten.pad.default: shapes.pad,
-    aten.view.default: shapes.reshape,
-    aten.squeeze.dim: shapes.reshape,
-    aten.squeeze.dims: shapes.reshape,
-    aten.unsqueeze.default: shapes.reshape,
+    **dict.fromkeys(RESHAPING, shapes.reshape),
     aten.permute.default: shapes.permute,
-    aten.transpose.int: shapes.transpose,
 }
+# What PyTorch expresses by the operators above.
+EXPRESSED = (aten.rsub.Scalar, aten.transpose.int)
 UNCHANGED = (aten.clone.default, aten.alias.default, aten.contiguous.default, aten.detach.default)
 CHECKS = (aten._assert_tensor_metadata.default,)
 CONSTANTS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
 
+@torch.no_grad()
 def translate(program: ExportedProgram) -> Graph:
     """The TFLite graph of a program with one float32 input.
 
     Raises:
         InputError: an operator has no form here; it names the operator and the module it came from.
     """
+    known = torch.export.default_decompositions()
+    program = program.run_decompositions({operator: known[operator] for operator in EXPRESSED})
     graph = Graph()
     values: dict[fx.Node, Any] = {}
     placeholders = _constants(program)
@@ -78,7 +74,10 @@ def translate(program: ExportedProgram) -> Graph:
         elif node.op == 'call_function' and node.target not in CHECKS:
             values[node] = _value(graph, node, values)
         elif node.op == 'output':
-            _set_outputs(graph, fx.node.map_arg(node.args[0], values.__getitem__))
+            outputs = [values.get(output) for output in node.args[0]]
+            if not all(isinstance(output, GraphTensor) for output in outputs):
+                raise InputError('an output of the network does not depend on its input, which TFLite has no form for')
+            graph.outputs += [output.index for output in outputs]
     return graph
 
 
@@ -96,8 +95,7 @@ def _value(graph: Graph, node: fx.Node, values: dict[fx.Node, Any]) -> Any:
     args: Any
     args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
     if not any(isinstance(values[source], GraphTensor) for source in node.all_input_nodes):
-        with torch.no_grad():
-            return node.target(*args, **kwargs)  # type: ignore[operator]
+        return node.target(*args, **kwargs)  # type: ignore[operator]
     if node.target in UNCHANGED:
         return args[0]
     if node.target not in LAYERS:
@@ -120,10 +118,3 @@ def _place(node: fx.Node) -> str:
     path, kind = stack[-1] if stack else ('', '')
     kind = (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
     return f'{node.target} of {path or "the network itself"} ({kind})'
-
-
-def _set_outputs(graph: Graph, outputs: Any) -> None:
-    for output in outputs:
-        if not isinstance(output, GraphTensor):
-            raise InputError('an output of the network does not depend on its input; TFLite models have no such output')
-        graph.outputs.append(output.index)

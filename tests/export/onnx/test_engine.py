@@ -152,7 +152,7 @@ def test_an_image_too_small_for_the_network_is_told(tmp_path):
         (
             nn.Conv2d(4, 8, 3),
             (1, 5, 9, 9),
-            r'cannot export this network for inputs of shape \(1, 5, 9, 9\)',
+            r'cannot be traced with inputs of shape \(1, 5, 9, 9\)',
         ),
     ],
 )

@@ -14,7 +14,7 @@ from bireal_plugin.export.onnx.file import IR_VERSION
 from bireal_plugin.export.onnx.qonnx import QONNXSession, export_qonnx
 from bireal_plugin.export.packed.file import save_packed
 from bireal_plugin.folding.fold import fold
-from bireal_plugin.hosts.qonnx_private import pinned_ir_version
+from bireal_plugin.hosts.engines_private import pinned_ir_version
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from tests.export.layer_grid import agreement, classifier, expected, folded_layers, geometries, images, with_edges
 from tests.export.onnx.test_file import mutated

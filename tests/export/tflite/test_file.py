@@ -10,7 +10,7 @@ from torch import nn
 
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.tflite.engine import TFLiteSession, convert, export_tflite, write_tapped
+from bireal_plugin.export.tflite.engine import TFLiteSession, convert, export_tflite
 from bireal_plugin.export.tflite.file import MARKER, read_tflite, write_tflite
 from bireal_plugin.folding.fold import fold
 from tests.export.tflite.test_binary import needs_larq
@@ -183,7 +183,7 @@ def test_the_tensors_around_every_binary_layer_can_be_read_out(written, tmp_path
     net = network()
     x = torch.randn(SHAPE)
     target = tmp_path / 'tapped.tflite'
-    assert write_tapped(written, target, lambda pairs: [tensor for pair in pairs for tensor in pair]) == 4
+    assert TFLiteSession.write_tapped(written, target, lambda pairs: [tensor for pair in pairs for tensor in pair]) == 4
     with TFLiteSession(target, threads=1) as session:
         output, *pairs = session(x)
     first = net[0](x)

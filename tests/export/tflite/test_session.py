@@ -125,7 +125,7 @@ def test_the_worker_ends_with_its_session(path):
 @needs_larq
 def test_the_worker_ends_when_the_one_who_asks_is_gone(path):
     session = TFLiteSession(path, threads=1)
-    session.worker.process.stdin.close()
+    session.worker.connection.close()
     assert session.worker.process.wait(5) == 0
 
 

@@ -1,0 +1,41 @@
+"""A network as the program that PyTorch's exporter traces, from which most engines' files are made."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+
+from bireal_plugin.binary import BinaryConv2d
+from bireal_plugin.errors import InputError, first_line
+
+
+def traced(model: nn.Module, example_shape: Sequence[int], *, dynamic_shapes: Any = None) -> ExportedProgram:
+    """A folded network in evaluation mode.
+
+    Args:
+        example_shape: ``(N, C, H, W)`` of the input, float32.
+        dynamic_shapes: as ``torch.export.export`` takes them; the batch is among them then.
+
+    Raises:
+        InputError: the shape is none of an image batch, the network is not folded, or PyTorch cannot trace it.
+    """
+    shape = tuple(int(size) for size in example_shape)
+    if len(shape) != 4 or min(shape) < 1:
+        raise InputError(f'the example shape is (N, C, H, W), not {shape}; all sizes are positive')
+    for name, module in model.named_modules():
+        if isinstance(module, BinaryConv2d):
+            raise InputError(f'{name or "the network"} is a BinaryConv2d still; export the result of fold(model)')
+    # A size of 1 would be taken for a constant.
+    example = torch.zeros(shape if dynamic_shapes is None else (max(shape[0], 2), *shape[1:]))
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter('ignore', FutureWarning)  # PyTorch's, about its own code
+            return torch.export.export(model.eval(), (example,), dynamic_shapes=dynamic_shapes)
+    except RuntimeError as error:
+        reason = first_line(error)
+        raise InputError(f'{type(model).__name__} cannot be traced with inputs of shape {shape}: {reason}') from error
