@@ -26,17 +26,10 @@ class Words(argparse.Action):
         InputError: an unknown word.
     """
 
-    def __init__(
-        self,
-        option_strings: Sequence[str],
-        dest: str,
-        *,
-        older: Mapping[str, str] | None = None,
-        known: Sequence[str] | None = None,
-        **options: Any,
-    ) -> None:
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        self.older: Mapping[str, str] = options.pop('older', {})
+        self.known: Sequence[str] | None = options.pop('known', None)
         super().__init__(option_strings, dest, **{'nargs': '+', **options})
-        self.older, self.known = older or {}, known
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
         words = [word for value in values for word in value.split(',') if word]

@@ -9,11 +9,11 @@ Three sides, the same batch, interleaved step by step so that a shared machine s
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Literal, get_args
@@ -136,17 +136,16 @@ def peak_memory(side: Formulation, setting: Setting, *, steps: int = 3) -> float
         torch.cuda.reset_peak_memory_stats()
         measure(setting, steps=steps, warm_up=0, sides=[side])
         return torch.cuda.max_memory_allocated() / 2**20
-    arguments = [side, repr(asdict(setting)), str(steps), str(torch.get_num_threads())]
-    command = [sys.executable, '-m', 'bireal_plugin.studies.speed.training_step', *arguments]
-    child = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(child.stdout.split()[-1])
+    threads = torch.get_num_threads()
+    with ProcessPoolExecutor(1, get_context('spawn'), torch.set_num_threads, (threads,)) as fresh:
+        return fresh.submit(_resident_peak, side, setting, steps).result()
 
 
-def _child(side: Formulation, setting: Setting, steps: int) -> None:
+def _resident_peak(side: Formulation, setting: Setting, steps: int) -> float:
     measure(setting, steps=steps, warm_up=0, sides=[side])
     # VmHWM belongs to this program; ru_maxrss would start from the parent's.
     peak = next(line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmHWM'))
-    print(int(peak.split()[1]) / 2**10)
+    return int(peak.split()[1]) / 2**10
 
 
 def table(setting: Setting, measurements: Sequence[Measurement]) -> list[str]:
@@ -171,10 +170,3 @@ HEADER = [
     '| setting | side | step, ms: median (range) | images/s | x float | x mask | peak memory, MiB | x float |',
     '|---|---|---|---|---|---|---|---|',
 ]
-
-
-if __name__ == '__main__':
-    import ast
-
-    torch.set_num_threads(int(sys.argv[4]))
-    _child(sys.argv[1], Setting(**ast.literal_eval(sys.argv[2])), int(sys.argv[3]))  # type: ignore[arg-type]
