@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -59,7 +60,11 @@ class Order:
     skip_existing: bool = False
 
 
-Shipment = tuple[str, list[str]]  # table of the files, and a sentence for each problem
+class Shipment(NamedTuple):
+    """Table of the files, and a sentence for each problem."""
+
+    table: str
+    problems: list[str]
 
 
 def ship(order: Order, load: Callable[[], Network]) -> Shipment:
@@ -76,7 +81,7 @@ def ship(order: Order, load: Callable[[], Network]) -> Shipment:
     if order.skip_existing:
         wanted = [artefact for artefact in wanted if not present(artefact)]
         if not wanted:
-            return 'all files are there already', []
+            return Shipment('all files are there already', [])
     elif not order.overwrite:
         refuse_existing(wanted)
     network = load()
@@ -88,7 +93,7 @@ def ship(order: Order, load: Callable[[], Network]) -> Shipment:
     order.folder.mkdir(parents=True, exist_ok=True)
     written, problems = export_all(wanted, network, shape, calibration)
     if not written or not order.verify:
-        return export_table(written) if written else '', problems
+        return Shipment(export_table(written) if written else '', problems)
     count = order.images or _count(network)
     images = _images(order.verify_on, 'test', count, network, shape)
     return _judged(verify(written, network.model, images, min_agreement=order.min_agreement), problems)
@@ -129,7 +134,7 @@ def _judged(found: list[Verification], problems: list[str]) -> Shipment:
     """Mark the files that failed, and tell all."""
     mark_all(found)
     wrong = [f'{row.artefact.name}: {reason}' for row in found for reason in row.reasons]
-    return verification_table(found), problems + wrong
+    return Shipment(verification_table(found), problems + wrong)
 
 
 def _count(network: Network) -> int:
