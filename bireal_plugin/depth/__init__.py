@@ -8,7 +8,7 @@ from bireal_plugin.depth.camera import Camera
 from bireal_plugin.depth.evaluation.metrics import DepthMetric
 from bireal_plugin.depth.inference.predictor import Predictor
 from bireal_plugin.depth.kitti.stereo_pairs import StereoPairs
-from bireal_plugin.depth.losses.photometric import GargLoss, PhotometricLoss
+from bireal_plugin.depth.losses import GargLoss, PhotometricLoss
 from bireal_plugin.depth.networks.heads import FCNSkipHead, UNetHead
 from bireal_plugin.depth.networks.network import DepthNetwork
 from bireal_plugin.depth.street.pairs import StreetPairs

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from bireal_plugin.depth.camera import TrainedOn
 from bireal_plugin.errors import InputError
 
 
@@ -43,19 +44,22 @@ class PairDataset(Dataset, ABC):
         """Pair number ``index``, 0 to ``len(self) - 1``."""
 
     @property
+    @abstractmethod
+    def trained_on(self) -> TrainedOn:
+        """Size and cameras of the pairs."""
+
+    @property
     def metainfo(self) -> dict[str, Any]:
-        """Name of the dataset, as mmengine saves it with every checkpoint."""
-        return dict(dataset=self.name)
+        """Name of the dataset, size and cameras of its pairs, as mmengine saves them with every checkpoint."""
+        return dict(dataset=self.name, **self.trained_on.told())
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Any]:
         epoch, index = key if isinstance(key, tuple) else (getattr(key, 'epoch', None), key)
         index = range(len(self))[operator.index(index)]
-        return self.item(index, mirrored=self.flip and self._mirrored(epoch, index))
-
-    def _mirrored(self, epoch: int | None, index: int) -> bool:
-        if epoch is None:
-            return bool(torch.rand(()) < 0.5)
-        return bool(np.random.default_rng((self.seed, epoch, index)).random() < 0.5)
+        if not self.flip:
+            return self.item(index, mirrored=False)
+        draw = float(torch.rand(())) if epoch is None else np.random.default_rng((self.seed, epoch, index)).random()
+        return self.item(index, mirrored=draw < 0.5)
 
 
 def planes(image: np.ndarray) -> Tensor:

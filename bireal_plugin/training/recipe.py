@@ -78,7 +78,7 @@ def check_stages(config: Config) -> None:
             for scheduler in schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]:
                 PARAM_SCHEDULERS.build(scheduler, default_args=dict(optimizer=wrapper, epoch_length=1))
             _check_loop(stage.train_cfg)
-            dataset = stage.get('val_dataloader', {}).get('dataset')
+            dataset = (stage.get('val_dataloader') or {}).get('dataset')
             if dataset is not None and dataset not in seen:
                 DATASETS.build(dataset)
                 seen.append(dataset)

@@ -1,3 +1,3 @@
 """Bi-Real-18, half as wide, with a light U-Net decoder, on rendered streets: real, then binary."""
 
-_base_ = ['_base_/street.py', '_base_/street_recipe.py']
+_base_ = '_base_/street.py'

@@ -8,6 +8,7 @@ from mmengine.registry import MODELS
 
 import bireal_plugin.depth  # noqa: F401  registers the networks
 from bireal_plugin.depth.inference.shipping import load_depth_network
+from bireal_plugin.depth.street.pairs import StreetPairs
 from bireal_plugin.export.engines import ENGINES
 from bireal_plugin.shipping.ship import Order, ship
 from bireal_plugin.studies.speed.networks import with_trained_statistics
@@ -45,12 +46,15 @@ def tiny_depth(folder: Path, *, real: bool = False) -> Tiny:
     for score in model.head.scores:  # zero at first, which would make every map flat
         torch.nn.init.normal_(score.weight, 0, 0.03)
     model.head.scores[-1].bias.data.fill_(1.0)
-    torch.save(dict(state_dict=model.state_dict(), meta={}), checkpoint)
+    told = StreetPairs('train', 1, SIZE).metainfo
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=told)), checkpoint)
     return Tiny(config, checkpoint)
 
 
 def file_of(tiny: Tiny, format: str, folder: Path) -> Path:
     """The network as a file ``net.*`` of a format."""
-    shipment = ship(Order([format], ['f32'], folder, 'net'), lambda: load_depth_network(tiny.config, tiny.checkpoint))
-    assert shipment.problems == []
+    _, problems = ship(
+        Order([format], ['f32'], folder, 'net'), lambda: load_depth_network(tiny.config, tiny.checkpoint)
+    )
+    assert problems == []
     return folder / f'net{ENGINES[format].suffix}'

@@ -13,15 +13,16 @@ from pathlib import Path
 
 from bireal_plugin.commands.arguments import add_existing, positive, to_write
 from bireal_plugin.commands.depth.infer import add_network, predictor_of
+from bireal_plugin.depth.camera import PLACES
 from bireal_plugin.depth.evaluation.cases import (
     CaseList,
     Predictions,
     by_network,
     by_sgbm,
-    from_files,
     kitti_cases,
     street_cases,
 )
+from bireal_plugin.depth.evaluation.files import from_files
 from bireal_plugin.depth.evaluation.metrics import CROPS
 from bireal_plugin.depth.evaluation.scoring import Scoring, evaluate, evaluation_table, write_scores
 from bireal_plugin.depth.kitti.ground_truth import TRUTHS
@@ -45,8 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = '%(prog)s [CHECKPOINT] [--raw ROOT | --streets N] [options]'
     add = parser.add_argument_group('predictions, one of').add_argument
     add('checkpoint', nargs='?', type=Path, metavar='CHECKPOINT', help='trained weights or an exported file')
-    add('--disparities', metavar='DIR', help=f'.npy in px or 16-bit .png of px x 256; {SGBM} matches the pairs')
-    add('--depths', type=Path, metavar='DIR', help='.npy in m or 16-bit .png of m x 256')
+    files = 'folder of .npy in px or 16-bit .png of px x 256, or .npy or .npz of all'
+    add('--disparities', metavar='PATH', help=f'{files}; {SGBM} matches the pairs')
+    add('--depths', type=Path, metavar='PATH', help='likewise, in m or m x 256')
+    add('--unit', choices=['px', 'width'], metavar='UNIT', help='of disparities: px, or width for shares of it')
+    cropped = 'predictions are bottom or centre crops of the images, or no crops'
+    add('--cropped', choices=[*PLACES, 'no'], metavar='PLACE', help=cropped)
     add_network(parser.add_argument_group('network'))
     add = parser.add_argument_group('images, one of --raw and --streets').add_argument
     add('--raw', type=Path, metavar='ROOT', help='folder of KITTI raw recordings')
@@ -71,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_existing(output)
 
 
-def chosen_predictions(arguments: argparse.Namespace) -> Predictions:
+def chosen_predictions(arguments: argparse.Namespace, cases: CaseList) -> Predictions:
     """The one source of predictions that was given."""
     given = [arguments.checkpoint, arguments.disparities, arguments.depths]
     if sum(source is not None for source in given) != 1:
@@ -80,11 +85,19 @@ def chosen_predictions(arguments: argparse.Namespace) -> Predictions:
         for flag in ('config', 'stage', 'size', 'threads', 'flip'):
             if getattr(arguments, flag):
                 raise InputError(f'--{flag} belongs to a checkpoint; leave it out')
+    if arguments.depths is None and arguments.disparities in (None, SGBM) and (arguments.unit or arguments.cropped):
+        raise InputError('--unit and --cropped belong to files of predictions; leave them out')
     if arguments.depths is not None:
-        return from_files(arguments.depths, 'depth')
+        if arguments.unit:
+            raise InputError('--unit is that of disparities, and depths are in m; leave it out')
+        return from_files(arguments.depths, 'depth', cases, cropped=arguments.cropped)
+    if arguments.disparities == SGBM:
+        return by_sgbm()
     if arguments.disparities is not None:
-        return by_sgbm() if arguments.disparities == SGBM else from_files(Path(arguments.disparities), 'disparity')
-    return by_network(predictor_of(arguments), flip=arguments.flip)
+        place, options = Path(arguments.disparities), dict(unit=arguments.unit, cropped=arguments.cropped)
+        return from_files(place, 'disparity', cases, **options)
+    own_baseline = arguments.baseline is not None
+    return by_network(predictor_of(arguments), flip=arguments.flip, own_baseline=own_baseline)
 
 
 def chosen_cases(arguments: argparse.Namespace) -> CaseList:
@@ -102,7 +115,7 @@ def chosen_cases(arguments: argparse.Namespace) -> CaseList:
 
 def run(arguments: argparse.Namespace) -> int:
     cases = chosen_cases(arguments)
-    predictions = chosen_predictions(arguments)
+    predictions = chosen_predictions(arguments, cases)
     pictures = {arguments.png / f'{case.name}.png': case.name for case in cases.cases} if arguments.png else {}
     csv = [] if arguments.csv is None else [arguments.csv]
     wanted = to_write([*csv, *pictures], arguments, '--csv or --png')
@@ -114,7 +127,8 @@ def run(arguments: argparse.Namespace) -> int:
     evaluation = evaluate(
         cases, predictions, scoring, png=png, complain=lambda sentence: say(f'error: {sentence}', file=sys.stderr)
     )
-    print(evaluation_table(evaluation, predictions=predictions.name, ground_truth=cases.ground_truth))
+    named = '; '.join([predictions.name, *predictions.notes])
+    print(evaluation_table(evaluation, predictions=named, ground_truth=cases.ground_truth))
     if arguments.csv in wanted:
         write_scores(arguments.csv, evaluation)
     return 1 if evaluation.failures else 0

@@ -1,6 +1,6 @@
 """Depth maps of images and videos by a network with 1-bit convolutions.
 
-bireal depth infer photo.jpg --checkpoint net.xml --focal 1380 --baseline 0.5327
+bireal depth infer photo.jpg --checkpoint net.xml --focal 1380
 bireal depth infer kitti/2011_09_26/2011_09_26_drive_0048_sync/image_02/data --checkpoint net.xml
 bireal depth infer drive.mp4 --checkpoint epoch_10.pth --save side
 bireal depth infer image.png --checkpoint net.xml --save png16 npy --at 600,200
@@ -9,10 +9,12 @@ bireal depth infer image.png --checkpoint net.xml --save png16 npy --at 600,200
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from bireal_plugin.commands.arguments import Words, add_existing, positive
+from bireal_plugin.depth.camera import PLACES
 from bireal_plugin.depth.inference.batch import Wanted, infer
 from bireal_plugin.depth.inference.inputs import CameraChoice, find_inputs
 from bireal_plugin.depth.inference.outputs import MAX_DEPTH, SUFFIXES, Style, check_forms
@@ -66,7 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = camera.add_argument
     add('--calibration', type=Path, metavar='FILE', help='a calib_cam_to_cam.txt for all inputs')
     add('--focal', type=float, metavar='PX', help="focal length in px of the image's own width")
-    add('--baseline', type=float, metavar='METRES', help='of the stereo pairs in training')
+    baseline = "of the stereo pairs in training, instead of the network's own"
+    add('--baseline', type=float, metavar='METRES', help=baseline)
+    cropped = "inputs are bottom or centre crops of the calibration's images"
+    add('--cropped', choices=[*PLACES], metavar='PLACE', help=cropped)
     add('--relative', action='store_true', help='no metres, whatever calibration there is')
     output = parser.add_argument_group('output')
     add = output.add_argument
@@ -88,8 +93,11 @@ def run(arguments: argparse.Namespace) -> int:
     style = Style(arguments.colours, tuple(arguments.range) if arguments.range else None, arguments.max_depth)
     files = (arguments.overwrite, arguments.skip_existing)
     wanted = Wanted(arguments.out, arguments.save, style, arguments.at, arguments.box, arguments.flip, *files)
-    cameras = CameraChoice(arguments.calibration, arguments.focal, arguments.baseline, arguments.relative)
+    camera = (arguments.calibration, arguments.focal, arguments.baseline, arguments.relative, arguments.cropped)
+    cameras = CameraChoice(*camera)
     inputs, problems = find_inputs(arguments.inputs)
-    outcome = infer(inputs, predictor_of(arguments, arguments.real_layers), cameras, wanted, problems=problems)
+    predictor = predictor_of(arguments, arguments.real_layers)
+    cameras = replace(cameras, trained_on=predictor.trained_on, network=predictor.source)
+    outcome = infer(inputs, predictor, cameras, wanted, problems=problems)
     print(outcome)
     return 1 if outcome.problems else 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from operator import methodcaller
 from typing import Literal
 
 import cv2
@@ -22,44 +22,33 @@ from bireal_plugin.depth.kitti.calibration import stereo_camera
 from bireal_plugin.depth.kitti.ground_truth import TRUTHS, Truth, frames_with_truth, true_depth
 from bireal_plugin.depth.kitti.raw import Frame, RawFolder, read_recorded
 from bireal_plugin.depth.kitti.splits import Need, find_split
-from bireal_plugin.depth.maps import filled_at, read_depth_png, resized_depth, resized_disparity
+from bireal_plugin.depth.maps import resized_disparity
 from bireal_plugin.depth.street.pairs import StreetPairs
 from bireal_plugin.errors import InputError
 
 
 @dataclass(frozen=True)
 class Case:
-    """One image to predict; its parts are read on demand.
+    """One image to predict; its parts are read on demand."""
 
-    Attributes:
-        name: unique among all cases; names the files written for it.
-        aliases: accepted names of a file with its prediction, without suffix, below a folder; ``name`` comes first.
-        left, right: images of one shape, RGB uint8 (H, W, 3).
-        truth: true depth (H, W) of the left image in m, 0 where there is none.
-        camera: of the left image.
-    """
-
-    name: str
-    aliases: tuple[str, ...]
-    left: Callable[[], np.ndarray]
+    name: str  # unique among all cases; names the files written for it
+    index: int  # place in the list of all frames, those without ground truth too
+    aliases: tuple[str, ...]  # names of a file with its prediction, without suffix, below a folder; name comes first
+    left: Callable[[], np.ndarray]  # RGB uint8 (H, W, 3), of one shape with the right one
     right: Callable[[], np.ndarray]
-    truth: Callable[[], np.ndarray]
-    camera: Callable[[], Camera]
+    truth: Callable[[], np.ndarray]  # true depth (H, W) of the left image in m, 0 where there is none
+    camera: Callable[[], Camera]  # of the left image
 
 
 @dataclass(frozen=True)
 class CaseList:
-    """Cases with one kind of ground truth.
-
-    Attributes:
-        ground_truth: its name in tables. crop: the usual crop of these images, a name of ``CROPS``.
-        skipped: number of frames left out, by reason.
-    """
+    """Cases with one kind of ground truth."""
 
     cases: Sequence[Case]
-    ground_truth: str
-    crop: str
-    skipped: Mapping[str, int] = field(default_factory=dict)
+    total: int  # number of all frames, those without ground truth too
+    ground_truth: str  # its name in tables
+    crop: str  # the usual one of these images, a name of CROPS
+    skipped: Mapping[str, int] = field(default_factory=dict)  # number of frames left out, by reason
 
 
 def kitti_cases(
@@ -75,34 +64,27 @@ def kitti_cases(
     chosen = find_split(split, raw, need=need)
     frames = frames_with_truth(raw, chosen.frames, truth)
     only_drive = len({frame.folder for frame in chosen.frames}) == 1
-    return CaseList(
-        [_kitti_case(raw, frame, truth, baseline, only_drive=only_drive) for frame in frames],
-        TRUTHS[truth],
-        'garg',
-        {'without an image': len(chosen.incomplete), 'without ground truth': len(chosen.frames) - len(frames)},
-    )
+    places = {frame: index for index, frame in reversed([*enumerate(chosen.listed)])}
 
+    def case(frame: Frame) -> Case:
+        name = f'{frame.folder}_{frame.file}'
+        inside = f'{frame.folder}/image_02/data/{frame.file}'
+        whole = f'{frame.date}/{inside}'
+        # The last two are as infer names its outputs; among the cases of one drive a bare index names one, too.
+        aliases = (name, f'{frame.folder}/{frame.file}', whole, whole.replace('/', '-'), inside.replace('/', '-'))
+        source = f'calibration {frame.date}'
+        return Case(
+            name,
+            places[frame],
+            (*aliases, frame.file) if only_drive else aliases,
+            left=lambda: read_recorded(raw.image(frame, 'left')),
+            right=lambda: read_recorded(raw.image(frame, 'right')),
+            truth=lambda: true_depth(raw, frame, truth),
+            camera=lambda: _with_baseline(stereo_camera(raw.calibration(frame.date), source=source), baseline),
+        )
 
-def _kitti_case(raw: RawFolder, frame: Frame, truth: Truth, baseline: float | None, *, only_drive: bool) -> Case:
-    """Case of one frame; with ``only_drive`` all cases are of one drive, so that a bare index names one of them."""
-    name = f'{frame.folder}_{frame.file}'
-    inside = f'{frame.folder}/image_02/data/{frame.file}'
-    whole = f'{frame.date}/{inside}'
-    # The last two are as infer names its outputs.
-    aliases = (name, f'{frame.folder}/{frame.file}', whole, whole.replace('/', '-'), inside.replace('/', '-'))
-
-    def camera() -> Camera:
-        found = stereo_camera(raw.calibration(frame.date), source=f'calibration {frame.date}')
-        return _with_baseline(found, baseline)
-
-    return Case(
-        name,
-        (*aliases, frame.file) if only_drive else aliases,
-        left=lambda: read_recorded(raw.image(frame, 'left')),
-        right=lambda: read_recorded(raw.image(frame, 'right')),
-        truth=lambda: true_depth(raw, frame, truth),
-        camera=camera,
-    )
+    skipped = {'without an image': len(chosen.incomplete), 'without ground truth': len(chosen.frames) - len(frames)}
+    return CaseList([case(frame) for frame in frames], len(chosen.listed), TRUTHS[truth], 'garg', skipped)
 
 
 def street_cases(
@@ -113,20 +95,20 @@ def street_cases(
     ``baseline`` in m, if given, takes the place of the renderer's.
     """
     streets = StreetPairs('test', count, (size[0], size[1]), seed)
-    cases = [_street_case(streets, index, baseline) for index in range(count)]
-    return CaseList(cases, 'exact depth of rendered streets', 'none')
 
+    def case(index: int) -> Case:
+        name = f'street_{index:06d}'
+        return Case(
+            name,
+            index,
+            (name,),
+            left=lambda: streets.scene(index).left,
+            right=lambda: streets.scene(index).right,
+            truth=lambda: streets.scene(index).depth_left,
+            camera=lambda: _with_baseline(replace(streets.scene(index).camera, source='the renderer'), baseline),
+        )
 
-def _street_case(streets: StreetPairs, index: int, baseline: float | None) -> Case:
-    name = f'street_{index:06d}'
-    return Case(
-        name,
-        (name,),
-        left=lambda: streets.scene(index).left,
-        right=lambda: streets.scene(index).right,
-        truth=lambda: streets.scene(index).depth_left,
-        camera=lambda: _with_baseline(replace(streets.scene(index).camera, source='the renderer'), baseline),
-    )
+    return CaseList([case(index) for index in range(count)], count, 'exact depth of rendered streets', 'none')
 
 
 def _with_baseline(camera: Camera, baseline: float | None) -> Camera:
@@ -163,92 +145,45 @@ def sgbm_disparity(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.maximum(sixteenths.astype(np.float32) / 16, 0)
 
 
-PredictDepth = Callable[[Case, tuple[int, int]], np.ndarray]
 Kind = Literal['disparity', 'depth']
+OWN_CAMERA: Callable[[Case], Camera] = methodcaller('camera')
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions to evaluate.
+    """Predictions to evaluate."""
 
-    Attributes:
-        name: in tables.
-        depth: function of a case and the truth's size (H, W).
-        needs_camera: whether the scale comes from the case's camera.
+    name: str  # in tables
+    depth: Callable[[Case, tuple[int, int]], np.ndarray]  # of a case and the truth's size (H, W)
+    camera: Callable[[Case], Camera] | None  # that the scale comes from; None where predictions are depths
+    notes: list[str] = field(default_factory=list)  # so far, on what was found out by the look of the predictions
+
+
+def by_network(predictor: Predictor, *, flip: bool = False, own_baseline: bool = False) -> Predictions:
+    """Predictions by a network, with ``flip`` averaged with those of the mirror image.
+
+    Its disparities have the baseline of its training; with ``own_baseline`` the case's camera is taken as it is.
     """
-
-    name: str
-    depth: PredictDepth
-    needs_camera: bool = True
-
-
-def by_network(predictor: Predictor, *, flip: bool = False) -> Predictions:
-    """Predictions by a network, with ``flip`` averaged with those of the mirror image."""
     name = f'{predictor.source} at {predictor.size[0]} x {predictor.size[1]}'
-    if not flip:
-        return Predictions(name, lambda case, size: _depth(case, predictor(case.left()), size))
-    return Predictions(
-        f'{name}, averaged with the mirror image',
-        lambda case, size: _depth(case, flip_averaged(predictor, case.left())[0], size),
-    )
+
+    def camera(case: Case) -> Camera:
+        return case.camera() if own_baseline else predictor.camera(case.camera())
+
+    def depth(case: Case, size: tuple[int, int]) -> np.ndarray:
+        disparity = flip_averaged(predictor, case.left())[0] if flip else predictor(case.left())
+        return metric_depth(camera(case), disparity, size)
+
+    return Predictions(f'{name}, averaged with the mirror image' if flip else name, depth, camera)
 
 
 def by_sgbm() -> Predictions:
     """Predictions by block matching of the pair; see ``sgbm_disparity``."""
-    return Predictions(
-        'SGBM on both images', lambda case, size: _depth(case, sgbm_disparity(case.left(), case.right()), size)
-    )
-
-
-def from_files(folder: Path, kind: Kind) -> Predictions:
-    """Predictions in files, disparities or depths in m: ``.npy`` numbers, or 16-bit ``.png`` of the value x 256.
-
-    A file holds (h, w) values, disparities in px of the width w; 0 or less (of depths also infinite) is none. It has
-    one of the case's aliases as its name, ``_disparity`` or ``_depth`` behind it or not.
-
-    Raises:
-        InputError: no such folder; and for each prediction a file that is missing or holds anything else.
-    """
-    if not folder.is_dir():
-        raise InputError(f'there is no folder {folder} with predictions')
 
     def depth(case: Case, size: tuple[int, int]) -> np.ndarray:
-        values = _read_map(_find(folder, case, kind))
-        depth = _depth(case, values, size) if kind == 'disparity' else resized_depth(values, size)
-        return np.where(filled_at(values, size), depth, np.float32(np.inf))
+        return metric_depth(case.camera(), sgbm_disparity(case.left(), case.right()), size)
 
-    return Predictions(f'{kind} files in {folder}', depth, needs_camera=kind == 'disparity')
+    return Predictions('SGBM on both images', depth, OWN_CAMERA)
 
 
-def _depth(case: Case, disparity: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return case.camera().depth(resized_disparity(disparity, size), width=size[1])
-
-
-def _find(folder: Path, case: Case, kind: Kind) -> Path:
-    candidates = [
-        folder / f'{alias}{ending}{suffix}'
-        for alias in case.aliases
-        for ending in ('', f'_{kind}')
-        for suffix in ('.npy', '.png')
-    ]
-    found = next((path for path in candidates if path.is_file()), None)
-    if found is None:
-        raise InputError(f'{folder} has no {kind} for {case.name}: there is no {candidates[0].name} or .png')
-    return found
-
-
-def _read_map(path: Path) -> np.ndarray:
-    """(h, w) float32."""
-    if path.suffix == '.png':
-        return read_depth_png(path)
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InputError(f'{path} is no whole .npy file of numbers; write it with numpy.save') from error
-    if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
-        values = values.squeeze(0 if values.shape[0] == 1 else 2)
-    if values.ndim != 2 or not values.size or values.dtype.kind not in 'fiu':
-        raise InputError(f'{path} holds {values.dtype} of shape {values.shape}, not one number per pixel, (H, W)')
-    if np.isnan(values).any():
-        raise InputError(f'{path} has values that are no numbers (nan); write 0 where nothing is predicted')
-    return values.astype(np.float32)
+def metric_depth(camera: Camera, disparity: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return camera.for_image(size).depth(resized_disparity(disparity, size), width=size[1])

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,38 +20,17 @@ from bireal_plugin.progress import progress
 from bireal_plugin.text_table import text_table
 from bireal_plugin.whole_file import whole
 
+Score = dict[str, Any]
+
 
 @dataclass(frozen=True)
 class Scoring:
-    """Rules of scoring.
+    """Rules of scoring."""
 
-    Attributes:
-        caps: farthest depths in m; each is scored for itself.
-        crop: a name of ``CROPS``.
-        median_scaling: whether each prediction is scaled to the truth's median.
-        filled_only: whether pixels without a prediction are left out; they count as infinitely far otherwise.
-    """
-
-    caps: tuple[float, ...] = (CAP,)
-    crop: str = 'garg'
-    median_scaling: bool = False
-    filled_only: bool = False
-
-
-@dataclass(frozen=True)
-class Score:
-    """Errors of one image under one cap.
-
-    Attributes:
-        pixels: number of scored pixels. coverage: share of the pixels with ground truth that have a prediction.
-        errors: by the names of ``METRIC_NAMES``.
-    """
-
-    name: str
-    cap: float
-    pixels: int
-    coverage: float
-    errors: dict[str, float]
+    caps: tuple[float, ...] = (CAP,)  # farthest depths in m; each is scored for itself
+    crop: str = 'garg'  # a name of CROPS
+    median_scaling: bool = False  # whether each prediction is scaled to the truth's median
+    filled_only: bool = False  # whether pixels without a prediction are left out, instead of counting as infinitely far
 
 
 @dataclass
@@ -58,7 +38,9 @@ class Evaluation:
     """Scores of all images, and the images that have none.
 
     Attributes:
-        scores: one per image and cap. images: number of images scored under every cap.
+        scores: one per image and cap: its name as ``image``, the ``cap`` in m, the number of scored ``pixels``, the
+            ``coverage``, which is the share of the pixels with ground truth that have a prediction, and the errors.
+        images: number of images scored under every cap.
         cameras: those that gave metres. skipped: number of images left out, by reason. failures: a sentence each.
     """
 
@@ -71,9 +53,8 @@ class Evaluation:
 
     def mean(self, cap: float) -> dict[str, float]:
         """Mean over images of each error, and of the ``coverage``."""
-        scores = [score for score in self.scores if score.cap == cap]
-        means = {name: float(np.mean([score.errors[name] for score in scores])) for name in METRIC_NAMES}
-        return {**means, 'coverage': float(np.mean([score.coverage for score in scores]))}
+        scores = [score for score in self.scores if score['cap'] == cap]
+        return {name: float(np.mean([score[name] for score in scores])) for name in ('coverage', *METRIC_NAMES)}
 
 
 def evaluate(
@@ -99,8 +80,8 @@ def evaluate(
     for case in progress(listed.cases, unit='image'):
         try:
             scores = list(_scores(case, predictions, scoring, png))
-            if scores and predictions.needs_camera:
-                evaluation.cameras.add(case.camera())
+            if scores and predictions.camera is not None:
+                evaluation.cameras.add(predictions.camera(case))
         except (InputError, OSError) as error:
             sentence = str(error) if case.name in str(error) else f'{case.name}: {error}'
             evaluation.failures.append(sentence)
@@ -131,7 +112,8 @@ def _scores(case: Case, predictions: Predictions, scoring: Scoring, png: Mapping
         pixels = known & filled if scoring.filled_only else known
         if pixels.any():
             errors = image_errors(truth, prediction, pixels, cap=cap, median_scaling=scoring.median_scaling)
-            yield Score(case.name, cap, int(pixels.sum()), float(filled[known].mean()), errors)
+            facts = dict(image=case.name, cap=cap, pixels=int(pixels.sum()), coverage=float(filled[known].mean()))
+            yield {**facts, **errors}
 
 
 DIGITS = {'silog': 2, **dict.fromkeys(('sq_rel', 'rmse'), 3)}  # others have 4
@@ -141,51 +123,36 @@ def evaluation_table(evaluation: Evaluation, *, predictions: str, ground_truth: 
     """Facts on predictions, images and scoring, then a row of means over images for each cap; m, silog times 100."""
     scoring = evaluation.scoring
     coverage = evaluation.mean(scoring.caps[0])['coverage']
-    pixels = (
-        'the predicted ones alone'
-        if scoring.filled_only
-        else 'all with ground truth; one without prediction counts as infinitely far'
-    )
+    every = 'all with ground truth; one without prediction counts as infinitely far'
+    counts = [f'{count} {why}' for why, count in evaluation.skipped.items() if count]
+    sources: dict[str, set[str]] = {}
+    for camera in evaluation.cameras:
+        sources.setdefault(f'{camera.baseline:.4f} m', set()).add(camera.source)
+    baselines = [f'{metres} ({", ".join(sorted(names))})' for metres, names in sorted(sources.items())]
+    failed = f'; failed: {len(evaluation.failures)}' if evaluation.failures else ''
     facts = {
         'predictions': predictions,
         'ground truth': f'{ground_truth}, nearer than the cap',
         'crop': scoring.crop,
-        'pixels': f'{pixels}; predicted are {coverage:.1%}',
-        'baseline': _baselines(evaluation),
+        'pixels': f'{"the predicted ones alone" if scoring.filled_only else every}; predicted are {coverage:.1%}',
+        'baseline': '; '.join(baselines) or 'not used, since the predictions are depths',
         'scale': "each image scaled to the ground truth's median" if scoring.median_scaling else 'as predicted',
-        'images': f'{evaluation.images}, the mean over images{_left_out(evaluation)}',
+        'images': f'{evaluation.images}, the mean over images; skipped: {", ".join(counts) or 0}{failed}',
     }
     widest = max(map(len, facts))
     lines = [f'{name.ljust(widest)}  {text}' for name, text in facts.items()]
-    rows = []
-    for cap in scoring.caps:
-        means = evaluation.mean(cap)
-        cells = {name: f'{means[name]:.{DIGITS.get(name, 4)}f}' for name in METRIC_NAMES}
-        rows.append({'cap': f'{cap:g} m', **cells})
+    means = {cap: evaluation.mean(cap) for cap in scoring.caps}
+    digits = {name: DIGITS.get(name, 4) for name in METRIC_NAMES}
+    rows = [
+        {'cap': f'{cap:g} m', **{name: f'{mean[name]:.{count}f}' for name, count in digits.items()}}
+        for cap, mean in means.items()
+    ]
     return '\n'.join([*lines, '', text_table(rows, left=())])
 
 
 def write_scores(path: Path, evaluation: Evaluation) -> None:
     """A line per image and cap: name, cap in m, scored pixels, coverage, and the errors at full precision."""
     with whole(path) as partial, partial.open('w', newline='') as file:
-        writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(['image', 'cap', 'pixels', 'coverage', *METRIC_NAMES])
-        for score in evaluation.scores:
-            errors = [repr(score.errors[name]) for name in METRIC_NAMES]
-            writer.writerow([score.name, f'{score.cap:g}', score.pixels, repr(score.coverage), *errors])
-
-
-def _baselines(evaluation: Evaluation) -> str:
-    """Each baseline in m with the calibrations it comes from."""
-    if not evaluation.cameras:
-        return 'not used, since the predictions are depths'
-    sources: dict[str, set[str]] = {}
-    for camera in evaluation.cameras:
-        sources.setdefault(f'{camera.baseline:.4f} m', set()).add(camera.source)
-    return '; '.join(f'{metres} ({", ".join(sorted(names))})' for metres, names in sorted(sources.items()))
-
-
-def _left_out(evaluation: Evaluation) -> str:
-    counts = [f'{count} {why}' for why, count in evaluation.skipped.items() if count]
-    skipped = f'; skipped: {", ".join(counts)}' if counts else '; skipped: 0'
-    return f'{skipped}; failed: {len(evaluation.failures)}' if evaluation.failures else skipped
+        writer = csv.DictWriter(file, [*evaluation.scores[0]], lineterminator='\n')
+        writer.writeheader()
+        writer.writerows({**score, 'cap': f'{score["cap"]:g}'} for score in evaluation.scores)

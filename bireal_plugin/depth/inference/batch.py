@@ -14,7 +14,7 @@ import numpy as np
 
 from bireal_plugin.data.image_file import read_rgb
 from bireal_plugin.depth.camera import Camera
-from bireal_plugin.depth.inference.inputs import CameraChoice, Input, sentence
+from bireal_plugin.depth.inference.inputs import CameraChoice, Input
 from bireal_plugin.depth.inference.outputs import FILMED, Estimate, Style, depth_of, output_path, picture, save
 from bireal_plugin.depth.inference.pictures import depth_range
 from bireal_plugin.depth.inference.predictor import PredictDisparity, flip_averaged
@@ -26,52 +26,16 @@ from bireal_plugin.progress import progress, say
 
 @dataclass(frozen=True)
 class Wanted:
-    """Files and measurements to make of every image.
+    """Files and measurements to make of every image; files that exist are refused unless one of the last two holds."""
 
-    Attributes:
-        folder: for the files, which have the names of the inputs; it is made if there is none.
-        forms: see ``SUFFIXES``.
-        points, boxes: pixels and regions to measure depth in. flip: whether the mirror image is averaged in.
-        overwrite, skip_existing: whether files that exist are replaced, or left as they are; else they are refused.
-    """
-
-    folder: Path
-    forms: Sequence[str]
+    folder: Path  # for the files, which have the names of the inputs; it is made if there is none
+    forms: Sequence[str]  # see SUFFIXES
     style: Style = field(default_factory=Style)
-    points: Sequence[Point] = ()
-    boxes: Sequence[Box] = ()
-    flip: bool = False
+    points: Sequence[Point] = ()  # to measure depth at, and boxes to measure it in; for them an image is predicted
+    boxes: Sequence[Box] = ()  # even if no file is to be written
+    flip: bool = False  # whether the mirror image is averaged in
     overwrite: bool = False
     skip_existing: bool = False
-
-    @property
-    def measures(self) -> bool:
-        """Whether depth is printed, for which an image is predicted even if no file is to be written."""
-        return bool(self.points or self.boxes)
-
-
-@dataclass
-class BatchReport:
-    """Counts, times and problems of a batch.
-
-    Attributes:
-        images: number of images predicted.
-        seconds: in all, with reading and writing. network_seconds: in the network, with resizing.
-        problems: a sentence for everything that went wrong.
-    """
-
-    images: int = 0
-    seconds: float = 0.0
-    network_seconds: float = 0.0
-    problems: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        rate = ''
-        if self.images:
-            milliseconds = 1000 * self.network_seconds / self.images
-            rate = f', {self.images / self.seconds:.1f} images/s (network {milliseconds:.0f} ms per image)'
-        failed = f', {len(self.problems)} problem(s)' if self.problems else ''
-        return f'{self.images} image(s) in {self.seconds:.1f} s{rate}{failed}'
 
 
 def infer(
@@ -81,7 +45,7 @@ def infer(
     wanted: Wanted,
     *,
     problems: Sequence[str] = (),
-) -> BatchReport:
+) -> Batch:
     """Work through the inputs; results go to stdout, progress and problems to stderr as they are met.
 
     Args:
@@ -97,8 +61,7 @@ def infer(
         raise InputError(f'--out {wanted.folder} cannot be made a folder: {error.strerror}') from error
     if not os.access(wanted.folder, os.W_OK | os.X_OK):
         raise InputError(f'--out {wanted.folder} may not be written to; give another folder')
-    report = BatchReport()
-    batch = _Batch(predict, cameras, wanted, report)
+    batch = Batch(predict, cameras, wanted)
     for problem in problems:
         batch.complain(problem)
     start = time.perf_counter()
@@ -110,24 +73,43 @@ def infer(
             batch.complain(text if str(item.path) in text else f'{item.path}: {text}')
         except OSError as error:
             batch.complain(f'{item.path}: nothing could be written or read: {error}')
-    report.seconds = time.perf_counter() - start
-    return report
+    batch.seconds = time.perf_counter() - start
+    return batch
 
 
-class _Batch:
-    """State of one call of ``infer``."""
+@dataclass
+class Batch:
+    """Work, counts and times of one call of ``infer``, which its text reports.
 
-    def __init__(self, predict: PredictDisparity, cameras: CameraChoice, wanted: Wanted, report: BatchReport) -> None:
-        self.predict, self.cameras, self.wanted, self.report = predict, cameras, wanted, report
-        self.told: str | None = None
+    Attributes:
+        images: number of images predicted.
+        seconds: in all, with reading and writing. network_seconds: in the network, with resizing.
+        problems: a sentence for everything that went wrong.
+    """
+
+    predict: PredictDisparity
+    cameras: CameraChoice
+    wanted: Wanted
+    images: int = 0
+    seconds: float = 0.0
+    network_seconds: float = 0.0
+    problems: list[str] = field(default_factory=list)
+    told: str = ''
+
+    def __str__(self) -> str:
+        rate = ''
+        if self.images:
+            milliseconds = 1000 * self.network_seconds / self.images
+            rate = f', {self.images / self.seconds:.1f} images/s (network {milliseconds:.0f} ms per image)'
+        failed = f', {len(self.problems)} problem(s)' if self.problems else ''
+        return f'{self.images} image(s) in {self.seconds:.1f} s{rate}{failed}'
 
     def complain(self, problem: str) -> None:
-        self.report.problems.append(problem)
+        self.problems.append(problem)
         say(f'error: {problem}', file=sys.stderr)
 
-    def tell_scale(self, camera: Camera | None, width: int) -> None:
+    def tell_scale(self, line: str) -> None:
         """Say the camera of a group of inputs: again only where it changes."""
-        line = sentence(camera, width)
         if line != self.told:
             say(line)
             self.told = line
@@ -139,8 +121,8 @@ class _Batch:
             disparity, confidence = flip_averaged(self.predict, image)
         else:
             disparity = self.predict(image)
-        self.report.network_seconds += time.perf_counter() - start
-        self.report.images += 1
+        self.network_seconds += time.perf_counter() - start
+        self.images += 1
         return Estimate(image, depth_of(disparity, camera), camera, confidence)
 
     def measured(self, name: str, estimate: Estimate) -> Iterator[str]:
@@ -157,7 +139,7 @@ class _Batch:
             InputError: a file exists, to be neither replaced nor skipped; or a form needs the camera and none is known.
         """
         if 'ply' in forms and not metric:
-            raise InputError('a point cloud needs the camera; give --focal PX and --baseline METRES, or --calibration')
+            raise InputError('a point cloud needs the camera; give --focal PX, or --calibration FILE')
         paths = {form: output_path(self.wanted.folder, name, form, metric=metric, filmed=filmed) for form in forms}
         there = [path for path in paths.values() if path.exists()]
         if self.wanted.skip_existing:
@@ -168,12 +150,12 @@ class _Batch:
 
     def image(self, item: Input, place: str) -> None:
         image = np.asarray(read_rgb(item.path))
-        camera = self.cameras.camera(item.path, image.shape[1])
+        camera, scale = self.cameras.camera(item.path, image.shape[:2])
         paths = self.paths(item.name, self.wanted.forms, metric=camera is not None)
-        if not paths and not self.wanted.measures:
+        if not paths and not (self.wanted.points or self.wanted.boxes):
             say(f'{place} {item.path}: its files exist')
             return
-        self.tell_scale(camera, image.shape[1])
+        self.tell_scale(scale)
         estimate = self.estimate(image, camera)
         for line in [*self.measured(item.name, estimate)]:
             say(line)
@@ -183,11 +165,11 @@ class _Batch:
 
     def video(self, item: Input, place: str) -> None:
         reader = VideoReader(item.path)
-        camera = self.cameras.camera(item.path, reader.width)
+        camera, scale = self.cameras.camera(item.path, (reader.height, reader.width))
         filmed = [form for form in self.wanted.forms if form in FILMED]
         single = [form for form in self.wanted.forms if form not in FILMED]
         films = self.paths(item.name, filmed, metric=camera is not None, filmed=True)
-        if not films and not single and not self.wanted.measures:
+        if not films and not single and not (self.wanted.points or self.wanted.boxes):
             say(f'{place} {item.path}: its files exist')
             return
         style, read = self.wanted.style, 0
@@ -197,7 +179,7 @@ class _Batch:
                 name = f'{item.name}-{read:06d}'
                 paths = self.paths(name, single, metric=camera is not None)
                 if not read:
-                    self.tell_scale(camera, reader.width)
+                    self.tell_scale(scale)
                 estimate = self.estimate(image, camera)
                 if style.near_far is None:  # colours keep their meaning over a video
                     style = replace(style, near_far=depth_range(estimate.depth))

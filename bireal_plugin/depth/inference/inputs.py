@@ -15,8 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from bireal_plugin.data.image_file import IMAGE_SUFFIXES
-from bireal_plugin.depth.camera import Camera
-from bireal_plugin.depth.kitti.calibration import read_calibration, stereo_camera
+from bireal_plugin.depth.camera import Camera, Place, TrainedOn
+from bireal_plugin.depth.kitti.calibration import read_calibration, stereo_camera, text_lines
 from bireal_plugin.errors import InputError
 
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv')
@@ -25,7 +25,7 @@ KNOWN = f'images ({", ".join(IMAGE_SUFFIXES)}), videos ({", ".join(VIDEOS)}), fo
 CALIBRATION = 'calib_cam_to_cam.txt'
 RAW_LEVELS = 4  # <date>/<drive>/image_02/data/<image>
 RAW_DRIVE = re.compile(r'\d{4}_\d\d_\d\d_drive_\d{4}_(sync|extract)')
-ADVICE = 'put it there, give --calibration FILE, or --focal PX and --baseline METRES, or --relative'
+ADVICE = 'put it there, give --calibration FILE, or --focal PX, or --relative'
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,11 @@ def _files_of(text: str) -> tuple[list[Path], list[str]]:
     """Files that one word names, and sentences on the lines of a list that name none."""
     path = Path(text)
     if path.is_dir():
-        return _in_folder(path), []
+        # macOS archives carry "._name.png" twins that are no images.
+        files = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith('.')]
+        if not files:
+            raise InputError(f'there is no image or video in the folder {path}; for those in its folders: {path}/**/*')
+        return sorted(files), []
     if path.is_file():
         return _in_list(path) if path.suffix.lower() == '.txt' else _collected([path])
     if glob.has_magic(text):
@@ -112,21 +116,9 @@ def _files_of(text: str) -> tuple[list[Path], list[str]]:
     raise InputError(f'{text} does not exist; inputs are {KNOWN}')
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    # macOS archives carry "._name.png" twins that are no images.
-    files = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith('.')]
-    if not files:
-        raise InputError(f'there is no image or video in the folder {folder}; for those in its folders: {folder}/**/*')
-    return sorted(files)
-
-
 def _in_list(path: Path) -> tuple[list[Path], list[str]]:
-    try:
-        lines = path.read_text(encoding='utf-8-sig').splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f'{path} is no text, and a list of files has one per line') from error
     found, problems = [], []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text_lines(path, otherwise='and a list of files has one per line'), start=1):
         line = line.strip()
         if line and not line.startswith('#'):
             candidates = [folder / name for name in (line, line.split()[0]) for folder in (path.parent, Path())]
@@ -150,51 +142,75 @@ def _collected(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
 
 @dataclass(frozen=True)
 class CameraChoice:
-    """Camera options of a command.
+    """Camera options of a command, and the stereo pairs that its network was trained on.
 
     Attributes:
         calibration: a KITTI ``calib_cam_to_cam.txt``, for every image.
         focal: in px of the image's own width. It is for images of a camera of one's own.
-        baseline: in m, of the stereo rig that the *network* was trained on; replaces the calibration's.
+        baseline: in m, of the stereo rig that the *network* was trained on, instead of what its file says.
         relative: ask for relative depth, whatever calibration there is.
+        cropped: images are crops in full resolution, at this place, of those that the calibration is for.
+        trained_on: of the network; None where its file does not say. network: its name in sentences.
     """
 
     calibration: Path | None = None
     focal: float | None = None
     baseline: float | None = None
     relative: bool = False
+    cropped: Place | None = None
+    trained_on: TrainedOn | None = None
+    network: str = 'the network'
 
     def __post_init__(self) -> None:
         for flag, value in (('--focal', self.focal), ('--baseline', self.baseline)):
             if value is not None and not 0 < value < float('inf'):
                 raise InputError(f'{flag} must be positive, not {value:g}')
-        if self.focal is not None and self.baseline is None:
-            raise InputError('--focal needs --baseline, that of the stereo pairs in training (0.5327 m for KITTI)')
-        if self.focal is not None and self.calibration is not None:
-            raise InputError('--calibration and --focal both give the focal length; leave one of them out')
-        if self.relative and (self.focal or self.baseline or self.calibration):
-            raise InputError('--relative asks for no camera; leave --calibration, --focal and --baseline out')
+        if self.focal is not None and (self.calibration is not None or self.cropped is not None):
+            raise InputError('--focal is that of the image as it is; leave --calibration and --cropped out')
+        if self.relative and (self.focal or self.baseline or self.calibration or self.cropped):
+            raise InputError('--relative asks for no camera; leave the options that describe one out')
 
-    def camera(self, path: Path, width: int) -> Camera | None:
-        """Camera of the image or video ``path`` of ``width`` px; None where none is known.
+    def camera(self, path: Path, size: tuple[int, int]) -> tuple[Camera | None, str]:
+        """Camera of the image or video ``path`` of ``size`` (H, W), and a sentence on the scale of its depth.
+
+        The baseline is that of the network's training, whatever rig took the image. There is no camera where the focal
+        length of this image or the baseline is not known: then depth is relative.
 
         Raises:
-            InputError: a calibration that cannot be read, or that is missing from a folder laid out as KITTI's.
+            InputError: a calibration that cannot be read, or that is missing from a folder laid out as KITTI's; or
+                ``focal`` or ``baseline`` is given and does not suffice.
         """
         if self.relative:
-            return None
-        if self.focal is not None:
-            assert self.baseline is not None
-            return Camera(self.focal, width, self.baseline, cx=None, cy=None, source='--focal and --baseline')
-        file = self.calibration or calibration_beside(path)
-        if file is None:
+            return None, 'relative depth: as --relative asks'
+        file = None if self.focal is not None else self.calibration or calibration_beside(path)
+        if self.focal is None and file is None:
             if self.baseline is not None:
                 raise InputError(f'{path}: --baseline alone gives no scale; add --focal PX or --calibration FILE')
-            return None
-        camera = _stereo_camera(file)
+            return None, 'relative depth: the camera is unknown; for metres give --focal PX, or --calibration FILE'
+        if file is not None:
+            camera = _stereo_camera(file)
+        else:
+            assert self.focal is not None
+            camera = Camera(self.focal, size[1], baseline=1, source='--focal', height=size[0])
+        try:
+            camera, origin = self._with_baseline(camera.for_image(size, cropped=self.cropped))
+        except InputError as error:
+            if self.focal is not None:
+                raise
+            return None, f'relative depth: {error}'
+        numbers = f'focal length {camera.focal:.1f} px at width {camera.width}'
+        return camera, f'metric depth: {camera.source} ({numbers}, baseline {camera.baseline:.4f} m {origin})'
+
+    def _with_baseline(self, camera: Camera) -> tuple[Camera, str]:
+        """``camera`` with the baseline of the network's disparities, and the origin of that."""
         if self.baseline is not None:
-            camera = replace(camera, baseline=self.baseline, source=f'{camera.source} with --baseline')
-        return camera
+            return replace(camera, baseline=self.baseline), 'as --baseline says'
+        if self.trained_on is None:
+            raise InputError(
+                f'{self.network} does not say the baseline of the stereo pairs that it was trained on; for metres give '
+                '--baseline METRES (0.5327 for KITTI)'
+            )
+        return self.trained_on.seen_by(camera), 'of the pairs in training'
 
 
 def calibration_beside(path: Path) -> Path | None:
@@ -211,18 +227,6 @@ def calibration_beside(path: Path) -> Path | None:
         if RAW_DRIVE.fullmatch(folder.name):
             raise InputError(f'{path}: its calibration {folder.parent / CALIBRATION} is missing; {ADVICE}')
     return None
-
-
-def sentence(camera: Camera | None, width: int) -> str:
-    """Sentence on the scale of an image and its origin."""
-    if camera is None:
-        return (
-            'relative depth: the camera is unknown; for metres give --focal PX and --baseline METRES, or --calibration'
-        )
-    return (
-        f'metric depth: {camera.source} (focal length {camera.focal_at(width):.1f} px at width {width}, '
-        f'baseline {camera.baseline:.4f} m)'
-    )
 
 
 @lru_cache(maxsize=64)

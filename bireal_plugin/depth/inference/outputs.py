@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from bireal_plugin.depth.camera import Camera
-from bireal_plugin.depth.inference.pictures import Colours, coloured, depth_range, grey, side_by_side, with_bar
+from bireal_plugin.depth.inference.pictures import Colours, coloured, depth_range, side_by_side, with_bar
 from bireal_plugin.depth.maps import write_depth_png
 from bireal_plugin.errors import InputError
 from bireal_plugin.whole_file import whole
@@ -18,18 +18,12 @@ from bireal_plugin.whole_file import whole
 MAX_DEPTH = 80.0  # m; points beyond are a grey wall of sky
 PROPERTIES = ('x', 'y', 'z', 'red', 'green', 'blue')
 VERTEX = np.dtype([*zip(PROPERTIES, ['<f4'] * 3 + ['u1'] * 3, strict=True)])
-HEADER = """ply
-format binary_little_endian 1.0
-comment camera coordinates in metres: x right, y down, z forward
-element vertex {count}
-property float x
-property float y
-property float z
-property uchar red
-property uchar green
-property uchar blue
-end_header
-"""
+HEADER = (
+    'ply\nformat binary_little_endian 1.0\ncomment camera coordinates in metres: x right, y down, z forward\n'
+    'element vertex {count}\n'
+    + ''.join(f'property {kind} {name}\n' for name, kind in zip(PROPERTIES, ['float'] * 3 + ['uchar'] * 3, strict=True))
+    + 'end_header\n'
+)
 
 
 def back_projected(depth: np.ndarray, camera: Camera) -> np.ndarray:
@@ -41,10 +35,10 @@ def back_projected(depth: np.ndarray, camera: Camera) -> np.ndarray:
         depth: ``(H, W)`` in m.
     """
     height, width = depth.shape
-    focal, ratio = camera.focal_at(width), width / camera.width
-    # Pixel centres are at whole numbers, so that resizing moves a point from c to (c + 1/2) ratio - 1/2.
-    cx = (width - 1) / 2 if camera.cx is None else (camera.cx + 0.5) * ratio - 0.5
-    cy = (height - 1) / 2 if camera.cy is None else (camera.cy + 0.5) * ratio - 0.5
+    seen = replace(camera, height=None).for_image((height, width))
+    focal = seen.focal
+    cx = (width - 1) / 2 if seen.cx is None else seen.cx
+    cy = (height - 1) / 2 if seen.cy is None else seen.cy
     v, u = np.mgrid[:height, :width]
     with np.errstate(invalid='ignore'):  # infinite depth in the very centre
         points = np.stack([(u - cx) * depth / focal, (v - cy) * depth / focal, depth], axis=-1)
@@ -77,31 +71,18 @@ def write_point_cloud(
 
 
 # Endings of each form's file, behind the input's name; {kind} is 'depth' for metres and 'relative' for relative depth.
-SUFFIXES = dict(
-    png16='_{kind}.png',
-    npy='_{kind}.npy',
-    colour='_colour.png',
-    side='_side.png',
-    ply='.ply',
-    confidence='_confidence.png',
-)
 FILMED = ('colour', 'side', 'confidence')  # of a video these are a video, the others a file per frame
+SUFFIXES = dict(png16='_{kind}.png', npy='_{kind}.npy', ply='.ply', **{form: f'_{form}.png' for form in FILMED})
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """An image and its predicted depth.
+    """An image and its predicted depth."""
 
-    Attributes:
-        image: RGB uint8 ``(H, W, 3)``. depth: ``(H, W)`` float32, in m or relative; infinite where there is none.
-        camera: None where depth is relative.
-        confidence: ``(H, W)`` from 0 to 1, None unless it was asked for.
-    """
-
-    image: np.ndarray
-    depth: np.ndarray
-    camera: Camera | None
-    confidence: np.ndarray | None = None
+    image: np.ndarray  # RGB uint8 (H, W, 3)
+    depth: np.ndarray  # (H, W) float32, in m or relative; infinite where there is none
+    camera: Camera | None  # None where depth is relative
+    confidence: np.ndarray | None = None  # (H, W) from 0 to 1, None unless it was asked for
 
     @property
     def unit(self) -> str:
@@ -125,18 +106,13 @@ def depth_of(disparity: np.ndarray, camera: Camera | None) -> np.ndarray:
 class Style:
     """Colours and limits of pictures and point clouds.
 
-    Attributes:
-        colours: name of the colour map.
-        near_far: depths of the brightest and the darkest colour; None for each picture's own.
-        max_depth: of points, in m.
-
     Raises:
         InputError: depths that are not 0 < near < far < infinity, or a ``max_depth`` that is not positive.
     """
 
     colours: Colours = 'magma'
-    near_far: tuple[float, float] | None = None
-    max_depth: float = MAX_DEPTH
+    near_far: tuple[float, float] | None = None  # of the brightest and the darkest colour; None for each picture's own
+    max_depth: float = MAX_DEPTH  # m, of points
 
     def __post_init__(self) -> None:
         if self.near_far is not None and not 0 < self.near_far[0] < self.near_far[1] < float('inf'):
@@ -168,7 +144,7 @@ def picture(estimate: Estimate, form: str, style: Style) -> np.ndarray:
     """RGB uint8 picture ``(H, W, 3)`` of an estimate: 'colour', 'side' or 'confidence'."""
     if form == 'confidence':
         assert estimate.confidence is not None
-        return grey(estimate.confidence)
+        return np.repeat(np.round(estimate.confidence * 255).astype(np.uint8)[:, :, None], 3, axis=2)  # 1 is white
     near, far = style.near_far or depth_range(estimate.depth)
     shown = coloured(estimate.depth, near, far, colours=style.colours)
     shown = with_bar(shown, near, far, unit=estimate.unit, colours=style.colours)

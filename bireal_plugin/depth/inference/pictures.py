@@ -61,9 +61,6 @@ def with_bar(picture: np.ndarray, near: float, far: float, *, unit: str, colours
         unit: suffix of the labels, such as 'm'.
     """
     height = max(picture.shape[0], MIN_HEIGHT)
-    if height > picture.shape[0]:
-        padding = np.full((height - picture.shape[0], picture.shape[1], 3), PAPER, np.uint8)
-        picture = np.concatenate([picture, padding])
     scale = max(height / 32, 9) / FONT_HEIGHT
     capital, gap = round(FONT_HEIGHT * scale), round(max(height / 64, 5))
     top, bottom = capital, height - 1 - capital
@@ -81,7 +78,7 @@ def with_bar(picture: np.ndarray, near: float, far: float, *, unit: str, colours
         cv2.line(bar, (gap + strip, row), (2 * gap + strip - 1, row), INK, 1)
         at = (2 * gap + strip + gap // 2, row + capital // 2)
         cv2.putText(bar, text, at, FONT, scale, INK, 1, cv2.LINE_AA)
-    return np.concatenate([picture, bar], axis=1)
+    return side_by_side(picture, bar)
 
 
 def bar_labels(near: float, far: float, *, pixels: int, spacing: int) -> list[float]:
@@ -104,8 +101,3 @@ def side_by_side(image: np.ndarray, picture: np.ndarray) -> np.ndarray:
     """Image and picture side by side; the image is padded at the bottom to the picture's height."""
     padding = np.full((picture.shape[0] - image.shape[0], image.shape[1], 3), PAPER, np.uint8)
     return np.concatenate([np.concatenate([image, padding]), picture], axis=1)
-
-
-def grey(confidence: np.ndarray) -> np.ndarray:
-    """A map ``(H, W)`` from 0 to 1 as RGB uint8, white for 1."""
-    return np.repeat(np.round(confidence * 255).astype(np.uint8)[:, :, None], 3, axis=2)

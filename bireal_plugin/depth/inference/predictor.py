@@ -6,10 +6,12 @@ Training writes the ``.pth``, ``bireal depth export`` the ``.safetensors`` and `
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -17,13 +19,15 @@ import torch
 from mmengine.config import Config
 
 from bireal_plugin.data.image_file import read_rgb
-from bireal_plugin.depth.camera import Camera
+from bireal_plugin.depth.camera import Camera, TrainedOn
 from bireal_plugin.depth.maps import resized_disparity
 from bireal_plugin.depth.networks.network import checked_size, trained_size
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import ENGINES, Session
 from bireal_plugin.export.packed.file import PackedSession
 from bireal_plugin.export.session_io import Precision, pinned
+from bireal_plugin.progress import say
+from bireal_plugin.shipping.classification import dataset_meta
 from bireal_plugin.training.trained import load_trained
 
 ImageSource = str | Path | np.ndarray
@@ -57,6 +61,7 @@ class Predictor:
         checkpoint: training checkpoint ``.pth``, packed file ``.safetensors`` or OpenVINO model ``.xml``.
         config: of a training checkpoint, by default the one it carries; the other files carry theirs.
         stage: of a config with stages, by default the checkpoint's.
+        allow_other_network: see ``load_trained``.
         size: height and width of the network's input, by default those it was trained with.
         real_layers: precision of an OpenVINO model's real layers, 'f32' or 'bf16'.
         threads: of the inference; None leaves it to the engine.
@@ -74,6 +79,7 @@ class Predictor:
         size: Sequence[int] | None = None,
         real_layers: Precision = 'f32',
         threads: int | None = None,
+        allow_other_network: bool = False,
     ) -> None:
         self.source = str(checkpoint)
         if threads is not None and threads < 1:
@@ -82,14 +88,21 @@ class Predictor:
         if real_layers != 'f32' and suffix != '.xml':
             raise InputError(f'real layers in {real_layers} are for OpenVINO models (.xml), not for {checkpoint}')
         if all(suffix != engine.suffix for engine in ENGINES.values()):
-            self.network = _trained(checkpoint, config, stage, threads)
+            self.network = _trained(checkpoint, config, threads, stage=stage, allow_other_network=allow_other_network)
         elif config is not None or stage is not None:
             raise InputError(f'{checkpoint} carries its own config; leave --config and --stage out')
         else:
             self.network = _exported(checkpoint, real_layers, threads)
         if len(self.network.mean) not in (1, 3):
             raise InputError(f'{checkpoint} normalises {len(self.network.mean)} channels; a depth network sees RGB')
-        self.size = self._chosen_size(size)
+        own = self.network.size
+        if size is None and own is None:
+            raise InputError(f'{self.source} does not say the size of its images; give it with --size H W')
+        self.size = own if size is None else checked_size(size)
+        if self.size != own and not self.network.any_size:
+            raise InputError(f'{self.source} was exported for {own}; export it again with --size for {size}')
+        self.trained_on = self.network.trained_on
+        warn_of_size(self.size, own if self.trained_on is None else self.trained_on.size, self.source)
 
     def __call__(self, image: ImageSource) -> np.ndarray:
         """Disparity ``(H, W)`` float32 in px of the image's own width.
@@ -104,98 +117,115 @@ class Predictor:
             image = np.asarray(read_rgb(Path(image)))
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise InputError(f'an image is uint8 of shape (H, W, 3), not {image.dtype} of shape {image.shape}')
-        return resized_disparity(self._network_disparity(self._normalised(image)), image.shape[:2])
-
-    def metres(self, image: ImageSource, *, focal: float, baseline: float) -> np.ndarray:
-        """Depth ``(H, W)`` float32 in m along the camera's axis, infinite where the disparity is not positive.
-
-        Args:
-            image: see ``__call__``.
-            focal: focal length of the image's camera, in px of the image's own width.
-            baseline: distance of the two cameras that the network was trained with, in m (0.5327 for KITTI).
-
-        Raises:
-            InputError: see ``__call__``; or a focal length or baseline that is not positive.
-        """
-        disparity = self(image)
-        width = disparity.shape[1]
-        return Camera(focal, width, baseline, source='focal and baseline').depth(disparity, width=width)
-
-    def _chosen_size(self, given: Sequence[int] | None) -> tuple[int, int]:
-        own = self.network.size
-        if given is None:
-            if own is None:
-                raise InputError(f'{self.source} does not say the size of its images; give it with --size H W')
-            return own
-        size = checked_size(given)
-        if size != own and not self.network.any_size:
-            raise InputError(f'{self.source} was exported for {own}; export it again with --shape for {size}')
-        return size
-
-    def _normalised(self, image: np.ndarray) -> np.ndarray:
         height, width = self.size
         shrinks = image.shape[0] >= height and image.shape[1] >= width
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR  # the area rule repeats pixels where it grows
-        pixels = cv2.resize(image, (width, height), interpolation=interpolation)
-        normalised = (pixels.astype(np.float32) - self.network.mean) / self.network.std
-        return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None])
-
-    def _network_disparity(self, batch: np.ndarray) -> np.ndarray:
-        outputs = self.network.run(batch)
-        expected = (1, 1, *self.size)
+        pixels = cv2.resize(image, (width, height), interpolation=interpolation).astype(np.float32)
+        batch = ((pixels - self.network.mean) / self.network.std).transpose(2, 0, 1)[None]
+        outputs, expected = self.network.run(np.ascontiguousarray(batch)), (1, 1, height, width)
         if len(outputs) != 1 or outputs[0].shape != expected:
             found = ', '.join(str(output.shape) for output in outputs)
             raise InputError(f'{self.source} is no depth network: it makes {found} of an image, not {expected}')
         if not np.isfinite(outputs[0]).all():
             raise InputError(f'{self.source} predicts disparities that are not finite; take an earlier checkpoint')
-        return outputs[0][0, 0]
+        return resized_disparity(outputs[0][0, 0], image.shape[:2])
+
+    def metres(self, image: ImageSource, *, focal: float, baseline: float | None = None) -> np.ndarray:
+        """Depth ``(H, W)`` float32 in m along the camera's axis, infinite where the disparity is not positive.
+
+        Args:
+            image: see ``__call__``.
+            focal: focal length of the image's camera, in px of the image's own width.
+            baseline: distance in m of the two cameras that the network was trained with (0.5327 for KITTI), by default
+                as its file says.
+
+        Raises:
+            InputError: see ``__call__``; or a focal length or baseline that is not positive, or not known.
+        """
+        baseline = self.baseline if baseline is None else baseline
+        disparity = self(image)
+        width = disparity.shape[1]
+        return Camera(focal, width, baseline, source='focal and baseline').depth(disparity, width=width)
+
+    @property
+    def baseline(self) -> float:
+        """Baseline of the disparities in m, that of the training pairs.
+
+        Raises:
+            InputError: the file does not say it, or the training pairs had several.
+        """
+        return self._trained_on().baseline
+
+    def camera(self, camera: Camera) -> Camera:
+        """The camera of an image with the baseline of the network's disparities; see ``TrainedOn``.
+
+        Raises:
+            InputError: see ``baseline``.
+        """
+        return self._trained_on().seen_by(camera)
+
+    def _trained_on(self) -> TrainedOn:
+        if self.trained_on is None:
+            raise InputError(f'{self.source} does not say the baseline of its training pairs; give --baseline METRES')
+        return self.trained_on
 
 
-@dataclass(frozen=True)
-class DisparityNetwork:
-    """A loaded network and the images that it takes.
+class DisparityNetwork(NamedTuple):
+    """A loaded network and the images that it takes."""
 
-    Attributes:
-        run: normalised images ``(1, 3, H, W)`` float32 to the outputs.
-        size: height and width that it was trained with, in px; None where the file does not say.
-        mean, std: per channel, of the 0..255 image.
-        any_size: whether it runs on other sizes too.
-    """
-
-    run: Callable[[np.ndarray], list[np.ndarray]]
-    size: tuple[int, int] | None
-    mean: np.ndarray
+    run: Callable[[np.ndarray], list[np.ndarray]]  # normalised images (1, 3, H, W) float32 to the outputs
+    size: tuple[int, int] | None  # height and width that it was trained with; None where the file does not say
+    mean: np.ndarray  # per channel, of the 0..255 image, and so is std
     std: np.ndarray
-    any_size: bool = True
+    trained_on: TrainedOn | None  # None where the file does not say
+    any_size: bool = True  # whether it runs on other sizes too
 
 
 def _trained(
-    checkpoint: str | Path, config: str | Path | Config | None, stage: str | None, threads: int | None
+    checkpoint: str | Path, config: str | Path | Config | None, threads: int | None, **options: Any
 ) -> DisparityNetwork:
-    model, loaded = load_trained(config, checkpoint, stage=stage)
-    mean, std = statistics(model, checkpoint)
+    model, loaded = load_trained(config, checkpoint, **options)
+    one_at_a_time = Lock()
 
     @torch.no_grad()
     def run(batch: np.ndarray) -> list[np.ndarray]:
-        with pinned(threads):
+        # The number of PyTorch's threads is one for all of a process.
+        with nullcontext() if threads is None else one_at_a_time, pinned(threads):
             output = model(torch.from_numpy(batch), mode='tensor')
         return [tensor.numpy() for tensor in (output if isinstance(output, (list, tuple)) else [output])]
 
-    return DisparityNetwork(run, trained_size(loaded), mean, std)
+    trained_on = TrainedOn.of(dataset_meta(checkpoint), str(checkpoint))
+    size = trained_size(loaded) if trained_on is None else trained_on.size
+    return DisparityNetwork(run, size, *statistics(model, checkpoint), trained_on)
 
 
 def _exported(path: str | Path, real_layers: Precision, threads: int | None) -> DisparityNetwork:
     session = Session(path, threads=threads, **({} if real_layers == 'f32' else dict(real_layers=real_layers)))
-    if isinstance(session, PackedSession):
-        model: Any = session.model
-        return DisparityNetwork(session, getattr(model, 'size', None), *statistics(model, path))
+    packed = isinstance(session, PackedSession)
     try:
         config = json.loads(session.metadata['config'])
         mean, std = (np.asarray(config[key], np.float32) for key in ('mean', 'std'))
-        size = config['size']
+        size = checked_size(config['size'])
+        trained_on = TrainedOn.of(config.get('trained_on') or {}, str(path))
     except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f'{path} does not say how its images are made; export it with bireal depth export') from error
-    return DisparityNetwork(session, checked_size(size), mean, std, any_size=False)
+        if isinstance(error, InputError):
+            raise
+        if not packed:
+            text = f'{path} does not say how its images are made; export it with bireal depth export'
+            raise InputError(text) from error
+        model: Any = session.model
+        return DisparityNetwork(session, getattr(model, 'size', None), *statistics(model, path), None)
+    return DisparityNetwork(session, size, mean, std, trained_on, any_size=packed)
+
+
+def warn_of_size(size: Sequence[int], trained: Sequence[int] | None, source: str | Path) -> None:
+    """Say on stderr that a network sees images of another size (H, W) than it was trained with."""
+    if trained is not None and tuple(size) != tuple(trained):
+        say(
+            f'warning: {source} was trained at {trained[0]} x {trained[1]} and runs at {size[0]} x {size[1]}: its '
+            'disparities are right for the size of its training alone, and much worse at others',
+            file=sys.stderr,
+        )
 
 
 def statistics(model: Any, source: str | Path) -> tuple[np.ndarray, np.ndarray]:
@@ -204,8 +234,7 @@ def statistics(model: Any, source: str | Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         InputError: it has none.
     """
-    preprocessor = getattr(model, 'data_preprocessor', None)
+    preprocessor: Any = getattr(model, 'data_preprocessor', None)
     if not hasattr(preprocessor, 'mean') or not hasattr(preprocessor, 'std'):
         raise InputError(f'{source}: the network has no data_preprocessor with mean and std, so it is no depth network')
-    assert preprocessor is not None
     return preprocessor.mean.flatten().numpy(), preprocessor.std.flatten().numpy()

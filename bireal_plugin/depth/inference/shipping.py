@@ -12,11 +12,13 @@ from pathlib import Path
 from mmengine.config import Config
 
 from bireal_plugin.binary.switch import binary_convolutions
-from bireal_plugin.depth.inference.predictor import statistics
+from bireal_plugin.depth.camera import TrainedOn
+from bireal_plugin.depth.inference.predictor import statistics, warn_of_size
 from bireal_plugin.depth.networks.network import DepthNetwork, checked_size, trained_size
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.packed.config import plain_config
 from bireal_plugin.folding.fold import fold
+from bireal_plugin.shipping.classification import dataset_meta
 from bireal_plugin.shipping.network import Network, normaliser, without_loading
 from bireal_plugin.training.trained import load_trained
 
@@ -32,11 +34,12 @@ def load_depth_network(
     """Load a trained depth network and fold it; one without 1-bit layers stays as it is, to be compared with.
 
     A packed file holds the config that ``MODELS`` builds, a ``DepthNetwork`` with its ``size``. Every file has in its
-    metadata the entry 'config', JSON of ``size``, ``mean``, ``std`` and ``model``.
+    metadata the entry 'config', JSON of ``size``, ``mean``, ``std``, ``model`` and ``trained_on``, the size and
+    cameras of its training pairs.
 
     Args:
         config, stage, allow_other_network: see ``load_trained``.
-        size: height and width of the images; by default those of the config's data.
+        size: height and width of the images; by default those of training.
 
     Raises:
         InputError: the model is no DepthNetwork, its size is not known, or as ``load_trained``.
@@ -44,12 +47,16 @@ def load_depth_network(
     model, trained = load_trained(config, checkpoint, stage=stage, allow_other_network=allow_other_network)
     if not isinstance(model, DepthNetwork):
         raise InputError(f'{checkpoint} is a {type(model).__name__}, no DepthNetwork; bireal export takes it')
-    height_width = trained_size(trained) if size is None else checked_size(size)
+    trained_on = TrainedOn.of(dataset_meta(checkpoint), str(checkpoint))
+    own = trained_size(trained) if trained_on is None else trained_on.size
+    height_width = own if size is None else checked_size(size)
     if height_width is None:
         raise InputError(f'{trained.filename} does not say the size of its images; give it with --size H W')
+    warn_of_size(height_width, own, checkpoint)
     mean, std = statistics(model, checkpoint)
     described = {**without_loading(plain_config(trained.model)), 'size': list(height_width)}
     said = dict(size=height_width, mean=mean.tolist(), std=std.tolist(), model=described)
+    said['trained_on'] = None if trained_on is None else trained_on.told()
     binary = any(conv.binary_input or conv.binary_weight for _, conv in binary_convolutions(model))
     return Network(
         model=fold(model, (1, 3, *height_width)) if binary else model,
@@ -57,8 +64,8 @@ def load_depth_network(
         size=height_width,
         channels=3,
         bgr=False,
+        image_key='left',
         normalise=normaliser(model.data_preprocessor),
         packed_config=described,
-        image_key='left',
         metadata=dict(config=json.dumps(said)),
     )

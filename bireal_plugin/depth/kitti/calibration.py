@@ -7,6 +7,7 @@ forward, in m) has the pixel ``P_rect_0i (x, 1)``.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +33,7 @@ def read_calibration(path: str | Path) -> dict[str, np.ndarray]:
         raise InputError(
             f'{path} is missing: unpack the calibration archive of that date, {path.parent.name}_calib.zip'
         )
-    try:
-        lines = path.read_text(encoding='utf-8-sig').splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f'{path} is no text, so it is no KITTI calibration: unpack it again') from error
+    lines = text_lines(path, otherwise='so it is no KITTI calibration: unpack it again')
     calibration: dict[str, np.ndarray] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -44,7 +42,10 @@ def read_calibration(path: str | Path) -> dict[str, np.ndarray]:
         key = key.strip()
         if not colon:
             raise InputError(f'{path} line {number}, {line.strip()[:40]!r}, has no "key: numbers": unpack it again')
-        values = _numbers(text)
+        values: np.ndarray | None = None
+        with suppress(ValueError):
+            numbers = np.array(text.split(), dtype=np.float64)
+            values = numbers if np.isfinite(numbers).all() else None
         kind, _, camera = key.rpartition('_')
         expected = SIZES.get(kind if kind and camera.isdigit() else key)
         if expected is not None and (values is None or values.size != expected):
@@ -55,6 +56,18 @@ def read_calibration(path: str | Path) -> dict[str, np.ndarray]:
     if not calibration:
         raise InputError(f'{path} holds no numbers at all, so it is no KITTI calibration: unpack it again')
     return calibration
+
+
+def text_lines(path: Path, *, otherwise: str) -> list[str]:
+    """Lines of a text file; ``otherwise`` ends the sentence on a file that is none.
+
+    Raises:
+        InputError: it is no text.
+    """
+    try:
+        return path.read_text(encoding='utf-8-sig').splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f'{path} is no text, {otherwise}') from error
 
 
 def stereo_camera(calibration: dict[str, np.ndarray], *, source: str) -> Camera:
@@ -68,7 +81,7 @@ def stereo_camera(calibration: dict[str, np.ndarray], *, source: str) -> Camera:
         InputError: an entry is missing, or the right camera is not to the right of the left one.
     """
     left, right = (entry(calibration, f'P_rect_0{camera}', source).reshape(3, 4) for camera in (LEFT, RIGHT))
-    width = entry(calibration, f'S_rect_0{LEFT}', source)[0]
+    width, height = (round(float(side)) for side in entry(calibration, f'S_rect_0{LEFT}', source))
     focal = float(left[0, 0])
     if not focal > 0:
         raise InputError(f'{source}: P_rect_0{LEFT} has the focal length {focal:g} px, which must be positive')
@@ -78,14 +91,7 @@ def stereo_camera(calibration: dict[str, np.ndarray], *, source: str) -> Camera:
             f'{source}: P_rect_0{LEFT} and P_rect_0{RIGHT} give a baseline of {baseline:.4f} m, so camera {RIGHT} '
             f'would be left of camera {LEFT}: the two entries are swapped or wrong'
         )
-    return Camera(
-        focal=focal,
-        width=round(float(width)),
-        baseline=baseline,
-        cx=float(left[0, 2]),
-        cy=float(left[1, 2]),
-        source=source,
-    )
+    return Camera(focal, width, baseline, cx=float(left[0, 2]), cy=float(left[1, 2]), source=source, height=height)
 
 
 def velodyne_to_camera(cam_to_cam: dict[str, np.ndarray], velo_to_cam: dict[str, np.ndarray]) -> np.ndarray:
@@ -125,12 +131,3 @@ def entry(calibration: dict[str, np.ndarray], key: str, source: str) -> np.ndarr
     if key not in calibration:
         raise InputError(f'{source} has no entry {key}, which is needed here: use the file of the raw recordings')
     return calibration[key]
-
-
-def _numbers(text: str) -> np.ndarray | None:
-    """Finite numbers of a line; None if it holds anything else."""
-    try:
-        values = np.array([float(word) for word in text.split()], dtype=np.float64)
-    except ValueError:
-        return None
-    return values if np.isfinite(values).all() else None

@@ -116,27 +116,20 @@ class RawFolder:
             folders = [own, own / 'train', own / 'val', own / frame.date]
         return next((folder / inside for folder in folders if (folder / inside).is_file()), None)
 
-    def calibration(self, date: str) -> dict[str, np.ndarray]:
-        """Content of ``calib_cam_to_cam.txt`` of one date.
+    def calibration(self, date: str, name: str = 'calib_cam_to_cam.txt') -> dict[str, np.ndarray]:
+        """Content of a calibration file of one date, read once for thousands of frames.
 
         Raises:
             InputError: it is missing or broken.
         """
-        return self._read(self.root / date / 'calib_cam_to_cam.txt')
-
-    def velodyne_calibration(self, date: str) -> dict[str, np.ndarray]:
-        """Content of ``calib_velo_to_cam.txt`` of one date.
-
-        Raises:
-            InputError: it is missing or broken.
-        """
-        return self._read(self.root / date / 'calib_velo_to_cam.txt')
-
-    def _read(self, path: Path) -> dict[str, np.ndarray]:
-        """A calibration file, read once: a date has one for thousands of frames."""
+        path = self.root / date / name
         if path not in self._calibrations:
             self._calibrations[path] = read_calibration(path)
         return self._calibrations[path]
+
+    def velodyne_calibration(self, date: str) -> dict[str, np.ndarray]:
+        """As ``calibration``, content of ``calib_velo_to_cam.txt``."""
+        return self.calibration(date, 'calib_velo_to_cam.txt')
 
     def _images(self, frame: Frame, side: Side) -> Path:
         return self.root / frame.date / frame.folder / FOLDERS[side] / 'data'

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bireal_plugin.depth.kitti.calibration import text_lines
 from bireal_plugin.depth.kitti.raw import Frame, RawFolder
 from bireal_plugin.errors import InputError
 
@@ -30,12 +31,11 @@ _TRAIN = {
     '2011_10_03': '0034 0042',
 }
 
+# (date, drive) of the 33 'train' and the 28 'test' drives.
 GARG_DRIVES: dict[str, tuple[tuple[str, str], ...]] = {
     part: tuple((date, drive) for date, drives in table.items() for drive in drives.split())
     for part, table in (('train', _TRAIN), ('test', _TEST))
 }
-"""(date, drive) of the 33 'train' and the 28 'test' drives."""
-
 
 IMAGE = re.compile(r'(?:.*/)?(\d{4}_\d{2}_\d{2})_drive_(\d{4})_sync/image_(0[23])/data/(\d+)\.(?:png|jpe?g)')
 DRIVE = re.compile(r'(?:.*/)?(\d{4}_\d{2}_\d{2})_drive_(\d{4})_sync/?')
@@ -46,17 +46,12 @@ Need = Literal['pair', 'left']
 
 @dataclass(frozen=True)
 class FrameSplit:
-    """Frames of a split that are on disk, and those that are not.
+    """Frames of a split that are on disk, and those that are not."""
 
-    Attributes:
-        name: the list's path or the split's name.
-        frames: complete frames, in the list's order, each once.
-        incomplete: listed frames that lack an image.
-    """
-
-    name: str
-    frames: tuple[Frame, ...]
-    incomplete: tuple[Frame, ...] = ()
+    name: str  # the list's path or the split's name
+    frames: tuple[Frame, ...]  # complete ones, in the list's order, each once
+    incomplete: tuple[Frame, ...] = ()  # listed ones that lack an image
+    listed: tuple[Frame, ...] = ()  # all of them, as often as the list names them
 
     def __str__(self) -> str:
         skipped = f', {len(self.incomplete)} skipped for want of an image' if self.incomplete else ''
@@ -108,10 +103,7 @@ def list_frames(path: str | Path) -> list[Frame]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f'there is no split list {path}')
-    try:
-        lines = path.read_text(encoding='utf-8-sig').splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f'{path} is no text, so it is no split list: give one with lines {FORMS}') from error
+    lines = text_lines(path, otherwise=f'so it is no split list: give one with lines {FORMS}')
     frames = [_frame(line, f'{path} line {number}') for number, line in enumerate(lines, 1) if line.strip()]
     if not frames:
         raise InputError(f'the split list {path} is empty: give one with lines {FORMS}')
@@ -153,4 +145,4 @@ def _on_disk(name: str, listed: list[Frame], raw: RawFolder, need: Need) -> Fram
             f'{frame.date}/{frame.folder}/image_02/data/{frame.file}.png or .jpg and so on'
         )
     incomplete = tuple(frame for frame in unique if frame not in present)
-    return FrameSplit(name, kept, incomplete)
+    return FrameSplit(name, kept, incomplete, tuple(listed))

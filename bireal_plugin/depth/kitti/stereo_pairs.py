@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import torch
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
-from bireal_plugin.depth.camera import Camera
+from bireal_plugin.depth.camera import Camera, TrainedOn, distinct
 from bireal_plugin.depth.kitti.calibration import stereo_camera
 from bireal_plugin.depth.kitti.ground_truth import Truth, frames_with_truth, true_depth
 from bireal_plugin.depth.kitti.raw import RawFolder, read_recorded
@@ -82,6 +81,10 @@ class StereoPairs(PairDataset):
             lacking = f', {self.without_truth} skipped for want of {truth} depth' if truth else ''
             print_log(f'{self.split}{lacking}', logger='current')
 
+    @property
+    def trained_on(self) -> TrainedOn:
+        return TrainedOn(self.size, distinct(list(self.cameras.values())))
+
     def __len__(self) -> int:
         return len(self.frames)
 
@@ -96,14 +99,14 @@ class StereoPairs(PairDataset):
                 f'{left_path} is {left.shape[1]} x {left.shape[0]} px and {right_path} is {right.shape[1]} x '
                 f'{right.shape[0]}; a rectified pair has one size, so unpack the drive again'
             )
+        camera = self.cameras[frame.date].for_image(left.shape[:2])
         truth: dict[str, Any] = {}
         if self.truth is not None:
             depth = true_depth(self.raw, frame, self.truth)
             truth = dict(depth=torch.from_numpy(depth), size=torch.tensor(depth.shape))
-        left, right = self._resized(left), self._resized(right)
+        left, right = (cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_AREA) for image in (left, right))
         if mirrored:
             left, right = right[:, ::-1], left[:, ::-1]
-        camera = self.cameras[frame.date]
         return dict(
             left=planes(left),
             right=planes(right),
@@ -118,9 +121,3 @@ class StereoPairs(PairDataset):
         if baseline is None:
             return camera
         return replace(camera, baseline=baseline, source=f'{camera.source}, baseline option')
-
-    def _resized(self, image: np.ndarray) -> np.ndarray:
-        height, width = self.size
-        if image.shape[:2] == self.size:
-            return image
-        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

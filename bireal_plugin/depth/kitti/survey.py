@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -21,8 +22,7 @@ from bireal_plugin.text_table import text_table
 
 Content = TypeVar('Content')
 COUNTS = ('left', 'right', 'pairs', 'lidar', 'annotated')
-PAIRS_PER_DRIVE = 3
-"""Pairs looked at for the order of left and right."""
+PAIRS_PER_DRIVE = 3  # looked at for the order of left and right
 
 
 @dataclass
@@ -59,10 +59,23 @@ def survey_drive(raw: RawFolder, date: str, drive: str, *, deep: bool = False) -
     both = set(left) & set(right)
     found.left, found.right, found.pairs = len(left), len(right), len(both)
     usable = []
+
+    def whole(path: Path, read: Callable[[Path], Content]) -> Content | None:
+        found.bytes += path.stat().st_size
+        try:
+            return read(path)
+        except InputError as error:
+            found.unreadable.append(str(error))
+            return None
+
+    def decoded_size(path: Path) -> tuple[int, int]:
+        size = image_size(path)
+        read_recorded(path)
+        return size
+
     for frame in sorted({*left, *right}):
         images = (raw.image(frame, side) for side in CAMERAS if raw.has_image(frame, side))
-        read_size = _decoded_size if deep else image_size
-        sizes = [size for path in images if (size := _whole(path, found, read_size)) is not None]
+        sizes = [size for path in images if (size := whole(path, decoded_size if deep else image_size)) is not None]
         found.sizes.update(sizes)
         if len(set(sizes)) > 1:
             found.unequal.append(str(raw.image(frame)))
@@ -70,75 +83,39 @@ def survey_drive(raw: RawFolder, date: str, drive: str, *, deep: bool = False) -
             usable.append(frame)
         if (scan := raw.velodyne(frame)).is_file():
             found.lidar += 1
-            _whole(scan, found, read_velodyne if deep else check_scan_size)
+            whole(scan, read_velodyne if deep else check_scan_size)
         if (depth := raw.annotated(frame)) is not None:
             found.annotated += 1
-            _whole(depth, found, read_depth_png if deep else image_size)
-    found.order = _order(raw, usable)
+            whole(depth, read_depth_png if deep else image_size)
+    shares = []
+    for index in sorted(set(np.linspace(0, len(usable) - 1, PAIRS_PER_DRIVE).astype(int))) if usable else []:
+        with suppress(InputError):  # headers were whole, the content is not: told by --deep
+            shares.append(right_order(*(read_recorded(raw.image(usable[index], side)) for side in CAMERAS)))
+    known = [share for share in shares if share is not None]
+    found.order = float(np.median(known)) if known else None
     return found
 
 
 def drive_table(raw: RawFolder, drives: Sequence[DriveSurvey]) -> str:
     """A row per drive with counts of files, MB, sizes and calibration, and a row of sums."""
-    rows = [
-        {
-            'drive': found.folder,
-            **{name: getattr(found, name) for name in COUNTS},
-            'MB': f'{found.bytes / 1e6:.1f}',
-            'size': ', '.join(f'{width} x {height}' for height, width in sorted(found.sizes)) or 'no image',
-            'calibration': _calibration(raw, found.date),
-        }
-        for found in drives
-    ]
+    rows: list[dict[str, Any]] = []
+    for found in drives:
+        try:
+            camera = stereo_camera(raw.calibration(found.date), source=found.date)
+            calibration = f'f {camera.focal:.2f} px, b {camera.baseline:.4f} m'
+        except InputError:
+            calibration = 'none'  # a fault of its own
+        sizes = ', '.join(f'{width} x {height}' for height, width in sorted(found.sizes)) or 'no image'
+        counts = {name: getattr(found, name) for name in COUNTS}
+        megabytes = f'{found.bytes / 1e6:.1f}'
+        rows.append({'drive': found.folder, **counts, 'MB': megabytes, 'size': sizes, 'calibration': calibration})
     sums: dict[str, int] = {name: sum(getattr(found, name) for found in drives) for name in COUNTS}
-    megabytes = sum(found.bytes for found in drives) / 1e6
-    rows.append({'drive': f'{len(drives)} drives', **sums, 'MB': f'{megabytes:.1f}'})
+    rows.append({'drive': f'{len(drives)} drives', **sums, 'MB': f'{sum(found.bytes for found in drives) / 1e6:.1f}'})
     return text_table(rows, left=('drive', 'size', 'calibration'))
 
 
-def _calibration(raw: RawFolder, date: str) -> str:
-    """Focal length and baseline of a date; a missing calibration is a fault of its own."""
-    try:
-        camera = stereo_camera(raw.calibration(date), source=date)
-    except InputError:
-        return 'none'
-    return f'f {camera.focal:.2f} px, b {camera.baseline:.4f} m'
-
-
-def _decoded_size(path: Path) -> tuple[int, int]:
-    """Size (H, W) of an image that can be decoded to its end."""
-    size = image_size(path)
-    read_recorded(path)
-    return size
-
-
-def _whole(path: Path, found: DriveSurvey, read: Callable[[Path], Content]) -> Content | None:
-    """Result of ``read``; None, with a note in ``found``, if it cannot read the file."""
-    found.bytes += path.stat().st_size
-    try:
-        return read(path)
-    except InputError as error:
-        found.unreadable.append(str(error))
-        return None
-
-
-def _order(raw: RawFolder, frames: list[Frame]) -> float | None:
-    """Median of ``right_order`` over a few frames spread over the drive."""
-    chosen = sorted(set(np.linspace(0, len(frames) - 1, PAIRS_PER_DRIVE).astype(int))) if frames else []
-    shares = []
-    for index in chosen:
-        try:
-            pair = [read_recorded(raw.image(frames[index], side)) for side in CAMERAS]
-        except InputError:
-            continue  # headers were whole, the content is not: told by --deep
-        if (share := right_order(*pair)) is not None:
-            shares.append(share)
-    return float(np.median(shares)) if shares else None
-
-
 WIDTH = 320
-LARGEST_SHIFT = 48
-"""In px at ``WIDTH``: an object 1.3 m in front of KITTI's cameras."""
+LARGEST_SHIFT = 48  # px at ``WIDTH``: an object 1.3 m in front of KITTI's cameras
 WINDOW = 11
 BORDER = 8
 LEAST_VOTES = 200

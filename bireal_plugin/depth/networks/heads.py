@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -53,13 +54,10 @@ class FCNSkipHead(nn.Module):
         finer = len(in_channels) - 1
         if len(factors) < finer:
             raise InputError(f'FCNSkipHead: {finer} finer stages need a factor each, got factors={tuple(factors)}')
-        scores = [nn.Conv2d(channels, 1, 1) for channels in in_channels]
         self.factors = nn.Parameter(torch.tensor(list(factors)[:finer], dtype=torch.float32))
-        for score in scores:
-            # 0: features grow along the residual stream; an untrained score of them would be tens of pixels.
-            nn.init.zeros_(score.weight)
-            score.bias.data.fill_(initial_disparity / stride if score is scores[-1] else 0.0)  # type: ignore[union-attr]
-        self.scores = nn.ModuleList(scores)
+        # 0: features grow along the residual stream; an untrained score of them would be tens of pixels.
+        biases = [0.0] * finer + [initial_disparity / stride]
+        self.scores = nn.ModuleList(_score(*pair, kernel=1) for pair in zip(in_channels, biases, strict=True))
 
     def forward(self, features: Sequence[Tensor], size: Sequence[int]) -> list[Tensor]:
         """Feature maps ``(N, C, h, w)``, fine to coarse, to one disparity ``(N, 1, H, W)`` in px; ``size``: (H, W)."""
@@ -70,16 +68,17 @@ class FCNSkipHead(nn.Module):
         return [upsampled(disparity, size)]
 
 
-class RealStep(nn.Module):
+def _score(channels: int, bias: float, *, kernel: int) -> nn.Conv2d:
+    """Real convolution to one channel, which gives ``bias`` until it is trained."""
+    score = nn.Conv2d(channels, 1, kernel, padding=kernel // 2)
+    nn.init.zeros_(score.weight)
+    nn.init.constant_(score.bias, bias)  # type: ignore[arg-type]
+    return score
+
+
+def real_step(in_channels: int, channels: int) -> nn.Sequential:
     """3x3 convolution and ELU."""
-
-    def __init__(self, in_channels: int, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(N, in_channels, H, W)`` to ``(N, channels, H, W)``."""
-        return F.elu(self.conv(x))
+    return nn.Sequential(OrderedDict(conv=nn.Conv2d(in_channels, channels, 3, padding=1), elu=nn.ELU()))
 
 
 class BinaryStep(nn.Module):
@@ -136,20 +135,15 @@ class UNetHead(nn.Module):
                 f'UNetHead: initial_fraction={initial_fraction} and max_fraction={max_fraction} must be rising in 0..1'
             )
         self.max_fraction, self.scales = max_fraction, scales
-        step = BinaryStep if binary else RealStep
+        step = BinaryStep if binary else real_step
         skips = [*reversed(in_channels[:-1]), *[0] * len(channels)]
-        width = in_channels[-1]
-        steps, outputs = [], []
+        width, share = in_channels[-1], initial_fraction / max_fraction
+        self.steps, self.outputs = nn.ModuleList(), nn.ModuleList()
         for index, (skip, wanted) in enumerate(zip(skips, channels, strict=False)):
-            steps.append(step(width + skip, wanted))
+            self.steps.append(step(width + skip, wanted))
             width = wanted
             if index >= len(channels) - scales:
-                outputs.append(nn.Conv2d(wanted, 1, 3, padding=1))
-        self.steps, self.outputs = nn.ModuleList(steps), nn.ModuleList(outputs)
-        share = initial_fraction / max_fraction
-        for output in outputs:
-            nn.init.zeros_(output.weight)
-            nn.init.constant_(output.bias, math.log(share / (1 - share)))  # type: ignore[arg-type]
+                self.outputs.append(_score(wanted, math.log(share / (1 - share)), kernel=3))
 
     def forward(self, features: Sequence[Tensor], size: Sequence[int]) -> list[Tensor]:
         """Feature maps ``(N, C, h, w)``, fine to coarse, to disparities ``(N, 1, h, w)``, finest first.
@@ -163,15 +157,11 @@ class UNetHead(nn.Module):
             level = len(features) - 2 - index
             if level >= 0:
                 x = torch.cat([F.interpolate(x, size=features[level].shape[-2:], mode='nearest'), features[level]], 1)
-            else:
-                x = F.interpolate(x, size=_twice(x, size), mode='nearest')
+            else:  # not beyond the image's size, which twice an odd one would overshoot
+                twice = [min(2 * side, whole) for side, whole in zip(x.shape[-2:], size, strict=True)]
+                x = F.interpolate(x, size=twice, mode='nearest')
             x = step(x)
             if index >= first:
                 score = self.outputs[index - (len(self.steps) - self.scales)](x)
                 disparities.insert(0, self.max_fraction * size[1] * torch.sigmoid(score))
         return disparities
-
-
-def _twice(x: Tensor, size: Sequence[int]) -> list[int]:
-    """Twice the size of ``x``, but not beyond the image's, which an odd size would overshoot."""
-    return [min(2 * side, whole) for side, whole in zip(x.shape[-2:], size, strict=True)]

@@ -9,7 +9,7 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from bireal_plugin.depth.losses.reconstruction import enlarged
+from bireal_plugin.depth.losses import enlarged
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.packed.config import allow_in_packed_files
 from bireal_plugin.folding.fold import fold_
@@ -82,10 +82,13 @@ class DepthNetwork(BaseModel):
     ) -> None:
         super().__init__(data_preprocessor or dict(type='StereoPreprocessor'), init_cfg)
         self.backbone = MODELS.build(backbone) if isinstance(backbone, Mapping) else backbone
-        if isinstance(head, Mapping):
-            self.head = MODELS.build({'in_channels': _channels(self.backbone), **head})
-        else:
-            self.head = head
+        if isinstance(head, Mapping) and 'in_channels' not in head:
+            if not hasattr(self.backbone, 'feature_info'):
+                name = type(self.backbone).__name__
+                raise InputError(f'{name} has no feature_info of its channels; give in_channels in the head')
+            told = self.backbone.feature_info
+            head = dict(head, in_channels=[told[index]['num_chs'] for index in self.backbone.out_indices])
+        self.head = MODELS.build(head) if isinstance(head, Mapping) else head
         self.loss = MODELS.build(loss) if isinstance(loss, Mapping) else loss
         self.size = None if size is None else checked_size(size)
 
@@ -127,28 +130,16 @@ class DepthNetwork(BaseModel):
         if mode == 'loss':
             if left is None or right is None or right_inputs is None:
                 raise InputError("DepthNetwork needs a stereo pair in mode 'loss': batches with left and right")
-            return self._losses(inputs, left, right, right_inputs)
+            views = [inputs, right_inputs.flip(-1)] if self.loss.needs_right_disparity else [inputs]
+            # In float32 under autocast: fp16 has no digits left for x - d at x = 600.
+            disparities = [[d.float() for d in self.disparities(view)] for view in views]
+            return self.loss(disparities[0], left, right, *disparities[1:])
         disparity = enlarged(self.disparities(inputs)[0], inputs)
         if mode == 'tensor':
             return disparity
         if mode == 'predict':
             return [dict(disparity=one) for one in disparity.float().cpu()]
         raise InputError(f"mode is 'loss', 'predict' or 'tensor', not {mode!r}")
-
-    def _losses(self, inputs: Tensor, left: Tensor, right: Tensor, right_inputs: Tensor) -> dict[str, Tensor]:
-        # In float32 under autocast: fp16 has no digits left for x - d at x = 600.
-        disparities = [d.float() for d in self.disparities(inputs)]
-        if not self.loss.needs_right_disparity:
-            return self.loss(disparities, left, right)
-        mirrored = [d.float() for d in self.disparities(right_inputs.flip(-1))]
-        return self.loss(disparities, left, right, mirrored)
-
-
-def _channels(backbone: nn.Module) -> list[int]:
-    """Channels of the backbone's outputs, fine to coarse."""
-    if not hasattr(backbone, 'feature_info'):
-        raise InputError(f'{type(backbone).__name__} has no feature_info of its channels; give in_channels in the head')
-    return [backbone.feature_info[index]['num_chs'] for index in backbone.out_indices]  # type: ignore
 
 
 def checked_size(size: Sequence[int]) -> tuple[int, int]:
@@ -167,8 +158,8 @@ def checked_size(size: Sequence[int]) -> tuple[int, int]:
 
 
 def trained_size(config: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Height and width of the images of a config's datasets, test before training; None where no dataset says it."""
-    for name in ('test_dataloader', 'val_dataloader', 'train_dataloader'):
+    """Height and width of the images of a config's datasets, training before test; None where no dataset says it."""
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         size = ((config.get(name) or {}).get('dataset') or {}).get('size')
         if size is not None:
             return checked_size(size)

@@ -10,30 +10,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+# Materials; ``paint.py`` gives buildings windows, cars lamps and tyres, and glass its panes.
 ROAD, BUILDING, CAR, GLASS, PLAIN, LEAVES = range(6)
-"""Materials; ``paint.py`` gives buildings windows, cars lamps and tyres, and glass its panes."""
-
-END_OF_STREET = 110.0
-"""Nothing but ground stands beyond this distance (m)."""
+END_OF_STREET = 110.0  # m; nothing but ground stands beyond
 
 Colour = tuple[float, float, float]
 
 CAR_PAINTS: tuple[Colour, ...] = (
-    (0.75, 0.10, 0.10),
-    (0.12, 0.25, 0.60),
-    (0.85, 0.85, 0.85),
-    (0.12, 0.12, 0.14),
-    (0.50, 0.52, 0.55),
-    (0.80, 0.65, 0.15),
-    (0.15, 0.40, 0.25),
+    *((0.75, 0.10, 0.10), (0.12, 0.25, 0.60), (0.85, 0.85, 0.85), (0.12, 0.12, 0.14)),
+    *((0.50, 0.52, 0.55), (0.80, 0.65, 0.15), (0.15, 0.40, 0.25)),
 )
 WALL_PAINTS: tuple[Colour, ...] = (
-    (0.70, 0.45, 0.35),
-    (0.80, 0.74, 0.60),
-    (0.62, 0.62, 0.62),
-    (0.85, 0.80, 0.74),
-    (0.58, 0.40, 0.33),
-    (0.60, 0.66, 0.70),
+    *((0.70, 0.45, 0.35), (0.80, 0.74, 0.60), (0.62, 0.62, 0.62)),
+    *((0.85, 0.80, 0.74), (0.58, 0.40, 0.33), (0.60, 0.66, 0.70)),
 )
 
 
@@ -50,18 +39,18 @@ class Solid:
 
 @dataclass
 class Street:
-    """One layout: road and camera (m, radians), solids, and the direction of the light."""
+    """One layout: road and camera in m and radians, and solids.
+
+    A positive ``heading`` looks to the right, a positive ``pitch`` up; ``sun`` (3,) is the unit vector to the sun.
+    """
 
     road_half_width: float
     pavement_width: float
     camera_height: float
     camera_x: float
     heading: float
-    """Radians; positive looks to the right."""
     pitch: float
-    """Radians; positive looks up."""
     sun: np.ndarray
-    """Unit vector from the ground to the sun, (3,)."""
     solids: list[Solid] = field(default_factory=list)
 
     @property
@@ -95,8 +84,15 @@ def lay_out(rng: np.random.Generator) -> Street:
     for side in (-1, 1):
         _line_of_houses(street, rng, side)
         _poles_and_trees(street, rng, side)
-        _parked_cars(street, rng, side)
-    _traffic(street, rng)
+        z = rng.uniform(7.0, 25.0)
+        while z < 70.0:  # parked cars
+            _car(street, rng, side * (half - 0.95), z)
+            z += rng.uniform(6.0, 25.0)
+    if rng.random() < 0.6:  # a car ahead in the camera's lane
+        _car(street, rng, half * 0.35, rng.uniform(9.0, 45.0))
+    for start in (8.0, 30.0):  # oncoming ones
+        if rng.random() < 0.5:
+            _car(street, rng, -half * 0.35, start + rng.uniform(0.0, 18.0))
     if rng.random() < 0.4:
         distance = rng.uniform(60.0, END_OF_STREET)
         street.solids.append(_box(0, distance + 5, (40, rng.uniform(6, 14), 10), _paint(rng, WALL_PAINTS), BUILDING))
@@ -166,19 +162,3 @@ def _car(street: Street, rng: np.random.Generator, x: float, z: float) -> None:
         cabin = (width - 0.2, rng.uniform(0.48, 0.62), length * 0.5)
         street.solids.append(_box(x, z + rng.uniform(-0.3, 0.3), cabin, paint, GLASS, lift=sill))
     street.solids.append(_box(x, z, (width + 0.5, 0.0, length + 0.5), (0.12, 0.12, 0.13), ROAD))
-
-
-def _parked_cars(street: Street, rng: np.random.Generator, side: int) -> None:
-    z = rng.uniform(7.0, 25.0)
-    while z < 70.0:
-        _car(street, rng, side * (street.road_half_width - 0.95), z)
-        z += rng.uniform(6.0, 25.0)
-
-
-def _traffic(street: Street, rng: np.random.Generator) -> None:
-    """At most one car ahead in the camera's lane and up to two oncoming ones."""
-    if rng.random() < 0.6:
-        _car(street, rng, street.road_half_width * 0.35, rng.uniform(9.0, 45.0))
-    for start in (8.0, 30.0):
-        if rng.random() < 0.5:
-            _car(street, rng, -street.road_half_width * 0.35, start + rng.uniform(0.0, 18.0))

@@ -13,28 +13,15 @@ import numpy as np
 from bireal_plugin.depth.street.layout import BUILDING, CAR, GLASS, Street
 from bireal_plugin.depth.street.trace import FACE_X, FACE_Y, FACE_Z, SKY, Hits, Rays
 
-GRAINS = (0.3, 0.08)
-"""Grain in metres of the two layers of texture; each carries features of one and of four grains."""
-
+GRAINS = (0.3, 0.08)  # m, of the two layers of texture; each carries features of one and of four grains
 HAZE = np.array([0.80, 0.84, 0.88], np.float32)
 BLUE = np.array([0.36, 0.56, 0.86], np.float32)
-HAZE_LENGTH = 180.0
-"""Distance (m) over which the haze takes 1 - 1/e of a surface's own colour."""
-
+HAZE_LENGTH = 180.0  # m, over which the haze takes 1 - 1/e of a surface's own colour
+# Rows of ``FIXED_COLOURS``; in one scene's table they follow the solids' own colours.
 ASPHALT, PAVEMENT, JOINT, MARKING, FRAME, PANE, GLAZING, LAMP, PLATE, TYRE = range(10)
-"""Rows of ``FIXED_COLOURS``; in one scene's table they follow the solids' own colours."""
-
 FIXED_COLOURS = (
-    (0.36, 0.36, 0.38),
-    (0.58, 0.56, 0.52),
-    (0.42, 0.40, 0.37),
-    (0.88, 0.88, 0.84),
-    (0.86, 0.85, 0.82),
-    (0.19, 0.22, 0.26),
-    (0.16, 0.19, 0.22),
-    (0.75, 0.08, 0.05),
-    (0.85, 0.85, 0.80),
-    (0.06, 0.06, 0.07),
+    *((0.36, 0.36, 0.38), (0.58, 0.56, 0.52), (0.42, 0.40, 0.37), (0.88, 0.88, 0.84), (0.86, 0.85, 0.82)),
+    *((0.19, 0.22, 0.26), (0.16, 0.19, 0.22), (0.75, 0.08, 0.05), (0.85, 0.85, 0.80), (0.06, 0.06, 0.07)),
 )
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from mmengine.registry import DATASETS
 
+from bireal_plugin.depth.camera import Camera, TrainedOn
 from bireal_plugin.depth.pair_dataset import PairDataset, planes
-from bireal_plugin.depth.street.scene import Scene, render_street
+from bireal_plugin.depth.street.scene import BASELINE, FOCAL_PER_WIDTH, Scene, render_street
 from bireal_plugin.errors import InputError
 
 SPLITS = ('train', 'test')
-LARGEST_SPLIT = 1_000_000
-"""Streets set aside for one split of one ``seed``; no two splits or seeds share a street."""
+LARGEST_SPLIT = 1_000_000  # streets set aside for one split of one ``seed``; no two splits or seeds share a street
 
 
 @DATASETS.register_module()
@@ -51,6 +51,13 @@ class StreetPairs(PairDataset):
         self.size = (int(size[0]), int(size[1]))
         self.first_street = (seed * len(SPLITS) + SPLITS.index(split)) * LARGEST_SPLIT
         self._scenes: list[Scene | None] = [None] * length
+
+    @property
+    def trained_on(self) -> TrainedOn:
+        height, width = self.size
+        return TrainedOn(
+            self.size, (Camera(FOCAL_PER_WIDTH * width, width, BASELINE, source='the renderer', height=height),)
+        )
 
     def __len__(self) -> int:
         return len(self._scenes)

@@ -23,11 +23,9 @@ from bireal_plugin.depth.street.trace import cast_rays, trace
 from bireal_plugin.errors import InputError
 
 FOCAL_PER_WIDTH = 0.58
-HORIZON = 0.46
-"""The principal point's height in the image, 0 = upper edge, 1 = lower edge."""
-
-NOISE = 1.5
-"""Standard deviation of the sensor's noise in grey levels."""
+BASELINE = 0.54  # m
+HORIZON = 0.46  # the principal point's height in the image, 0 = upper edge, 1 = lower edge
+NOISE = 1.5  # standard deviation of the sensor's noise in grey levels
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Scene:
 
 
 def render_street(
-    seed: int, size: tuple[int, int] = (96, 320), *, baseline: float = 0.54, focal: float | None = None
+    seed: int, size: tuple[int, int] = (96, 320), *, baseline: float = BASELINE, focal: float | None = None
 ) -> Scene:
     """Street number ``seed`` (>= 0) as a pair of (H, W) images.
 
@@ -67,18 +65,11 @@ def render_street(
     if seed < 0:
         raise InputError(f'a street is numbered from 0, not seed={seed}')
     street = lay_out(np.random.default_rng((seed, 0)))
-    camera = Camera(
-        focal=focal,
-        width=width,
-        baseline=baseline,
-        cx=(width - 1) / 2,
-        cy=HORIZON * height - 0.5,
-        source=f'rendered street {seed}',
-    )
+    centre = ((width - 1) / 2, HORIZON * height - 0.5)
+    camera = Camera(focal, width, baseline, *centre, source=f'rendered street {seed}', height=height)
     sensor = np.random.default_rng((seed, 1))
     gain = sensor.uniform(0.96, 1.04)
-    left, depth_left = _view(street, camera, size, offset=0.0)
-    right, depth_right = _view(street, camera, size, offset=baseline)
+    (left, depth_left), (right, depth_right) = (_view(street, camera, size, offset=x) for x in (0.0, baseline))
     seen = depth_left > 0
     return Scene(
         left=_expose(left, sensor, gain=1.0),
@@ -95,13 +86,8 @@ def _view(street: Street, camera: Camera, size: tuple[int, int], *, offset: floa
     """Picture (H, W, 3) float32 in 0..1 and depth (H, W) float32 of the camera ``offset`` m right of the left one."""
     assert camera.cx is not None
     assert camera.cy is not None
-    rays = cast_rays(
-        size,
-        focal=camera.focal,
-        centre=(camera.cx, camera.cy),
-        origin=street.position + offset * street.rotation[:, 0],
-        rotation=street.rotation,
-    )
+    origin, rotation = street.position + offset * street.rotation[:, 0], street.rotation
+    rays = cast_rays(size, focal=camera.focal, centre=(camera.cx, camera.cy), origin=origin, rotation=rotation)
     hits = trace(rays, street.solids, street.sun)
     # A pixel is a tent over three by three rays, which keeps edges smooth; its depth is that of the ray in the middle.
     tent = np.array([0.25, 0.5, 0.25], np.float32)
@@ -145,14 +131,11 @@ def write_recording(root: str | Path, scenes: Sequence[Scene]) -> Path:
         for side, image in (('left', scene.left), ('right', scene.right)):
             Image.fromarray(image).save(folders[side] / f'{i:010d}.png', compress_level=1)
         write_depth_png(folders['depth'] / f'{i:010d}.png', scene.depth_left)
-    (date / 'calib_cam_to_cam.txt').write_text(_calibration(scenes[0].camera, scenes[0].left.shape))
-    return drive
-
-
-def _calibration(camera: Camera, shape: tuple[int, ...]) -> str:
+    camera, (height, width, _) = scenes[0].camera, scenes[0].left.shape
     lines = ['calib_time: rendered']
     for index, offset in ((2, 0.0), (3, camera.baseline)):
         projection = [camera.focal, 0, camera.cx, -camera.focal * offset, 0, camera.focal, camera.cy, 0, 0, 0, 1, 0]
-        lines.append(f'S_rect_0{index}: {shape[1]:e} {shape[0]:e}')
+        lines.append(f'S_rect_0{index}: {width:e} {height:e}')
         lines.append(f'P_rect_0{index}: ' + ' '.join(f'{float(value or 0):.9e}' for value in projection))
-    return '\n'.join(lines) + '\n'
+    (date / 'calib_cam_to_cam.txt').write_text('\n'.join(lines) + '\n')
+    return drive

@@ -9,14 +9,9 @@ import numpy as np
 
 from bireal_plugin.depth.street.layout import Solid
 
-GROUND, SKY = -1, -2
-"""Values of ``Hits.solid`` where no solid was hit."""
-
-FACE_X, FACE_Y, FACE_Z, ROUND = range(4)
-"""Orientation of the hit surface; it chooses the coordinates that texture is laid on."""
-
-FAR = 150.0
-"""Ground further away than this (m) is taken for the sky's haze."""
+GROUND, SKY = -1, -2  # values of ``Hits.solid`` where no solid was hit
+FACE_X, FACE_Y, FACE_Z, ROUND = range(4)  # of the hit surface; they choose the coordinates that texture is laid on
+FAR = 150.0  # m; ground further away is taken for the sky's haze
 
 
 @dataclass
@@ -74,12 +69,16 @@ def trace(rays: Rays, solids: Sequence[Solid], sun: np.ndarray) -> Hits:
         light=np.full(ground.shape, lambert(-sun[1]), np.float32),
     )
     for index, (solid, window) in enumerate(zip(solids, _windows(rays, solids), strict=True)):
-        if window is None:
+        if not hits.depth[window].size:  # out of sight
             continue
-        if solid.ball:
-            _hit_ball(hits, rays, solid, index, window, sun)
-        else:
-            _hit_box(hits, rays.origin, inverse, solid, index, window, sun)
+        hit = _hit_ball(rays, solid, window, sun) if solid.ball else _hit_box(rays.origin, inverse, solid, window, sun)
+        inside, near, face, light = hit
+        # "<=" lets a box of no height, a shadow, win over the ground that it lies in.
+        won = inside & (near > 0) & (near <= hits.depth[window])
+        hits.depth[window][won] = near[won]
+        hits.solid[window][won] = index
+        hits.face[window][won] = face[won]
+        hits.light[window][won] = light[won]
     return hits
 
 
@@ -89,10 +88,11 @@ def lambert(cosine: np.ndarray | float) -> np.ndarray:
 
 
 Window = tuple[slice, slice]
+Hit = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # whether the ray hits, depth, face, light
 
 
-def _windows(rays: Rays, solids: Sequence[Solid]) -> list[Window | None]:
-    """Rows and columns of the grid that each solid's box can cover; ``None`` for one out of sight."""
+def _windows(rays: Rays, solids: Sequence[Solid]) -> list[Window]:
+    """Rows and columns of the grid that each solid's box can cover; none for one out of sight."""
     if not solids:
         return []
     height, width = rays.direction.shape[1:]
@@ -102,44 +102,28 @@ def _windows(rays: Rays, solids: Sequence[Solid]) -> list[Window | None]:
     # A box that reaches behind the camera has no outline in the picture; all rays are tried.
     whole = z.min(axis=1) <= 0.1
     z = np.where(whole[:, None], 1, z)
-    columns, rows = rays.focal * x / z + rays.centre[0], rays.focal * y / z + rays.centre[1]
-    top, left = rows.min(axis=1).clip(0, height), columns.min(axis=1).clip(0, width)
-    bottom, right = rows.max(axis=1).clip(-2, height) + 2, columns.max(axis=1).clip(-2, width) + 2
-    windows: list[Window | None] = []
-    for index in range(len(solids)):
-        if whole[index]:
-            windows.append((slice(0, height), slice(0, width)))
-        elif top[index] < bottom[index] and left[index] < right[index]:
-            windows.append((slice(int(top[index]), int(bottom[index])), slice(int(left[index]), int(right[index]))))
-        else:
-            windows.append(None)
-    return windows
+    windows = []
+    for scale, centre, length in ((y / z, rays.centre[1], height), (x / z, rays.centre[0], width)):
+        places = rays.focal * scale + centre
+        first = np.where(whole, 0, places.min(axis=1).clip(0, length)).astype(int)
+        last = np.where(whole, length, places.max(axis=1).clip(-2, length) + 2).astype(int)
+        windows.append([slice(*ends) for ends in zip(first, last, strict=True)])
+    return [*zip(*windows, strict=True)]
 
 
-def _hit_box(
-    hits: Hits, origin: np.ndarray, inverse: np.ndarray, solid: Solid, index: int, window: Window, sun: np.ndarray
-) -> None:
+def _hit_box(origin: np.ndarray, inverse: np.ndarray, solid: Solid, window: Window, sun: np.ndarray) -> Hit:
     """Slab method: the ray is inside the box between the last entry and the first exit."""
     slope = inverse[(slice(None), *window)]
     low = (np.array(solid.low, np.float32) - origin)[:, None, None] * slope
     high = (np.array(solid.high, np.float32) - origin)[:, None, None] * slope
     entry = np.minimum(low, high)
-    leave = np.maximum(low, high).min(axis=0)
-    near = entry.max(axis=0)
-    # "<=" lets a box of no height, a shadow, win over the ground that it lies in.
-    won = (near <= leave) & (near > 0) & (near <= hits.depth[window])
-    if not won.any():
-        return
-    face = entry[:, won].argmax(axis=0)
-    # The normal points against the ray.
-    forward = np.take_along_axis(slope[:, won], face[None], axis=0)[0] > 0
-    hits.depth[window][won] = near[won]
-    hits.solid[window][won] = index
-    hits.face[window][won] = face
-    hits.light[window][won] = np.where(forward, lambert(-sun)[face], lambert(sun)[face])
+    face, near = entry.argmax(axis=0), entry.max(axis=0)
+    forward = np.take_along_axis(slope, face[None], axis=0)[0] > 0  # the normal points against the ray
+    light = np.where(forward, lambert(-sun)[face], lambert(sun)[face])
+    return near <= np.maximum(low, high).min(axis=0), near, face, light
 
 
-def _hit_ball(hits: Hits, rays: Rays, solid: Solid, index: int, window: Window, sun: np.ndarray) -> None:
+def _hit_ball(rays: Rays, solid: Solid, window: Window, sun: np.ndarray) -> Hit:
     """Scaled axes make the ellipsoid a unit sphere, whose hit solves a quadratic in the ray's length."""
     low, high = np.array(solid.low, np.float32), np.array(solid.high, np.float32)
     radius, middle = (high - low) / 2, (high + low) / 2
@@ -149,10 +133,7 @@ def _hit_ball(hits: Hits, rays: Rays, solid: Solid, index: int, window: Window, 
     half = (direction * start[:, None, None]).sum(axis=0)
     rest = half * half - square * (start @ start - 1)
     near = (-half - np.sqrt(np.maximum(rest, 0))) / square
-    won = (rest > 0) & (near > 0) & (near < hits.depth[window])
-    normal = (start[:, None] + direction[:, won] * near[won]) / radius[:, None]
+    normal = (start[:, None, None] + direction * near) / radius[:, None, None]
     normal /= np.linalg.norm(normal, axis=0)
-    hits.depth[window][won] = near[won]
-    hits.solid[window][won] = index
-    hits.face[window][won] = ROUND
-    hits.light[window][won] = lambert(sun.astype(np.float32) @ normal)
+    light = lambert(np.tensordot(sun.astype(np.float32), normal, axes=1))
+    return rest > 0, near, np.full(near.shape, ROUND), light

@@ -11,9 +11,9 @@ from typing import Any
 
 from matplotlib.ticker import LogLocator, NullLocator
 
+from bireal_plugin.checkpoints.file import read_checkpoint
 from bireal_plugin.errors import InputError
 from bireal_plugin.studies.figures.style import BLUE, GREEN, ORANGE, new_figure, save, styled
-from bireal_plugin.checkpoints.file import read_checkpoint
 from bireal_plugin.training.hooks.plain_checkpoint import VALIDATED
 
 TOP1 = 'accuracy/top1'

@@ -12,13 +12,13 @@ from mmengine.config import Config
 from torch import nn
 
 from bireal_plugin.binary import sign
+from bireal_plugin.checkpoints.file import read_checkpoint
 from bireal_plugin.errors import InputError
 from bireal_plugin.registry import SURROGATES
 from bireal_plugin.studies.figures.activations import Panel, draw_activations, layer_inputs, nonlinearity, spread_batch
 from bireal_plugin.studies.figures.curves import curves_of_checkpoint, curves_of_folder, draw_curves
 from bireal_plugin.studies.figures.style import CYCLE, GREY, new_figure, save, styled
 from bireal_plugin.studies.figures.weights import draw_weights, has_latent_weights, layer_weights
-from bireal_plugin.checkpoints.file import read_checkpoint
 from bireal_plugin.training.config import load_config
 from bireal_plugin.training.hooks.plain_checkpoint import latest_checkpoint
 from bireal_plugin.training.trained import checkpoint_config, load_trained

@@ -1,4 +1,7 @@
-"""The rendered street, which needs no download: 96 x 320 pairs, judged by their exact depth on the whole image."""
+"""The rendered street, which needs no download: 96 x 320 pairs, judged by their exact depth on the whole image.
+
+Real network, then binary: some minutes each on one core.
+"""
 
 _base_ = 'depth_runtime.py'
 
@@ -26,3 +29,22 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(crop='none')
 test_evaluator = dict(crop='none')
+
+train_cfg = dict(by_epoch=True, val_interval=3)
+optim_wrapper = dict(
+    constructor='BinaryOptimWrapperConstructor', optimizer=dict(type='Adam', lr=1e-3, weight_decay=0.0)
+)
+param_scheduler = dict(type='MultiStepLR', gamma=0.1, milestones=[])
+
+stages = dict(
+    real=dict(
+        model=dict(backbone=dict(activation='clip', weights='real')),
+        train_cfg=dict(max_epochs=9),
+        param_scheduler=dict(milestones=[7]),
+    ),
+    binary=dict(
+        model=dict(backbone=dict(activation='sign', weights='binary')),
+        train_cfg=dict(max_epochs=9),
+        param_scheduler=dict(milestones=[7]),
+    ),
+)

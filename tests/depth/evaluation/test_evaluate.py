@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from bireal_plugin.depth.evaluation.cases import sgbm_disparity
 from bireal_plugin.depth.evaluation.metrics import METRIC_NAMES
 from bireal_plugin.depth.inference.predictor import Predictor
 from bireal_plugin.depth.kitti.raw import Frame, RawFolder
@@ -16,7 +17,7 @@ from tests.depth.recordings import BASELINE, FOCAL, FRAME, HEIGHT, SHIFT, WIDTH,
 from tests.depth.tiny_depth import tiny_depth
 
 NAME = '2011_09_26_drive_0001_sync_0000000007'
-SECOND = Frame('2011_09_26', '0002', 7)
+SECOND, THIRD = Frame('2011_09_26', '0002', 7), Frame('2011_09_26', '0003', 7)
 DEPTH = FOCAL * BASELINE / SHIFT  # m, of everything in the recordings
 
 
@@ -196,6 +197,19 @@ def test_a_network_is_scored_on_rendered_streets(evaluate, tmp_path):
         assert text in ended.out
 
 
+def test_a_network_is_scored_with_the_baseline_of_its_training(evaluate, raw, tmp_path):
+    """Streets of 0.54 m, on recordings of 0.5327 m: depth, and with it abs_rel, goes with the former."""
+    tiny = tiny_depth(tmp_path)
+    network = (tiny.checkpoint, '--config', tiny.config, '--raw', raw, '--csv', tmp_path / 'scores.csv', '--overwrite')
+    found = {}
+    for flags in ((), ('--baseline', 0.54), ('--baseline', BASELINE)):
+        ended = evaluate(*network, *flags)
+        assert ended.status == 0, ended.err
+        with (tmp_path / 'scores.csv').open() as file:
+            found[flags] = float(next(csv.DictReader(file))['abs_rel'])
+    assert found[()] == found['--baseline', 0.54] != found['--baseline', BASELINE]
+
+
 def test_exact_disparities_of_streets_have_no_error(evaluate, tmp_path):
     streets = StreetPairs('test', 2)
     for index in range(2):
@@ -224,6 +238,102 @@ def test_foreign_predictions(evaluate, raw, predicted, content, sentence):
     assert 'Traceback' not in ended.err
 
 
+def slope(size):
+    """Disparity in px that differs in every row and column, so that a misplaced map is seen."""
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    return (6 + rows * 0.05 + columns * 0.02).astype(np.float32)
+
+
+@pytest.mark.parametrize(('place', 'top'), [('bottom', 8), ('centre', 4)])
+@pytest.mark.parametrize('kind', ['disparity', 'depth'])
+def test_a_crop_is_scored_in_its_place(evaluate, raw, tmp_path, place, top, kind):
+    whole = slope((HEIGHT, WIDTH)) if kind == 'disparity' else FOCAL * BASELINE / slope((HEIGHT, WIDTH))
+    cut = np.zeros_like(whole)
+    cut[top : top + 88, 10:310] = whole[top : top + 88, 10:310]
+    np.save(tmp_path / f'{NAME}.npy', cut)
+    flag = '--disparities' if kind == 'disparity' else '--depths'
+    expected = row(evaluate(flag, tmp_path, '--raw', raw, '--filled-only'))
+    assert expected['abs_rel'] > 0.01
+    np.save(tmp_path / f'{NAME}.npy', whole[top : top + 88, 10:310])
+    refused = evaluate(flag, tmp_path, '--raw', raw, '--filled-only')
+    assert 'is a crop or the whole image out of proportion: say which with --cropped' in refused.err
+    ended = evaluate(flag, tmp_path, '--raw', raw, '--filled-only', '--cropped', place)
+    assert row(ended) == expected
+    assert f'maps of 300 x 88 placed at the {place} of the image' in ended.out
+
+
+def test_the_benchmarks_crop_is_known(evaluate, shared_data, tmp_path):
+    """Block matching of real frames, cut to 352 x 1216 as the benchmark cuts, keeps its errors."""
+    raw = shared_data / 'kitti/raw'
+    folder = '2011_09_26_drive_0048_sync'
+    for index in range(3):
+        images = [
+            cv2.imread(str(raw / f'2011_09_26/{folder}/image_0{side}/data/{index:010d}.png'))[:, :, ::-1].copy()
+            for side in (2, 3)
+        ]
+        disparity = sgbm_disparity(*images)
+        height, width = disparity.shape
+        left = (width - 1216) // 2
+        np.save(tmp_path / f'{folder}_{index:010d}_disp.npy', disparity[height - 352 :, left : left + 1216])
+    ended = evaluate('--disparities', tmp_path, '--raw', raw, '--filled-only')
+    # Garg's crop lies within the benchmark's but for some columns at the sides.
+    assert row(ended)['abs_rel'] == pytest.approx(0.0914, abs=2e-3)
+    assert 'maps of 1216 x 352 placed at the bottom of the image' in ended.out
+
+
+def test_shares_of_the_width_are_found_by_their_range_and_said(evaluate, raw, predicted):
+    np.save(predicted / f'{NAME}.npy', np.full((HEIGHT // 2, WIDTH // 2), SHIFT / WIDTH, np.float32))
+    ended = evaluate('--disparities', predicted, '--raw', raw)
+    assert row(ended)['abs_rel'] == pytest.approx(0, abs=1e-6)
+    assert 'read as shares of the width' in ended.out
+    assert (
+        row(evaluate('--disparities', predicted, '--raw', raw, '--unit', 'width'))['abs_rel'] == row(ended)['abs_rel']
+    )
+    assert row(evaluate('--disparities', predicted, '--raw', raw, '--unit', 'px'))['abs_rel'] > 1
+
+
+def test_units_that_differ_between_images_are_asked_for(evaluate, raw, tmp_path, predicted):
+    write_frame(raw, SECOND)
+    write_scan(raw, np.fromfile(RawFolder(raw).velodyne(FRAME), dtype=np.float32).reshape(-1, 4), SECOND)
+    np.save(predicted / f'{SECOND.folder}_{SECOND.file}.npy', np.full((HEIGHT, WIDTH), 0.5, np.float32))
+    ended = evaluate('--disparities', predicted, '--raw', raw)
+    assert ended.status == 1
+    assert 'disparities of up to 0.5, which look like width, unlike those of other images' in ended.err
+
+
+@pytest.mark.parametrize('suffix', ['.npy', '.npz'])
+@pytest.mark.parametrize('of', ['all', 'with truth'])
+def test_one_array_holds_the_maps_of_all_frames_in_their_order(evaluate, raw, tmp_path, suffix, of):
+    write_frame(raw, SECOND)
+    write_frame(raw, THIRD)
+    write_scan(raw, np.fromfile(RawFolder(raw).velodyne(FRAME), dtype=np.float32).reshape(-1, 4), THIRD)
+    split = tmp_path / 'split.txt'
+    frames = (THIRD, SECOND, FRAME)  # the one in the middle has no laser scan
+    split.write_text(''.join(f'{frame.date}/{frame.folder} {frame.index} l\n' for frame in frames))
+    factors = (1, 9, 2) if of == 'all' else (1, 2)
+    stack = np.stack([np.full((HEIGHT, WIDTH), SHIFT * factor, np.float32) for factor in factors])
+    path = tmp_path / f'maps{suffix}'
+    np.save(path, stack) if suffix == '.npy' else np.savez(path, stack)
+    scores = tmp_path / 'scores.csv'
+    ended = evaluate('--disparities', path, '--raw', raw, '--split', split, '--csv', scores)
+    assert ended.status == 0, ended.err
+    with scores.open() as file:
+        found = {line['image']: float(line['abs_rel']) for line in csv.DictReader(file)}
+    assert found == {
+        f'{THIRD.folder}_{THIRD.file}': pytest.approx(0, abs=1e-6),
+        NAME: pytest.approx(0.5, abs=1e-6),
+    }
+
+
+def test_an_array_of_another_number_of_maps_is_refused(evaluate, raw, tmp_path):
+    np.save(tmp_path / 'maps.npy', np.ones((3, HEIGHT, WIDTH), np.float32))
+    ended = evaluate('--disparities', tmp_path / 'maps.npy', '--raw', raw)
+    assert ended.status == 1
+    assert 'holds 3 maps, but the split lists 1 frames, 1 of them with ground truth' in ended.err
+    np.savez(tmp_path / 'maps.npz', left=np.ones(3), right=np.ones(3))
+    assert 'holds the arrays left, right' in evaluate('--disparities', tmp_path / 'maps.npz', '--raw', raw).err
+
+
 def test_an_8_bit_picture_is_no_prediction(evaluate, raw, tmp_path):
     cv2.imwrite(str(tmp_path / f'{NAME}.png'), np.ones((4, 4), np.uint8))
     assert 'not a 16-bit picture' in evaluate('--disparities', tmp_path, '--raw', raw).err
@@ -238,6 +348,8 @@ def test_an_8_bit_picture_is_no_prediction(evaluate, raw, tmp_path):
         (('--disparities', 'sgbm', '--streets', 1, '--truth', 'velodyne'), 'belong to --raw'),
         (('--disparities', 'nowhere', '--streets', 1), 'there is no folder nowhere'),
         (('--disparities', 'sgbm', '--raw', 'nowhere'), 'there is no folder nowhere'),
+        (('--disparities', 'sgbm', '--streets', 1, '--unit', 'px'), '--unit and --cropped belong to files'),
+        (('--depths', 'nowhere', '--streets', 1, '--unit', 'px'), 'depths are in m'),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(evaluate, arguments, sentence):

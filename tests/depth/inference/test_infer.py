@@ -2,20 +2,22 @@
 
 import re
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from bireal_plugin.depth.camera import Camera, TrainedOn
 from bireal_plugin.depth.inference.predictor import Predictor
 from bireal_plugin.depth.inference.video import VideoReader, VideoWriter
 from bireal_plugin.depth.maps import read_depth_png
-from bireal_plugin.depth.street.scene import render_street
+from bireal_plugin.depth.street.scene import render_street, write_recording
 from tests.depth.tiny_depth import file_of, tiny_depth
 
 FORMS = 'png16,npy,colour,side,ply,confidence'
-OWN_CAMERA = ('--focal', 150, '--baseline', 0.54)
+OWN_CAMERA = ('--focal', 150)
 
 
 @pytest.fixture(scope='module')
@@ -59,12 +61,13 @@ def test_kitti_gives_metres_in_every_form(infer, tiny, shared_data, tmp_path):
     ended = infer(raw / '0000000000.png', '--save', FORMS, '--flip', '--at', '600,200', '--box', '500,180,560,240')
     assert ended.status == 0, ended.err
     assert ended.out.count('metric depth: calibration') == 1
-    assert 'focal length 721.5 px at width 1242, baseline 0.5327 m' in ended.out
+    # The network was trained on streets of 0.54 m; the 0.5327 m of KITTI's rig are nothing to it.
+    assert 'focal length 721.5 px at width 1242, baseline 0.5400 m of the pairs in training' in ended.out
     depth = np.load(tmp_path / 'out/0000000000_depth.npy')
     image = cv2.imread(str(raw / '0000000000.png'))[:, :, ::-1]
     predictor = Predictor(tiny.checkpoint, config=tiny.config)
     disparity = (predictor(image) + predictor(image[:, ::-1].copy())[:, ::-1]) / 2
-    np.testing.assert_allclose(depth, np.where(disparity > 0, 721.5377 * 0.53272 / disparity, np.inf), rtol=1e-4)
+    np.testing.assert_allclose(depth, np.where(disparity > 0, 721.5377 * 0.54 / disparity, np.inf), rtol=1e-4)
     stored = read_depth_png(tmp_path / 'out/0000000000_depth.png')
     np.testing.assert_allclose(stored, np.where(depth < 255.998, depth, 0), atol=1 / 512)
     assert f'0000000000 at 600,200: {depth[200, 600]:.2f} m' in ended.out
@@ -87,11 +90,68 @@ def test_all_pairs_of_the_sample_in_one_call(infer, shared_data, tmp_path):
 
 def test_own_camera(infer, photo, tmp_path):
     ended = infer(photo, *OWN_CAMERA, '--save', 'npy')
-    assert 'metric depth: --focal and --baseline (focal length 150.0 px at width 250' in ended.out
+    assert 'metric depth: --focal (focal length 150.0 px at width 250' in ended.out
     relative = infer(photo, '--relative', '--save', 'npy')
     assert relative.status == 0
     metres, ratio = (np.load(tmp_path / 'out' / f'photo_{kind}.npy') for kind in ('depth', 'relative'))
     np.testing.assert_allclose(metres, ratio * 150 * 0.54 / 250, rtol=1e-5)
+
+
+RIG = TrainedOn((240, 800), (Camera(464.0, 800, 0.54, height=240),))
+
+
+def ideal(scene, image):
+    """Network that predicts the renderer's disparity of ``image``, as the rig of its training would have had it."""
+
+    def predict(given):
+        np.testing.assert_array_equal(given, image)
+        return scene
+
+    predict.trained_on, predict.source = RIG, 'ideal.pth'
+    return predict
+
+
+@pytest.mark.parametrize(
+    ('shape', 'focal', 'cut', 'flags'),
+    [
+        ((240, 800), 464.0, None, ()),  # the rig of training
+        ((120, 400), 232.0, None, ()),  # half the size
+        ((240, 800), 464.0, (40, 50, 200, 700), ('--cropped', 'bottom')),
+        ((360, 640), 900.0, None, ()),  # another focal length
+        ((240, 800), 464.0, (40, 50, 200, 700), ()),  # a crop that nobody told of
+        ((240, 800), 464.0, 'lens', ()),  # an unrectified frame
+    ],
+)
+def test_one_scene_by_five_cameras_is_as_far_or_its_metres_are_refused(
+    run_tool, monkeypatch, tmp_path, shape, focal, cut, flags
+):
+    scene = render_street(3, shape, focal=focal, baseline=0.54)
+    image, disparity, truth = scene.left, scene.disparity_left, scene.depth_left
+    recorded = replace(scene, camera=replace(scene.camera, baseline=0.12))  # the rig that took it is another
+    folder = write_recording(tmp_path / 'raw', [recorded]) / 'image_02/data'
+    if cut == 'lens':
+        maps = [cv2.copyMakeBorder(array, 20, 20, 30, 31, cv2.BORDER_REPLICATE) for array in (image, disparity, truth)]
+        image, disparity, truth = maps
+    elif cut is not None:
+        top, left, height, width = cut
+        part = (slice(top, top + height), slice(left, left + width))
+        image, disparity, truth = image[part], disparity[part], truth[part]
+    Image.fromarray(image).save(folder / '0000000000.png')
+    monkeypatch.setattr('bireal_plugin.commands.depth.infer.predictor_of', lambda *_: ideal(disparity, image))
+    row, column = (round(share * side) for share, side in zip((0.7, 0.5), truth.shape, strict=True))
+    ended = run_tool(
+        *('../depth/infer.py', folder, '--checkpoint', 'ideal.pth', '--out', tmp_path / 'out', *flags),
+        *('--at', f'{column},{row}'),
+    )
+    assert ended.status == 0, ended.err
+    printed = re.search(r'at \d+,\d+: ([\d.]+) (m|rel)', ended.out)
+    if cut is None or flags:
+        assert printed[2] == 'm'
+        assert float(printed[1]) == pytest.approx(truth[row, column], rel=0.02)
+    else:
+        assert printed[2] == 'rel'
+        assert 'relative depth: the image is' in ended.out
+        assert 'its focal length is not known' in ended.out
 
 
 def test_without_a_camera_depth_is_relative_and_says_so(infer, photo, tmp_path):
@@ -163,7 +223,6 @@ def test_bad_inputs_cost_themselves_alone(infer, photo, shared_data, tmp_path):
         (['--save', 'gif'], '--save gif: there are png16'),
         (['--save', 'confidence'], 'add --flip'),
         (['--range', '9', '4'], '--range takes two depths'),
-        (['--focal', '150'], '--focal needs --baseline'),
         (['--size', '8', '8'], 'at least 32 x 32'),
         (['--size', '320', '9000'], 'at most 8192 x 8192'),
         (['--real-layers', 'bf16'], 'are for OpenVINO models'),

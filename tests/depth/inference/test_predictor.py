@@ -1,6 +1,8 @@
 """Predictions from every kind of file, against the network called by hand."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import cv2
 import numpy as np
@@ -9,7 +11,10 @@ import torch
 from mmengine.registry import MODELS
 from PIL import Image
 
+from bireal_plugin.checkpoints.file import Origin
 from bireal_plugin.depth.inference.predictor import Predictor, flip_averaged
+from bireal_plugin.depth.inference.shipping import load_depth_network
+from bireal_plugin.depth.street.pairs import StreetPairs
 from bireal_plugin.depth.street.scene import render_street
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import export
@@ -26,12 +31,9 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def shipped(tiny, tmp_path_factory):
-    """The network as a file of each format."""
+    """The network as a file of a format."""
     folder = tmp_path_factory.mktemp('shipped')
-    return {
-        'packed': file_of(tiny, 'packed', folder),
-        'openvino': file_of(tiny, 'openvino', folder),
-    }
+    return cache(lambda format: file_of(tiny, format, folder))
 
 
 def by_hand(tiny, image, size=SIZE):
@@ -52,7 +54,7 @@ def test_a_checkpoint_predicts_what_its_network_computes(tiny):
 
 
 def test_three_lines_give_metres(tiny, shipped, tmp_path):
-    file, photo = shipped['packed'], tmp_path / 'photo.png'
+    file, photo = shipped('packed'), tmp_path / 'photo.png'
     Image.fromarray(IMAGE).save(photo)
     lines = (
         'from bireal_plugin.depth import Predictor\n'
@@ -71,14 +73,71 @@ def test_three_lines_give_metres(tiny, shipped, tmp_path):
 
 @pytest.mark.parametrize('format', ['packed', 'openvino'])
 def test_an_exported_file_predicts_what_the_checkpoint_does(tiny, shipped, format):
-    disparity = Predictor(shipped[format], threads=1)(IMAGE)
+    disparity = Predictor(shipped(format), threads=1)(IMAGE)
     # Where a sum is next to zero, its sign may differ.
     assert np.median(abs(disparity / by_hand(tiny, IMAGE) - 1)) < 1e-4
 
 
 @pytest.mark.parametrize('format', ['packed', 'openvino'])
-def test_an_exported_file_knows_its_size(shipped, format):
-    assert Predictor(shipped[format]).size == SIZE
+def test_an_exported_file_knows_its_size_and_the_pairs_it_was_trained_on(shipped, format):
+    predictor = Predictor(shipped(format))
+    assert predictor.size == SIZE
+    assert predictor.trained_on == StreetPairs('train', 1, SIZE).trained_on
+    assert predictor.baseline == 0.54
+
+
+def test_metres_have_the_baseline_of_training(shipped):
+    predictor = Predictor(shipped('packed'))
+    np.testing.assert_array_equal(predictor.metres(IMAGE, focal=150), predictor.metres(IMAGE, focal=150, baseline=0.54))
+
+
+def test_metres_without_a_known_baseline_ask_for_it(tiny, tmp_path):
+    torch.save(dict(state_dict=torch.load(tiny.checkpoint, weights_only=True)['state_dict']), tmp_path / 'foreign.pth')
+    predictor = Predictor(tmp_path / 'foreign.pth', config=tiny.config)
+    with pytest.raises(
+        InputError, match=r'foreign\.pth does not say the baseline of its training pairs; give --baseline'
+    ):
+        predictor.metres(IMAGE, focal=150)
+    assert predictor.metres(IMAGE, focal=150, baseline=0.5).shape == IMAGE.shape[:2]
+
+
+@pytest.mark.parametrize('threads', [None, 1])
+@pytest.mark.parametrize('format', [None, 'packed', 'openvino'])
+def test_eight_threads_get_the_answers_of_one(tiny, shipped, format, threads):
+    network = (
+        dict(checkpoint=tiny.checkpoint, config=tiny.config) if format is None else dict(checkpoint=shipped(format))
+    )
+    predictor = Predictor(**network, threads=threads)
+    images = [render_street(seed, (40 + 4 * seed, 120)).left for seed in range(8)]
+    expected = [predictor(image) for image in images]
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(predictor, images * 25))
+    for place, disparity in enumerate(found):
+        np.testing.assert_array_equal(disparity, expected[place % 8])
+    assert torch.get_num_threads() == before
+
+
+def test_another_size_than_that_of_training_is_warned_of(tiny, shipped, capsys):
+    Predictor(shipped('packed'))
+    assert capsys.readouterr().err == ''
+    Predictor(shipped('packed'), size=(64, 192))
+    assert 'net.safetensors was trained at 32 x 96 and runs at 64 x 192' in capsys.readouterr().err
+    load_depth_network(tiny.config, tiny.checkpoint, size=(64, 192))
+    assert 'tiny.pth was trained at 32 x 96 and runs at 64 x 192' in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_network_is_refused_unless_allowed(tiny, tmp_path):
+    config, content = tmp_path / 'other.py', torch.load(tiny.checkpoint, weights_only=True)
+    config.write_text(
+        tiny.config.read_text().replace('num_stages=2', "num_stages=2, activation='clip', weights='real'")
+    )
+    origin = Origin.of_run(load_config(str(tiny.config)).to_dict(), str(tiny.config))
+    torch.save(dict(content, meta=content['meta'] | origin.as_meta()), tmp_path / 'known.pth')
+    assert Predictor(tmp_path / 'known.pth').size == SIZE  # by the config that it carries
+    with pytest.raises(InputError, match='these weights belong to another network'):
+        Predictor(tmp_path / 'known.pth', config=config)
+    Predictor(tmp_path / 'known.pth', config=config, allow_other_network=True)
 
 
 def test_disparity_is_in_pixels_of_the_image_given(tiny):
@@ -100,7 +159,7 @@ def test_any_size_of_image_is_taken(tiny, shape):
 @pytest.mark.parametrize('format', [None, 'packed'])
 def test_another_size_of_input_can_be_chosen(tiny, shipped, format):
     source = (
-        dict(checkpoint=tiny.checkpoint, config=tiny.config) if format is None else dict(checkpoint=shipped[format])
+        dict(checkpoint=tiny.checkpoint, config=tiny.config) if format is None else dict(checkpoint=shipped(format))
     )
     disparity = Predictor(**source, size=(64, 192))(IMAGE)
     assert np.median(abs(disparity / by_hand(tiny, IMAGE, (64, 192)) - 1)) < 1e-4
@@ -108,7 +167,7 @@ def test_another_size_of_input_can_be_chosen(tiny, shipped, format):
 
 def test_an_openvino_model_has_one_size(shipped):
     with pytest.raises(InputError, match='was exported for'):
-        Predictor(shipped['openvino'], size=(64, 192))
+        Predictor(shipped('openvino'), size=(64, 192))
 
 
 @pytest.mark.parametrize(
@@ -131,14 +190,17 @@ def test_no_thread_is_refused(tiny):
 
 def test_an_exported_file_takes_no_config(tiny, shipped):
     with pytest.raises(InputError, match='carries its own config'):
-        Predictor(shipped['packed'], config=tiny.config)
+        Predictor(shipped('packed'), config=tiny.config)
 
 
 def test_a_config_that_does_not_say_its_size_asks_for_it(tiny, tmp_path):
     config = tmp_path / 'sizeless.py'
     config.write_text(tiny.config.read_text().split('test_dataloader')[0])
+    foreign = tmp_path / 'foreign.pth'
+    torch.save(dict(state_dict=torch.load(tiny.checkpoint, weights_only=True)['state_dict']), foreign)
     with pytest.raises(InputError, match='does not say the size of its images; give it with --size H W'):
-        Predictor(tiny.checkpoint, config=config)
+        Predictor(foreign, config=config)
+    assert Predictor(tiny.checkpoint, config=config).size == SIZE  # ours do
 
 
 def test_a_packed_file_that_does_not_say_its_size_asks_for_it(tiny, tmp_path):

@@ -1,15 +1,22 @@
 """Where metres come from."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from bireal_plugin.depth.inference.inputs import CameraChoice, calibration_beside, sentence
+from bireal_plugin.depth.camera import Camera, TrainedOn
+from bireal_plugin.depth.inference.inputs import CameraChoice, calibration_beside
 from bireal_plugin.depth.inference.outputs import depth_of
 from bireal_plugin.errors import InputError
 
 DISPARITY = np.array([[4.0, 8.0, 0.0, -1.0]], np.float32)
+KITTI = (375, 1242)
+# A network that was trained on KITTI's pairs of another date, and one trained on pairs of 0.2 m.
+TRAINED = TrainedOn((160, 608), (Camera(707.0912, 1226, 0.5371, height=370),))
+NARROW = TrainedOn((160, 608), (Camera(600.0, 1280, 0.2, height=720),))
+CHOICE = CameraChoice(trained_on=TRAINED)
 
 
 @pytest.fixture
@@ -22,36 +29,82 @@ def raw_image(tmp_path, shared_data):
 
 
 def test_an_image_of_kitti_finds_its_calibration(raw_image):
-    camera = CameraChoice().camera(raw_image, 1242)
+    camera, said = CHOICE.camera(raw_image, KITTI)
     assert camera.focal == pytest.approx(721.5377)
-    assert camera.baseline == pytest.approx(0.5327, abs=1e-4)
-    assert 'calib_cam_to_cam.txt' in sentence(camera, 1242)
+    assert 'calib_cam_to_cam.txt' in said
+
+
+def test_the_baseline_is_that_of_training_and_not_of_the_rig_that_took_the_image(raw_image):
+    for trained, baseline in ((TRAINED, 0.5371), (NARROW, 0.2)):
+        camera, said = replace(CHOICE, trained_on=trained).camera(raw_image, KITTI)
+        assert camera.baseline == baseline
+        assert f'baseline {baseline:.4f} m of the pairs in training' in said
+
+
+def test_a_camera_of_training_keeps_its_own_baseline(raw_image):
+    """The dates of one training differ a little in baseline, and each is known."""
+    own = TrainedOn((160, 608), (*TRAINED.cameras, Camera(721.5377, 1242, 0.5327, height=375)))
+    camera, _ = CameraChoice(trained_on=own).camera(raw_image, KITTI)
+    assert camera.baseline == pytest.approx(0.53272, abs=1e-5)
 
 
 def test_depth_is_focal_times_baseline_by_disparity(raw_image):
-    camera = CameraChoice(focal=600, baseline=0.5).camera(raw_image, 4)
+    camera, _ = CameraChoice(focal=600, baseline=0.5).camera(raw_image, (1, 4))
     np.testing.assert_allclose(depth_of(DISPARITY, camera), [[75, 37.5, np.inf, np.inf]])
+    camera, _ = replace(CHOICE, focal=600).camera(raw_image, (1, 4))
+    np.testing.assert_allclose(depth_of(DISPARITY, camera)[0, 0], 600 * 0.5371 / 4)
 
 
 def test_a_resized_image_has_the_focal_length_of_its_width(raw_image):
-    assert CameraChoice().camera(raw_image, 621).focal_at(621) == pytest.approx(721.5377 / 2)
+    assert CHOICE.camera(raw_image, (188, 621))[0].focal == pytest.approx(721.5377 / 2)
 
 
-def test_the_baseline_of_a_calibration_can_be_replaced(raw_image):
-    camera = CameraChoice(baseline=0.54).camera(raw_image, 1242)
+def test_the_benchmarks_crop_has_the_focal_length_of_the_whole(raw_image):
+    assert CHOICE.camera(raw_image, (352, 1216))[0].focal == pytest.approx(721.5377)
+
+
+@pytest.mark.parametrize('size', [(375, 621), (1242, 375), (512, 1392), (320, 1216), (160, 608)])
+def test_an_image_that_does_not_fit_its_calibration_has_no_metres_and_says_why(raw_image, size):
+    """Halves, turned, unrectified and unknown crops, and squeezed ones."""
+    camera, said = CHOICE.camera(raw_image, size)
+    assert camera is None
+    assert said.startswith(f'relative depth: the image is {size[1]} x {size[0]}, and calibration ')
+    assert 'neither that image at another scale nor a known crop of it' in said
+    cropped, _ = replace(CHOICE, cropped='centre').camera(raw_image, (320, 1216))
+    assert cropped.focal == pytest.approx(721.5377)
+
+
+def test_a_network_that_does_not_say_its_baseline_gives_no_metres(raw_image):
+    camera, said = CameraChoice(network='old.pth').camera(raw_image, KITTI)
+    assert camera is None
+    assert 'old.pth does not say the baseline' in said
+    with pytest.raises(InputError, match=r'old\.pth does not say the baseline .* give --baseline'):
+        CameraChoice(network='old.pth', focal=700).camera(raw_image, KITTI)
+
+
+def test_a_network_of_several_rigs_gives_no_metres(raw_image):
+    mixed = TrainedOn((160, 608), (*TRAINED.cameras, *NARROW.cameras))
+    camera, said = CameraChoice(trained_on=mixed).camera(raw_image, KITTI)
+    assert camera is None
+    assert 'baselines from 0.2000 to 0.5371 m' in said
+
+
+def test_the_baseline_of_training_can_be_replaced(raw_image):
+    camera, said = replace(CHOICE, baseline=0.54).camera(raw_image, KITTI)
     assert (camera.focal, camera.baseline) == (pytest.approx(721.5377), 0.54)
-    assert '--baseline' in camera.source
+    assert '--baseline' in said
 
 
 def test_an_unknown_camera_gives_relative_depth_for_any_size(tmp_path):
-    assert CameraChoice().camera(tmp_path / 'a.png', 4) is None
+    camera, said = CHOICE.camera(tmp_path / 'a.png', (1, 4))
+    assert camera is None
+    assert said.startswith('relative depth: the camera is unknown')
     np.testing.assert_allclose(depth_of(DISPARITY, None), [[1, 0.5, np.inf, np.inf]])
     np.testing.assert_allclose(depth_of(np.full((2, 8), 8, np.float32), None), 1)
-    assert sentence(None, 4).startswith('relative depth:')
 
 
 def test_relative_depth_can_be_asked_for(raw_image):
-    assert CameraChoice(relative=True).camera(raw_image, 1242) is None
+    assert replace(CHOICE, relative=True).camera(raw_image, KITTI)[0] is None
 
 
 def test_kitti_without_its_calibration_is_a_sentence(raw_image):
@@ -63,11 +116,11 @@ def test_kitti_without_its_calibration_is_a_sentence(raw_image):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(focal=700.0), '--focal needs --baseline'),
         (dict(focal=-1.0, baseline=0.5), '--focal must be positive'),
         (dict(focal=float('nan'), baseline=0.5), '--focal must be positive'),
         (dict(baseline=0.0), '--baseline must be positive'),
-        (dict(focal=700.0, baseline=0.5, calibration='x'), 'leave one of them out'),
+        (dict(focal=700.0, baseline=0.5, calibration='x'), 'leave --calibration and --cropped out'),
+        (dict(focal=700.0, cropped='centre'), 'leave --calibration and --cropped out'),
         (dict(relative=True, focal=700.0, baseline=0.5), '--relative asks for no camera'),
     ],
 )
@@ -78,4 +131,4 @@ def test_flags_that_contradict_each_other_are_refused(options, message):
 
 def test_a_baseline_alone_is_no_scale(tmp_path):
     with pytest.raises(InputError, match='--baseline alone gives no scale'):
-        CameraChoice(baseline=0.5).camera(tmp_path / 'a.png', 100)
+        CameraChoice(baseline=0.5).camera(tmp_path / 'a.png', (100, 100))

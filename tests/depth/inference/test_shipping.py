@@ -64,8 +64,8 @@ def test_a_real_network_is_written_for_openvino_as_it_is(tmp_path):
     expected = Predictor(real.checkpoint, config=real.config)(image)
     np.testing.assert_allclose(Predictor(file_of(real, 'openvino', tmp_path))(image), expected, rtol=1e-3)
     order = Order(['packed'], ['f32'], tmp_path, 'net')
-    shipment = ship(order, lambda: load_depth_network(real.config, real.checkpoint))
-    assert ['not binary yet' in problem for problem in shipment.problems] == [True]
+    _, problems = ship(order, lambda: load_depth_network(real.config, real.checkpoint))
+    assert ['not binary yet' in problem for problem in problems] == [True]
 
 
 @pytest.mark.parametrize(('size', 'message'), [((16, 96), 'at least 32 x 32'), ((96,), 'is height and width')])
@@ -98,9 +98,9 @@ def test_a_file_of_another_network_is_marked(tiny, tmp_path, monkeypatch):
     wrong = load_depth_network(tiny.config, tmp_path / 'other.pth').model
     honest = artefacts.write
     monkeypatch.setattr(artefacts, 'write', lambda _, *arguments, **options: honest(wrong, *arguments, **options))
-    shipment = ship(
+    table, problems = ship(
         Order(['packed'], ['f32'], tmp_path, 'net', verify=True),
         lambda: load_depth_network(tiny.config, tiny.checkpoint),
     )
-    assert 'FAILED' in shipment.table
-    assert (tmp_path / 'net.safetensors.unverified').read_text().splitlines() == shipment.problems
+    assert 'FAILED' in table
+    assert (tmp_path / 'net.safetensors.unverified').read_text().splitlines() == problems

@@ -10,7 +10,7 @@ from bireal_plugin.depth.evaluation.metrics import image_errors, scored_pixels
 from bireal_plugin.depth.kitti.calibration import stereo_camera
 from bireal_plugin.depth.kitti.ground_truth import true_depth
 from bireal_plugin.depth.kitti.raw import RawFolder
-from bireal_plugin.depth.losses.photometric import GargLoss, PhotometricLoss
+from bireal_plugin.depth.losses import GargLoss, PhotometricLoss
 
 SIZES = [(12, 40), (24, 80), (48, 160)]
 FLAT = 10 / 320  # of the width

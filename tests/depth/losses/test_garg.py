@@ -5,8 +5,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
-from bireal_plugin.depth.losses.photometric import warp_error
-from bireal_plugin.depth.losses.reconstruction import edge_aware_smoothness
+from bireal_plugin.depth.losses import edge_aware_smoothness, warp_error
 
 
 def stereo(*, seed=0, size=(6, 14)):

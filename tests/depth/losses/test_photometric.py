@@ -5,8 +5,13 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
-from bireal_plugin.depth.losses.photometric import consistency_error, normalised_smoothness, photometric_error
-from bireal_plugin.depth.losses.reconstruction import dissimilarity, warp_right_to_left
+from bireal_plugin.depth.losses import (
+    consistency_error,
+    dissimilarity,
+    normalised_smoothness,
+    photometric_error,
+    warp_right_to_left,
+)
 from bireal_plugin.errors import InputError
 from tests.depth.losses.test_garg import expected_smoothness, stereo
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bireal_plugin.depth.losses.reconstruction import masked_mean, warp_right_to_left
+from bireal_plugin.depth.losses import masked_mean, warp_right_to_left
 
 
 @pytest.fixture(scope='module')

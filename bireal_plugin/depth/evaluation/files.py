@@ -1,0 +1,137 @@
+"""Predictions in files: a map per image in a folder, or all of them stacked in one array."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from bireal_plugin.depth.camera import Cropped, crop_corner, prediction_place
+from bireal_plugin.depth.evaluation.cases import OWN_CAMERA, Case, CaseList, Kind, Predictions, metric_depth
+from bireal_plugin.depth.maps import filled_at, read_depth_png, resized_depth
+from bireal_plugin.errors import InputError
+
+Unit = Literal['px', 'width']
+ENDINGS: Mapping[Kind, tuple[str, ...]] = {'disparity': ('', '_disparity', '_disp'), 'depth': ('', '_depth')}
+STACKS = ('.npy', '.npz')
+
+
+def from_files(
+    place: Path,
+    kind: Kind,
+    listed: CaseList,
+    *,
+    unit: Unit | None = None,
+    cropped: Cropped | None = None,
+) -> Predictions:
+    """Predictions in files, disparities or depths in m: ``.npy`` numbers, or 16-bit ``.png`` of the value x 256.
+
+    A file holds (h, w) values, 0 or less (of depths also infinite) where nothing is predicted. It has one of the case's
+    aliases as its name, ``_disparity``, ``_disp`` or ``_depth`` behind it or not. One ``.npy`` or ``.npz`` in the place
+    of the folder holds (N, h, w) values, of all frames of the split in its order, or of those with ground truth.
+
+    Args:
+        unit: of disparities, 'px' of the width w or shares of the 'width'. None takes values that are all at most 1 for
+            shares, which a note says.
+        cropped: see ``prediction_place``.
+
+    Raises:
+        InputError: no such folder or file; and for each prediction one that is missing or holds anything else.
+    """
+    if place.is_dir():
+        read = _reader_of_folder(place, kind)
+    elif place.suffix in STACKS and place.is_file():
+        read = _reader_of_stack(place, listed)
+    else:
+        raise InputError(f'there is no folder {place} with predictions, nor a .npy or .npz file of all of them')
+    notes: list[str] = []
+    units: set[Unit] = set() if unit is None else {unit}
+
+    def note(text: str) -> None:
+        if text not in notes:
+            notes.append(text)
+
+    def depth(case: Case, size: tuple[int, int]) -> np.ndarray:
+        values, source = read(case)
+        if kind == 'disparity' and values.max() > 0:
+            looks: Unit = 'width' if values.max() <= 1 else 'px'
+            units.add(unit or looks)
+            if len(units) > 1:
+                raise InputError(
+                    f'{source} has disparities of up to {values.max():g}, which look like {looks}, unlike those of '
+                    'other images: say with --unit px or width which they are'
+                )
+            if 'width' in units:
+                values = values * np.float32(values.shape[1])
+                if unit is None:
+                    note('read as shares of the width, since none is above 1 (--unit px if they are px)')
+        if (crop := prediction_place(size, values.shape, cropped)) is not None:
+            (row, column), (height, width) = crop_corner(size, values.shape, crop), values.shape
+            note(f'maps of {width} x {height} placed at the {crop} of the image')
+            part, values = values, np.zeros(size, np.float32)
+            values[row : row + height, column : column + width] = part
+        found = metric_depth(case.camera(), values, size) if kind == 'disparity' else resized_depth(values, size)
+        return np.where(filled_at(values, size), found, np.float32(np.inf))
+
+    return Predictions(f'{kind} files in {place}', depth, OWN_CAMERA if kind == 'disparity' else None, notes)
+
+
+Reader = Callable[[Case], tuple[np.ndarray, str]]
+
+
+def _reader_of_folder(folder: Path, kind: Kind) -> Reader:
+    def read(case: Case) -> tuple[np.ndarray, str]:
+        endings = [f'{ending}{suffix}' for ending in ENDINGS[kind] for suffix in ('.npy', '.png')]
+        candidates = [folder / f'{alias}{ending}' for alias in case.aliases for ending in endings]
+        found = next((path for path in candidates if path.is_file()), None)
+        if found is None:
+            raise InputError(f'{folder} has no {kind} for {case.name}: there is no {candidates[0].name} or .png')
+        return read_depth_png(found) if found.suffix == '.png' else _one_map(_array(found), str(found)), str(found)
+
+    return read
+
+
+def _reader_of_stack(path: Path, listed: CaseList) -> Reader:
+    stack = _array(path)
+    stack = stack[..., 0] if stack.ndim == 4 and stack.shape[3] == 1 else stack
+    stack = stack[:, 0] if stack.ndim == 4 and stack.shape[1] == 1 else stack
+    if stack.ndim != 3:
+        raise InputError(f'{path} holds {stack.dtype} of shape {stack.shape}, not a map for each image, (N, H, W)')
+    if len(stack) not in (listed.total, len(listed.cases)):
+        raise InputError(
+            f'{path} holds {len(stack)} maps, but the split lists {listed.total} frames, {len(listed.cases)} of them '
+            'with ground truth; give the list (--split) that they were predicted for'
+        )
+    whole = len(stack) == listed.total
+    places = {case.name: case.index if whole else number for number, case in enumerate(listed.cases)}
+
+    def read(case: Case) -> tuple[np.ndarray, str]:
+        source = f'{path}, map {places[case.name]}'
+        return _one_map(stack[places[case.name]], source), source
+
+    return read
+
+
+def _array(path: Path) -> np.ndarray:
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content
+        if len(content.files) == 1:
+            return content[content.files[0]]
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f'{path} is no whole {path.suffix} file of numbers; write it with numpy.save') from error
+    raise InputError(f'{path} holds the arrays {", ".join(content.files)}; give a file with the predictions alone')
+
+
+def _one_map(values: np.ndarray, source: str) -> np.ndarray:
+    """(h, w) float32."""
+    if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
+        values = values.squeeze(0 if values.shape[0] == 1 else 2)
+    if values.ndim != 2 or not values.size or values.dtype.kind not in 'fiu':
+        raise InputError(f'{source} holds {values.dtype} of shape {values.shape}, not one number per pixel, (H, W)')
+    if np.isnan(values).any():
+        raise InputError(f'{source} has values that are no numbers (nan); write 0 where nothing is predicted')
+    return values.astype(np.float32)
