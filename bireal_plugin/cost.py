@@ -10,6 +10,7 @@ modules, such as the products of attention, are not counted.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
@@ -36,12 +37,10 @@ class _Counts:
 
     @property
     def memory_bits(self) -> int:
-        """32 x real + 1 x binary parameters."""
         return REAL_BITS * self.real_parameters + self.binary_parameters
 
     @property
     def bops(self) -> int:
-        """64 x real + binary multiply-accumulates."""
         return BOPS_PER_REAL_MAC * self.real_macs + self.binary_macs
 
 
@@ -66,7 +65,20 @@ class Cost(_Counts):
         idle = [layer for layer in self.layers if layer not in working]
         rest = LayerCost(*_total(idle), name='other parameters', kind=f'{len(idle)} layers')
         total = LayerCost(*_total(self.layers), name='total', kind='x'.join(map(str, self.shape)))
-        return text_table([_row(layer) for layer in (*working, rest, total)], left=('layer', 'kind'))
+        rows = [
+            {
+                'layer': layer.name,
+                'kind': layer.kind,
+                'binary par.': f'{layer.binary_parameters:,}',
+                'real par.': f'{layer.real_parameters:,}',
+                'Mbit': f'{layer.memory_bits / 1e6:.3f}',
+                'binary MACs': f'{layer.binary_macs:,}',
+                'real MACs': f'{layer.real_macs:,}',
+                'BOPs': f'{layer.bops:.3g}',
+            }
+            for layer in (*working, rest, total)
+        ]
+        return text_table(rows, left=('layer', 'kind'))
 
 
 def model_cost(model: nn.Module, shape: Shape | None = None) -> Cost:
@@ -81,17 +93,18 @@ def model_cost(model: nn.Module, shape: Shape | None = None) -> Cost:
             at 224 x 224.
     """
     shape = input_shape(model) if shape is None else shape
-    macs: dict[str, tuple[int, int]] = {}
+    binary_macs: Counter[str] = Counter()
+    real_macs: Counter[str] = Counter()
 
     def count(name: str, module: nn.Module, x: Tensor, y: Tensor) -> None:
         if isinstance(module, (Convolution, nn.Linear)):
-            binary, real = macs.get(name, (0, 0))
-            more_binary, more_real = _macs(module, x, y)
-            macs[name] = binary + more_binary, real + more_real
+            binary, real = _macs(module, x, y)
+            binary_macs[name] += binary
+            real_macs[name] += real
 
     dry_run(model, shape, count)
     layers = tuple(
-        LayerCost(*parameters, *macs.get(name, (0, 0)), name=name, kind=type(module).__name__)
+        LayerCost(*parameters, binary_macs[name], real_macs[name], name=name, kind=type(module).__name__)
         for name, module, parameters in _own_parameters(model)
     )
     return Cost(*_total(layers), layers=layers, shape=shape)
@@ -102,17 +115,14 @@ def _own_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module, tuple[in
     seen: set[int] = set()
     for name, module in model.named_modules():
         parameters = dict(module.named_parameters(recurse=False))
-        if not parameters:
-            continue
-        own = {key: p for key, p in parameters.items() if id(p) not in seen}
-        seen |= {id(p) for p in own.values()}
-        count = sum(p.numel() for p in own.values())
+        own = {key: p.numel() for key, p in parameters.items() if id(p) not in seen}
+        seen |= {id(p) for p in parameters.values()}
         if _is_binary(module) and 'weight' in own:
-            weights = own['weight'].numel()
+            weights = own.pop('weight')
             bases, scales = _weight_bases(module)
-            yield name, module, (bases * weights, count - weights + scales)
-        else:
-            yield name, module, (0, count)
+            yield name, module, (bases * weights, sum(own.values()) + scales)
+        elif parameters:
+            yield name, module, (0, sum(own.values()))
 
 
 def _macs(module: nn.Module, x: Tensor, y: Tensor) -> tuple[int, int]:
@@ -143,19 +153,5 @@ def _weight_bases(conv: nn.Module) -> tuple[int, int]:
     return bases, bases * (1 if per_layer else conv.out_channels)
 
 
-def _total(layers: Sequence[LayerCost]) -> tuple[int, int, int, int]:
-    sums = (sum(getattr(layer, field.name) for layer in layers) for field in fields(_Counts))
-    return tuple(sums)  # type: ignore[return-value]
-
-
-def _row(layer: LayerCost) -> dict[str, str]:
-    return {
-        'layer': layer.name,
-        'kind': layer.kind,
-        'binary par.': f'{layer.binary_parameters:,}',
-        'real par.': f'{layer.real_parameters:,}',
-        'Mbit': f'{layer.memory_bits / 1e6:.3f}',
-        'binary MACs': f'{layer.binary_macs:,}',
-        'real MACs': f'{layer.real_macs:,}',
-        'BOPs': f'{layer.bops:.3g}',
-    }
+def _total(layers: Sequence[LayerCost]) -> list[int]:
+    return [sum(getattr(layer, field.name) for layer in layers) for field in fields(_Counts)]

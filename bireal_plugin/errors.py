@@ -1,6 +1,8 @@
 """The exception for mistakes of a user, the line of another error that it quotes, and a check for optional packages."""
 
+from collections.abc import Collection
 from importlib.util import find_spec
+from itertools import islice
 
 
 class InputError(ValueError):
@@ -8,6 +10,21 @@ class InputError(ValueError):
 
     The commands print it without a traceback and exit with status 1.
     """
+
+
+def check_choice(where: str, name: str, value: object, allowed: Collection[object]) -> None:
+    """Refuse a value that is not one of ``allowed``.
+
+    Raises:
+        InputError: ``where: name=value is not one of ...``.
+    """
+    if value not in allowed:
+        raise InputError(f'{where}: {name}={value!r} is not one of {", ".join(map(repr, allowed))}')
+
+
+def listed(names: Collection[str], most: int = 4) -> str:
+    """The first names of many for a sentence, ``a, b and 5 more``."""
+    return ', '.join(islice(names, most)) + (f' and {len(names) - most} more' if len(names) > most else '')
 
 
 def require(*packages: str, engine: str) -> None:

@@ -1,11 +1,9 @@
 """``torchao.quantization.quantize_(model, BiRealConfig(), filter_fn=is_resnet)``; importing this file registers it.
 
-``quantize_`` hands over one module at a time and puts back what it gets. A Bi-Real network is not made by swapping
-convolutions one by one (behind a ReLU every sign is +1), so the module that ``filter_fn`` picks must be a whole ResNet,
-or a model around one: ``is_resnet`` picks it wherever it is, and ``lambda module, name: name == 'backbone'`` by
-name. A convolution or linear layer alone, such as torchao's default filter picks, is refused with a sentence, before
-anything has changed. ``quantize_`` returns nothing; ``binarize`` itself returns a report and takes a filter over
-convolutions.
+``quantize_`` hands over one module at a time. A Bi-Real network is not made by swapping single convolutions (behind a
+ReLU every sign is +1), so the module that ``filter_fn`` picks must be a whole ResNet, or a model around one:
+``is_resnet`` picks it wherever it is, ``lambda module, name: name == 'backbone'`` by name. A single convolution or
+linear layer, such as torchao's default filter picks, is refused before anything has changed.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from torchao.core.config import AOBaseConfig
 from torchao.quantization.transform_module import register_quantize_module_handler
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.models.from_resnet import BiRealConfig, binarize
+from bireal_plugin.models.from_resnet.binarize import BiRealConfig, binarize
 from bireal_plugin.models.from_resnet.trunk import find_host
 
 # A virtual base class, so that BiRealConfig itself does not need torchao.

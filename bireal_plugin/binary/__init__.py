@@ -8,25 +8,6 @@ from bireal_plugin.binary.switch import binary_convolutions, set_activation, set
 from bireal_plugin.binary.weight import MagnitudeAware, Sign
 from bireal_plugin.binary.xnor import XNORConv2d, XNORWeight
 
-__all__ = [
-    'STE',
-    'ABCConv2d',
-    'ApproxSign',
-    'BinaryConv2d',
-    'Clip',
-    'LeakyClip',
-    'MagnitudeAware',
-    'RPReLU',
-    'Sign',
-    'ThirdOrder',
-    'WeightBases',
-    'XNORConv2d',
-    'XNORWeight',
-    'approx_sign',
-    'binary_convolutions',
-    'set_activation',
-    'set_weights',
-    'sign',
-    'ste_sign',
-    'third_order_sign',
-]
+__all__ = ['ABCConv2d', 'BinaryConv2d', 'XNORConv2d', 'binary_convolutions', 'set_activation', 'set_weights']
+__all__ += ['STE', 'ApproxSign', 'ThirdOrder', 'approx_sign', 'sign', 'ste_sign', 'third_order_sign']
+__all__ += ['Clip', 'LeakyClip', 'MagnitudeAware', 'RPReLU', 'Sign', 'WeightBases', 'XNORWeight']

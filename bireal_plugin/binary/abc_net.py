@@ -88,12 +88,8 @@ class _BasesConvolution(torch.autograd.Function):
         ctx.save_for_backward(x, weight, shift, scale)
         ctx.surrogate, ctx.binarizer, ctx.geometry = surrogate, binarizer, geometry
         ctx.bias_dtype = None if bias is None else bias.dtype
-        return F.conv2d(
-            _sum_of_bases(x, shift, scale).to(dtype),
-            binarized(weight, binarizer, dtype),
-            None if bias is None else bias.to(dtype),
-            *geometry,
-        )
+        operand, kernel = _sum_of_bases(x, shift, scale).to(dtype), binarized(weight, binarizer, dtype)
+        return F.conv2d(operand, kernel, None if bias is None else bias.to(dtype), *geometry)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
@@ -186,17 +182,9 @@ class ABCConv2d(BinaryConv2d):
     def convolve(self, x: Tensor, bias: Tensor | None) -> Tensor:
         if not self.binary_input:
             return super().convolve(x, bias)
-        return _BasesConvolution.apply(  # type: ignore[no-untyped-call]
-            x,
-            self.weight,
-            bias,
-            self.shift,
-            self.scale,
-            self.surrogate,
-            self.weight_binarizer if self.binary_weight else None,
-            self.geometry,
-            compute_dtype(x),
-        )
+        binarizer = self.weight_binarizer if self.binary_weight else None
+        how = (self.shift, self.scale, self.surrogate, binarizer, self.geometry, compute_dtype(x))
+        return _BasesConvolution.apply(x, self.weight, bias, *how)  # type: ignore[no-untyped-call]
 
     def extra_repr(self) -> str:
         return f'{super().extra_repr()}, {self.activation_bases} activation bases'

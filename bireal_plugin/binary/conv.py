@@ -1,16 +1,17 @@
 """BinaryConv2d: a convolution whose input and weight are each binary or real, switchable at any time.
 
-One autograd function does the work. It saves the real input and the latent weight, which exist anyway, and recomputes
-their signs in backward. No sign, mask or scaled copy is kept until then, which takes a quarter of the memory of the
-usual formulation ``sign.detach() - poly.detach() + poly``.
+One autograd function saves the real input and the latent weight, which exist anyway, and recomputes their signs in
+backward: a quarter of the memory of the usual formulation ``sign.detach() - poly.detach() + poly``.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.nn import functional as F
 
 from bireal_plugin.binary.activation import build_activation
@@ -39,12 +40,8 @@ class _BinaryConvolution(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         ctx.surrogate, ctx.binarizer, ctx.geometry = surrogate, binarizer, geometry
         ctx.bias_dtype = None if bias is None else bias.dtype
-        return F.conv2d(
-            _operand(x, surrogate, dtype),
-            binarized(weight, binarizer, dtype),
-            None if bias is None else bias.to(dtype),
-            *geometry,
-        )
+        operand, kernel = _operand(x, surrogate, dtype), binarized(weight, binarizer, dtype)
+        return F.conv2d(operand, kernel, None if bias is None else bias.to(dtype), *geometry)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
@@ -72,18 +69,10 @@ def convolution_gradients(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Gradients of ``conv2d(operand, binarize(weight), bias)`` to the operand, the latent weight and the bias."""
     stride, padding, dilation, groups = geometry
+    kernel = binarized(weight, binarizer, grad.dtype)
+    bias_sizes = [weight.shape[0]] if needs[2] else None
     grad_operand, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
-        grad,
-        operand,
-        binarized(weight, binarizer, grad.dtype),
-        [weight.shape[0]] if needs[2] else None,
-        stride,
-        padding,
-        dilation,
-        False,
-        [0, 0],
-        groups,
-        needs,
+        grad, operand, kernel, bias_sizes, stride, padding, dilation, False, [0, 0], groups, needs
     )
     if grad_weight is not None:
         grad_weight = grad_weight.to(weight.dtype)
@@ -111,6 +100,16 @@ def arguments_of(conv: nn.Conv2d) -> dict[str, Any]:
     """The arguments of ``nn.Conv2d`` that made ``conv``, but for device and data type."""
     names = ('in_channels', 'out_channels', 'kernel_size', 'stride', 'padding', 'dilation', 'groups', 'padding_mode')
     return {**{name: getattr(conv, name) for name in names}, 'bias': conv.bias is not None}
+
+
+def conv_factory(conv: Any, *, sign: Any = None, weight: Any = None) -> partial[Any]:
+    """Constructor of the 1-bit convolution that ``conv`` names, a name or dict of type and its own options.
+
+    ``sign`` and ``weight`` of None are left to its type.
+    """
+    options = {'type': conv} if isinstance(conv, str) else dict(conv)
+    options |= {key: value for key, value in (('sign', sign), ('weight', weight)) if value is not None}
+    return partial(BINARY_CONVOLUTIONS.get(options.pop('type')), **options)
 
 
 def _operand(x: Tensor, surrogate: Surrogate | None, dtype: torch.dtype) -> Tensor:
@@ -186,19 +185,24 @@ class BinaryConv2d(nn.Conv2d):
         """
         if self.padding == 'valid':
             return [0, 0]
-        if self.padding == 'same':
-            totals = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
-            if any(total % 2 for total in totals):
-                raise InputError(
-                    f"padding='same' needs an odd kernel, not {self.kernel_size}; give the padding in pixels"
-                )
-            return [total // 2 for total in totals]
-        return [int(side) for side in self.padding]
+        if self.padding != 'same':
+            return [int(side) for side in self.padding]
+        totals = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
+        if any(total % 2 for total in totals):
+            raise InputError(f"padding='same' needs an odd kernel, not {self.kernel_size}; give the padding in pixels")
+        return [total // 2 for total in totals]
 
     @property
     def geometry(self) -> Geometry:
         """Stride, zero padding, dilation and groups, as convolution functions take them."""
         return list(self.stride), self.zero_padding, list(self.dilation), self.groups
+
+    def __call__(self, x: Any) -> Any:
+        """As of any module; a symbolic trace by torch.fx keeps the layer whole, as it does ``nn.Conv2d``."""
+        if not isinstance(x, Proxy):
+            return super().__call__(x)
+        tracer: Any = x.tracer
+        return tracer.create_proxy('call_module', tracer.path_of_module(self), (x,), {})
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.binary_input:
@@ -209,15 +213,10 @@ class BinaryConv2d(nn.Conv2d):
 
     def convolve(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """Convolution of ``x``, or of its sign where the input is binary; no real activation is applied."""
-        return _BinaryConvolution.apply(  # type: ignore[no-untyped-call]
-            x,
-            self.weight,
-            bias,
-            self.surrogate if self.binary_input else None,
-            self.weight_binarizer if self.binary_weight else None,
-            self.geometry,
-            compute_dtype(x),
-        )
+        surrogate = self.surrogate if self.binary_input else None
+        binarizer = self.weight_binarizer if self.binary_weight else None
+        how = (surrogate, binarizer, self.geometry, compute_dtype(x))
+        return _BinaryConvolution.apply(x, self.weight, bias, *how)  # type: ignore[no-untyped-call]
 
     def extra_repr(self) -> str:
         state = f'{"sign" if self.binary_input else "real input"}, {"binary" if self.binary_weight else "real"} weight'

@@ -42,7 +42,13 @@ def read_checkpoint(path: str | Path, *, map_location: Any = 'cpu') -> Checkpoin
     if not path.is_file():
         raise InputError(f'checkpoint {path} does not exist')
     if path.suffix == '.safetensors':
-        return _read_safetensors(path, map_location)
+        try:
+            with safe_open(path, framework='pt') as file:
+                names = file.keys()  # no mapping, and so not to be iterated over
+                state = {name: file.get_tensor(name).to(map_location) for name in names}
+                return dict(state_dict=state, meta=file.metadata() or {})
+        except (SafetensorError, OSError) as error:
+            raise InputError(f'checkpoint {path} is truncated or not a safetensors file') from error
     try:
         content = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
@@ -52,15 +58,6 @@ def read_checkpoint(path: str | Path, *, map_location: Any = 'cpu') -> Checkpoin
     if not isinstance(content, dict):
         raise InputError(f'checkpoint {path} holds a {type(content).__name__}, not a dictionary of weights')
     return content
-
-
-def _read_safetensors(path: Path, device: Any) -> Checkpoint:
-    try:
-        with safe_open(path, framework='pt') as file:
-            state = {name: file.get_tensor(name).to(device) for name in file.keys()}  # noqa: SIM118  no mapping
-            return dict(state_dict=state, meta=file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise InputError(f'checkpoint {path} is truncated or not a safetensors file') from error
 
 
 def refused(source: str | Path, error: pickle.UnpicklingError) -> InputError:

@@ -63,7 +63,13 @@ def naming(names: Collection[str], model_names: Collection[str], source: str) ->
         InputError: the names are those of a ReActNet-style network, or two of them mean the same tensor.
     """
     inner = [name.removeprefix('backbone.') for name in names]
-    _refuse_reactnet(inner, model_names, source)
+    reactnet = [name for name in inner if re.search(REACTNET, name)]
+    if reactnet and not _has(REACTNET, model_names):
+        raise InputError(
+            f'{source}: {reactnet[0]} is a name of ReActNet-style networks, whose blocks add learned biases and PReLU '
+            'that a Bi-Real block has not; these weights belong to another network '
+            '(BiRealResNet(rsign=True, rprelu=True) trains the like from the start)'
+        )
     layout, rules, dropped = _recognise(inner, model_names)
     if 'fc.weight' in model_names:
         rules = [*rules, (r'^head\.fc\.', 'fc.')]
@@ -81,15 +87,17 @@ def naming(names: Collection[str], model_names: Collection[str], source: str) ->
         if wants_prefix and (name != bare or (not has_prefix and not new.startswith('fc.'))):
             new = f'backbone.{new}'
         renamed[name] = new
-    _check_unique(renamed, source)
+    first: dict[str, str] = {}
+    for name, new in renamed.items():
+        if first.setdefault(new, name) != name:
+            raise InputError(f'{source}: {first[new]} and {name} would both become {new}; remove one of them')
 
-    present = set(renamed.values())
     absent = {name: NO_COUNTER for name in model_names if name.endswith('.num_batches_tracked')}
     if _has(r'layer1\.0\.conv3\.', inner) and not _has('narrow_shortcut', inner):
         narrow = {name: NO_NARROW_STREAM for name in model_names if 'narrow_shortcut' in name}
         layout = STOCK if narrow else layout
         absent |= narrow
-    absent = {name: reason for name, reason in absent.items() if name not in present}
+    absent = {name: reason for name, reason in absent.items() if name not in first}
     return Naming(layout, renamed, {name: why for name, why in dropped.items() if name in names}, absent)
 
 
@@ -105,7 +113,7 @@ def _recognise(names: Collection[str], model_names: Collection[str]) -> tuple[st
         return PUBLISHED_BOTTLENECK, _published_bottleneck(names), {'layers.0.down_conv1x1.weight': UNUSED_SHORTCUT}
     rules: list[Rule] = []
     if foreign(r'layer\d\.\d+\.gn\d\.'):
-        rules += [(r'(^|\.)gn(\d)\.', r'\1bn\2.')]
+        rules.append((r'(^|\.)gn(\d)\.', r'\1bn\2.'))
     if foreign(r'^conv1\.0\.weight$'):
         rules += [(r'^conv1\.(\d)\.', r'stem.\1.'), (r'^bn1\.', 'stem.7.')]
     if foreign(r'layer1\.\d+\.conv2\.') and not _has(r'layer1\.\d+\.conv3\.', names):
@@ -132,24 +140,6 @@ def _published_bottleneck(names: Iterable[str]) -> list[Rule]:
     return [(r'^layers\.(\d+)\.', block), (r'\.down_conv1x1\.', '.narrow_shortcut.')]
 
 
-def _refuse_reactnet(names: Iterable[str], model_names: Collection[str], source: str) -> None:
-    found = [name for name in names if re.search(REACTNET, name)]
-    if found and not _has(REACTNET, model_names):
-        raise InputError(
-            f'{source}: {found[0]} is a name of ReActNet-style networks, whose blocks add learned biases and PReLU '
-            'that a Bi-Real block has not; these weights belong to another network '
-            '(BiRealResNet(rsign=True, rprelu=True) trains the like from the start)'
-        )
-
-
-def _check_unique(renamed: dict[str, str], source: str) -> None:
-    first: dict[str, str] = {}
-    for name, new in renamed.items():
-        if new in first:
-            raise InputError(f'{source}: {first[new]} and {name} would both become {new}; remove one of them')
-        first[new] = name
-
-
 @dataclass(frozen=True)
 class Trunk:
     """Blocks per stage, and 1-bit (or real) convolutions per block, as a ResNet's names tell them."""
@@ -170,15 +160,11 @@ class Trunk:
 
 def trunk_of(names: Iterable[str]) -> Trunk | None:
     """The trunk that translated ``names`` belong to; None if they belong to no ResNet."""
-    blocks: dict[int, int] = {}
-    convolutions = 1
-    for name in names:
-        match = re.match(r'(?:backbone\.)?layer(\d)\.(\d+)\.(?:conv(\d)\.weight)?', name)
-        if match:
-            stage = int(match[1])
-            blocks[stage] = max(blocks.get(stage, 0), int(match[2]) + 1)
-            convolutions = max(convolutions, int(match[3] or 1))
-    return Trunk(tuple(blocks.get(stage, 0) for stage in range(1, max(blocks) + 1)), convolutions) if blocks else None
+    matches = [re.match(r'(?:backbone\.)?layer(\d)\.(\d+)\.(?:conv(\d)\.weight)?', name) for name in names]
+    found = [(int(match[1]), int(match[2]), int(match[3] or 1)) for match in matches if match]
+    stages = range(1, max((stage for stage, _, _ in found), default=0) + 1)
+    blocks = tuple(max((block + 1 for at, block, _ in found if at == stage), default=0) for stage in stages)
+    return Trunk(blocks, max(convolution for _, _, convolution in found)) if found else None
 
 
 def check_depth(names: Iterable[str], model_names: Iterable[str], source: str) -> None:

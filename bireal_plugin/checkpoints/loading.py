@@ -6,10 +6,11 @@ import logging
 import os
 import pickle
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import timm
 from mmengine.logging import print_log
@@ -20,11 +21,10 @@ from torch import Tensor, nn
 from bireal_plugin.binary.switch import binary_convolutions
 from bireal_plugin.checkpoints.file import Checkpoint, read_checkpoint, refused, state_dict_of
 from bireal_plugin.checkpoints.layouts import OWN, PUBLISHED_BASIC, STOCK, Naming, check_depth, naming
-from bireal_plugin.errors import InputError
+from bireal_plugin.errors import InputError, listed
 from bireal_plugin.hosts.mmengine_private import note_initialisation
 
 State = dict[str, Tensor]
-WEIGHTS_ONLY = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'  # read by torch.load
 
 
 @CheckpointLoader.register_scheme(prefixes='timm://')
@@ -46,7 +46,8 @@ def fetch_checkpoint(address: str, *, map_location: Any = 'cpu') -> Checkpoint:
     if '://' not in address:
         return read_checkpoint(address, map_location=map_location)
     try:
-        with _weights_only():
+        # mmengine downloads through torch.hub, which unpickles anything unless the environment says otherwise.
+        with patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD='1'):
             return dict(CheckpointLoader.load_checkpoint(address, map_location=map_location, logger='current'))
     except pickle.UnpicklingError as error:
         raise refused(address, error) from error
@@ -56,20 +57,6 @@ def fetch_checkpoint(address: str, *, map_location: Any = 'cpu') -> Checkpoint:
             f'{address} cannot be loaded ({type(error).__name__}: {reason}); check the name and the connection, or '
             'give a file'
         ) from error
-
-
-@contextmanager
-def _weights_only() -> Iterator[None]:
-    """mmengine downloads through torch.hub, which unpickles anything unless the environment says otherwise."""
-    before = os.environ.get(WEIGHTS_ONLY)
-    os.environ[WEIGHTS_ONLY] = '1'
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[WEIGHTS_ONLY]
-        else:
-            os.environ[WEIGHTS_ONLY] = before
 
 
 def part_of(state: Mapping[str, Tensor], prefix: str, source: str) -> State:
@@ -82,7 +69,7 @@ def part_of(state: Mapping[str, Tensor], prefix: str, source: str) -> State:
     part = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     if not part:
         starts = sorted({name.partition('.')[0] + '.' for name in state})
-        raise InputError(f'{source}: no name starts with {prefix!r}; they start with {_listed(starts, 12)}')
+        raise InputError(f'{source}: no name starts with {prefix!r}; they start with {listed(starts, 12)}')
     return part
 
 
@@ -122,14 +109,11 @@ class LoadReport:
         for word, reasons in (('not in the file', self.naming.absent), ('left out', self.naming.dropped)):
             for reason in dict.fromkeys(reasons.values()):
                 names = [name for name in reasons if reasons[name] == reason]
-                parts.append(f'{len(names)} {word} ({_listed(names, limit)}): {reason}')
-        for word, names in (
-            ('not in the file', list(self.missing)),
-            ('not in the model', list(self.unknown)),
-            ('of another shape', list(self.wrong_shape)),
-        ):
-            if names:
-                parts.append(f'{len(names)} {word} ({_listed(names, limit)})')
+                parts.append(f'{len(names)} {word} ({listed(names, limit)}): {reason}')
+        misfits = (('not in the file', self.missing), ('not in the model', self.unknown))
+        for word, misfit in (*misfits, ('of another shape', tuple(self.wrong_shape))):
+            if misfit:
+                parts.append(f'{len(misfit)} {word} ({listed(misfit, limit)})')
         if self.wrong_shape:
             theirs, ours = next(iter(self.wrong_shape.values()))
             parts[-1] += f', the first {theirs} instead of {ours}'
@@ -140,10 +124,7 @@ class LoadReport:
 
     def mapping(self) -> str:
         """One line per kind of renaming, ``count  file's name -> model's name``, block numbers as ``*``."""
-        counts: dict[tuple[str, str], int] = {}
-        for new, old in self.loaded.items():
-            pair = (_pattern(old), _pattern(new))
-            counts[pair] = counts.get(pair, 0) + 1
+        counts = Counter((_pattern(old), _pattern(new)) for new, old in self.loaded.items())
         return '\n'.join(f'{count:5d}  {old} -> {new}' for (old, new), count in counts.items())
 
 
@@ -174,6 +155,14 @@ def load_weights(model: nn.Module, state: State, *, source: str, strict: bool) -
         else:
             wrong_shape[new] = (tuple(value.shape), tuple(target[new].shape))
     origin = {new: old for old, new in found.names.items()}
+    binary = sum(conv.binary_input or conv.binary_weight for _, conv in binary_convolutions(model))
+    advice = ''
+    if found.layout == STOCK and binary:  # real weights behind a sign are a start for training and no trained network
+        advice = (
+            f'the {binary} 1-bit convolutions start from real weights trained behind ReLU: train real stages (ReLU, '
+            'leaky clip, clip) before the binary one, as configs/_base_/recipe_basic.py does, or expect little of the '
+            'start'
+        )
     report = LoadReport(
         source=source,
         naming=found,
@@ -182,10 +171,15 @@ def load_weights(model: nn.Module, state: State, *, source: str, strict: bool) -
         missing=tuple(name for name in target if name not in origin and name not in found.absent),
         unknown=tuple(old for old, new in found.names.items() if new not in target),
         wrong_shape=wrong_shape,
-        advice=_advice(found.layout, model),
+        advice=advice,
     )
-    if not tensors:
-        _refuse_prefix(state, target, source)
+    for prefix in () if tensors else dict.fromkeys(name.partition('.')[0] + '.' for name in state if '.' in name):
+        part = naming(part_of(state, prefix, source), target, source)
+        if len(set(part.names.values()) & target.keys()) > len(target) // 2:
+            raise InputError(
+                f"{source}: the weights that fit are named {prefix}*, and the model's are not: give {prefix!r} as "
+                'prefix of init_cfg, or as --prefix of tools/convert_checkpoint.py'
+            )
     if not tensors or (strict and not report.complete):
         raise InputError(f'{report.sentence(limit=20)}; these weights belong to another network')
     model.load_state_dict(tensors, strict=False)
@@ -219,32 +213,7 @@ def reporting(init_cfg: Any) -> Any:
     return [*others, *(dict(config, type=ReportedPretrained) for config in pretrained)]
 
 
-def _advice(layout: str, model: nn.Module) -> str:
-    """The advice for real weights behind a sign, which are a start for training and no trained network."""
-    binary = sum(conv.binary_input or conv.binary_weight for _, conv in binary_convolutions(model))
-    if layout != STOCK or not binary:
-        return ''
-    return (
-        f'the {binary} 1-bit convolutions start from real weights trained behind ReLU: train real stages (ReLU, leaky '
-        'clip, clip) before the binary one, as configs/_base_/recipe_basic.py does, or expect little of the start'
-    )
-
-
-def _refuse_prefix(state: State, target: State, source: str) -> None:
-    for prefix in dict.fromkeys(name.partition('.')[0] + '.' for name in state):
-        part = part_of(state, prefix, source) if any(name.startswith(prefix) for name in state) else {}
-        fitting = set(naming(part, target, source).names.values()) & target.keys()
-        if len(fitting) > len(target) // 2:
-            raise InputError(
-                f"{source}: the weights that fit are named {prefix}*, and the model's are not: give {prefix!r} as "
-                'prefix of init_cfg, or as --prefix of tools/convert_checkpoint.py'
-            )
-
-
 def _pattern(name: str) -> str:
     name = re.sub(r'(layer\d|layers)\.\d+', r'\1.*', name)
     return re.sub(r'layer\d', 'layer*', re.sub(r'(bn\d|downsample\.\d|fc)\.\w+$', r'\1.*', name))
 
-
-def _listed(names: list[str], limit: int) -> str:
-    return ', '.join(names[:limit]) + (', ...' if len(names) > limit else '')

@@ -1,21 +1,10 @@
 """Bi-Real networks: blocks, the backbone, a classifier, the timm entry points, and `binarize` for other ResNets."""
 
 from bireal_plugin.models import timm_models
-from bireal_plugin.models.blocks import BasicBlock, Bottleneck
 from bireal_plugin.models.classifier import BiRealClassifier, ImagePreprocessor
 from bireal_plugin.models.distill import DistilledClassifier
-from bireal_plugin.models.from_resnet import BinarizeReport, BiRealConfig, binarize
+from bireal_plugin.models.from_resnet.binarize import BiRealConfig, binarize
 from bireal_plugin.models.resnet import BiRealResNet
 
-__all__ = [
-    'BasicBlock',
-    'BiRealClassifier',
-    'BiRealConfig',
-    'BiRealResNet',
-    'BinarizeReport',
-    'Bottleneck',
-    'DistilledClassifier',
-    'ImagePreprocessor',
-    'binarize',
-    'timm_models',
-]
+__all__ = ['BiRealClassifier', 'BiRealResNet', 'DistilledClassifier', 'ImagePreprocessor']
+__all__ += ['BiRealConfig', 'binarize', 'timm_models']

@@ -76,7 +76,6 @@ class BiRealClassifier(BaseModel):
         Raises:
             InputError: the backbone is not binary yet; nothing is changed.
         """
-
         if not self.deploy:
             if isinstance(self.backbone, BiRealResNet):
                 self.backbone.switch_to_deploy()

@@ -49,8 +49,12 @@ class DistilledClassifier(BiRealClassifier):
         if not 0 <= label_weight <= 1:
             raise InputError(f'DistilledClassifier: label_weight={label_weight} must be between 0 and 1')
         self.label_weight = label_weight
+        model = MODELS.build(teacher)
+        # On the teacher's device, which is 'meta' while a recipe is only checked.
+        content = read_checkpoint(teacher_checkpoint, map_location=next(model.parameters()).device)
+        load_weights(model, state_dict_of(content, teacher_checkpoint), source=teacher_checkpoint, strict=True)
         # In a tuple a module is no submodule: not in the state dict, parameters(), train() or DDP.
-        self._teacher = (_frozen(teacher, teacher_checkpoint),)
+        self._teacher = (model.requires_grad_(False).eval(),)
 
     @property
     def teacher(self) -> nn.Module:
@@ -75,14 +79,6 @@ class DistilledClassifier(BiRealClassifier):
         if self.label_weight:
             losses['label_loss'] = self.label_weight * self.label_loss(logits, labels)
         return losses
-
-
-def _frozen(config: Mapping[str, Any], checkpoint: str) -> nn.Module:
-    model = MODELS.build(config)
-    # On the model's device, which is 'meta' while a recipe is only checked.
-    content = read_checkpoint(checkpoint, map_location=next(model.parameters()).device)
-    load_weights(model, state_dict_of(content, checkpoint), source=checkpoint, strict=True)
-    return model.requires_grad_(False).eval()
 
 
 def student_config(config: Mapping[str, Any]) -> Mapping[str, Any]:

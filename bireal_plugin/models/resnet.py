@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from itertools import pairwise
 from typing import Any, get_args
 
-import torch.utils.checkpoint
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from bireal_plugin.binary.conv import conv_factory
 from bireal_plugin.binary.switch import WeightStep, set_activation, set_weights
 from bireal_plugin.checkpoints.loading import reporting
-from bireal_plugin.errors import InputError
+from bireal_plugin.errors import InputError, check_choice
 from bireal_plugin.folding.fold import fold_
 from bireal_plugin.hosts.torch_private import NormWithStatistics
-from bireal_plugin.models.blocks import BasicBlock, Bottleneck, Structure
+from bireal_plugin.models.blocks import BasicBlock, Block, Bottleneck, Stage, Structure, advance
 from bireal_plugin.models.norm import norm_factory
-from bireal_plugin.registry import BINARY_CONVOLUTIONS
 
 # Basic depths count one convolution per block, hence twice ResNet's numbers.
 DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
@@ -122,10 +121,10 @@ class BiRealResNet(BaseModule):
         for name, value in given.items():
             if value is not None:
                 raise InputError(f'BiRealResNet does not take {name}: {REFUSED[name]}')
-        _check('depth', depth, DEPTHS)
-        _check('structure', structure, get_args(Structure))
-        _check('stem', stem, ('imagenet', 'cifar'))
-        _check('style', style, ('pytorch', 'caffe'))
+        check_choice('BiRealResNet', 'depth', depth, DEPTHS)
+        check_choice('BiRealResNet', 'structure', structure, get_args(Structure))
+        check_choice('BiRealResNet', 'stem', stem, ('imagenet', 'cifar'))
+        check_choice('BiRealResNet', 'style', style, ('pytorch', 'caffe'))
         if not 1 <= num_stages <= 4 or len(strides) < num_stages or len(dilations) < num_stages:
             raise InputError(
                 f'num_stages={num_stages} must be 1 to 4 and have a stride and a dilation each, '
@@ -140,14 +139,11 @@ class BiRealResNet(BaseModule):
         super().__init__(init_cfg)
 
         self.depth, self.num_stages, self.out_indices = depth, num_stages, tuple(out_indices)
-        self.frozen_stages, self.norm_eval, self.with_cp = frozen_stages, norm_eval, with_cp
+        self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
         block, counts = DEPTHS[depth]
-        _check('expansion', expansion, (None, block.expansion))
+        check_choice('BiRealResNet', 'expansion', expansion, (None, block.expansion))
         norm = norm_factory(norm_cfg or dict(type='BN'))
-        conv_options = {'type': conv} if isinstance(conv, str) else dict(conv)
-        conv_class = BINARY_CONVOLUTIONS.get(conv_options.pop('type'))
-        conv_options |= {key: value for key, value in (('sign', sign), ('weight', weight)) if value is not None}
-        make_conv = partial(conv_class, **conv_options)
+        make_conv = conv_factory(conv, sign=sign, weight=weight)
 
         width = stem_channels or base_channels
         self.deep_stem = deep_stem
@@ -164,7 +160,7 @@ class BiRealResNet(BaseModule):
         narrow = width
         for stage in range(num_stages):
             channels = base_channels * 2**stage
-            blocks: list[nn.Module] = []
+            blocks: list[Block] = []
             in_stock_block = 2 if block is BasicBlock else 1  # how many of our blocks one of ResNet's becomes
             grid = multi_grid if stage == num_stages - 1 else None
             dilation = _dilations(
@@ -172,29 +168,25 @@ class BiRealResNet(BaseModule):
             )
             for i in range(counts[stage]):
                 options: dict[str, Any] = dict(
-                    stride=strides[stage] if i == 0 else 1,
-                    dilation=dilation[i // in_stock_block],
-                    conv=make_conv,
-                    norm=norm,
-                    structure=structure,
-                    rsign=rsign,
-                    rprelu=rprelu,
+                    stride=strides[stage] if i == 0 else 1, dilation=dilation[i // in_stock_block], structure=structure
                 )
                 if block is BasicBlock:
                     options |= dict(opens=i % 2 == 0)
                 else:
                     first = stage == 0 and i == 0
                     options |= dict(narrow_channels=narrow, first=first, stride_on_reduce=style == 'caffe')
+                options |= dict(conv=make_conv, norm=norm, rsign=rsign, rprelu=rprelu)
                 blocks.append(block(width, channels, **options))
+                blocks[-1].name = f'layer{stage + 1}.{i}'
                 width, narrow = channels * block.expansion, channels  # type: ignore[operator]
-            self.add_module(f'layer{stage + 1}', nn.Sequential(*blocks))
+            self.add_module(f'layer{stage + 1}', Stage(*blocks))
             reduction *= strides[stage]
             self.feature_info.append(dict(num_chs=width, reduction=reduction, module=f'layer{stage + 1}'))
-        self.num_features = width
+        self.num_features, self.with_cp = width, with_cp
 
         self._reset_parameters(zero_init_residual)
-        self.set_activation(activation)
-        self.set_weights(weights)
+        set_activation(self, activation)
+        set_weights(self, weights)
         self._freeze()
 
     def _reset_parameters(self, zero_init_residual: bool) -> None:
@@ -219,16 +211,19 @@ class BiRealResNet(BaseModule):
         finally:
             self.init_cfg = given
 
-    def set_activation(self, activation: str) -> None:
-        """Put 'sign', or the real 'relu', 'leaky_clip' or 'clip', before every 1-bit convolution."""
-        set_activation(self, activation)
+    @property
+    def with_cp(self) -> bool:
+        """Whether every block is recomputed in backward."""
+        return any(module.with_cp for module in self.modules() if isinstance(module, Block))
 
-    def set_weights(self, weights: WeightStep) -> None:
-        """Make weights 'binary', binary in 1x1 convolutions only ('step1'), or 'real'."""
-        set_weights(self, weights)
+    @with_cp.setter
+    def with_cp(self, enable: bool) -> None:
+        for module in self.modules():
+            if isinstance(module, Block):
+                module.with_cp = enable
 
     @property
-    def stages(self) -> list[nn.Sequential]:
+    def stages(self) -> list[Stage]:
         """The stages present, shallow to deep."""
         return [getattr(self, f'layer{stage + 1}') for stage in range(self.num_stages)]
 
@@ -239,15 +234,10 @@ class BiRealResNet(BaseModule):
 
     def forward_stages(self, x: Tensor, count: int | None = None) -> list[Tensor]:
         """The output of every stage (of the first ``count``), from the stem's output."""
-        state: Any = (x, x) if DEPTHS[self.depth][0] is Bottleneck else x
         outputs = []
         for stage in self.stages[:count]:
-            for block in stage:
-                if self.with_cp and self.training:
-                    state = torch.utils.checkpoint.checkpoint(block, state, use_reentrant=False)
-                else:
-                    state = block(state)
-            outputs.append(state[1] if isinstance(state, tuple) else state)
+            x = advance(stage, x)
+            outputs.append(x)
         return outputs
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -258,12 +248,9 @@ class BiRealResNet(BaseModule):
     def _freeze(self) -> None:
         if self.frozen_stages < 0:
             return
-        frozen: list[nn.Module] = [self.stem] if self.deep_stem else [self.conv1, self.bn1]
-        frozen += self.stages[: self.frozen_stages]
-        for module in frozen:
-            module.eval()
-            for parameter in module.parameters():
-                parameter.requires_grad = False
+        stem = [self.stem] if self.deep_stem else [self.conv1, self.bn1]
+        for module in (*stem, *self.stages[: self.frozen_stages]):
+            module.eval().requires_grad_(False)
 
     def switch_to_deploy(self) -> None:
         """Fold in place for inference, see ``fold_``; a second call changes nothing.
@@ -275,7 +262,6 @@ class BiRealResNet(BaseModule):
         Raises:
             InputError: the network is not binary yet; nothing is changed.
         """
-
         if not self.deploy:
             fold_(self)
             self.deploy = True
@@ -294,11 +280,6 @@ class BiRealResNet(BaseModule):
         return self
 
 
-def _check(name: str, value: Any, allowed: Any) -> None:
-    if value not in allowed:
-        raise InputError(f'BiRealResNet: {name}={value!r} is not one of {", ".join(map(repr, allowed))}')
-
-
 def _dilations(blocks: int, dilation: int, *, contract: bool, multi_grid: Sequence[int] | None) -> Sequence[int]:
     """The dilation of each of the ``blocks`` that a stage of ResNet has, under mmseg's two options."""
     if multi_grid is None:
@@ -312,14 +293,9 @@ def _dilations(blocks: int, dilation: int, *, contract: bool, multi_grid: Sequen
 
 def _deep_stem(in_channels: int, width: int, *, stride: int, norm: Any) -> nn.Sequential:
     """Three 3x3 convolutions (ResNet-C) at mmdet's indices; ReLU between them, none at the end as in the plain stem."""
-    half = width // 2
-    return nn.Sequential(
-        nn.Conv2d(in_channels, half, 3, stride=stride, padding=1, bias=False),
-        norm(half),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(half, half, 3, padding=1, bias=False),
-        norm(half),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(half, width, 3, padding=1, bias=False),
-        norm(width),
-    )
+    widths = (in_channels, width // 2, width // 2, width)
+    layers: list[nn.Module] = []
+    for k, (before, after) in enumerate(pairwise(widths)):
+        conv = nn.Conv2d(before, after, 3, stride=1 if k else stride, padding=1, bias=False)
+        layers += [conv, norm(after), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers[:-1])

@@ -16,7 +16,7 @@ from torch import nn
 from bireal_plugin.checkpoints.file import read_checkpoint, state_dict_of
 from bireal_plugin.checkpoints.layouts import naming, trunk_of
 from bireal_plugin.checkpoints.loading import LoadReport, State, fetch_checkpoint, load_weights, part_of
-from bireal_plugin.errors import InputError
+from bireal_plugin.errors import InputError, check_choice
 from bireal_plugin.models.classifier import BiRealClassifier
 from bireal_plugin.models.resnet import DEPTHS, BiRealResNet
 from bireal_plugin.whole_file import whole
@@ -52,7 +52,12 @@ def convert_checkpoint(
     Raises:
         InputError: anything of the source does not fit (see ``load_weights``), or ``target`` exists.
     """
-    _check_target(target, overwrite=overwrite)
+    if target.suffix not in SUFFIXES:
+        raise InputError(f'{target} must end in {" or ".join(SUFFIXES)}')
+    if target.is_dir():
+        raise InputError(f'{target} is a folder; name a file')
+    if target.exists() and not overwrite:
+        raise InputError(f'{target} exists already; give --overwrite to replace it, or another name')
     state = state_dict_of(fetch_checkpoint(source), source)
     if prefix is not None:
         state = part_of(state, prefix, source)
@@ -67,17 +72,18 @@ def convert_checkpoint(
     left_out = _outside_backbone(state) if to == 'backbone' else {}
     kept = {name: value for name, value in state.items() if name not in left_out}
     report = load_weights(network, kept, source=source, strict=True)
-    _write(network, target, {**meta, 'layout': report.naming.layout})
+    meta['layout'] = report.naming.layout
+    target.parent.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+    with whole(target) as partial:
+        if target.suffix == '.safetensors':
+            save_file(weights, partial, metadata=meta)
+        else:
+            torch.save(dict(state_dict=weights, meta=meta), partial)
+        stored = state_dict_of(read_checkpoint(partial), target)
+        if stored.keys() != weights.keys() or not all(torch.equal(stored[name], weights[name]) for name in weights):
+            raise InputError(f'{target} does not read back as it was written; check the disk')
     return replace(report, naming=replace(report.naming, dropped={**report.naming.dropped, **left_out}))
-
-
-def _check_target(target: Path, *, overwrite: bool) -> None:
-    if target.suffix not in SUFFIXES:
-        raise InputError(f'{target} must end in {" or ".join(SUFFIXES)}')
-    if target.is_dir():
-        raise InputError(f'{target} is a folder; name a file')
-    if target.exists() and not overwrite:
-        raise InputError(f'{target} exists already; give --overwrite to replace it, or another name')
 
 
 def _classes(state: State) -> int | None:
@@ -100,27 +106,19 @@ def _options(state: State, source: str, depth: int | None) -> dict[str, Any]:
         if depth not in DEPTHS or len(trunk.blocks) != 4:
             raise InputError(f'{source} has {trunk}, which is no BiRealResNet; give its config as --config')
     shapes = {new: state[old].shape for old, new in names.items()}
-    options: dict[str, Any] = dict(depth=depth)
     deep_stem = 'stem.0.weight' in shapes
     stem = shapes.get('stem.0.weight' if deep_stem else 'conv1.weight', (64, 3, 7, 7))
     width = shapes.get('stem.7.weight' if deep_stem else 'bn1.weight', (64,))[0]
     base = shapes.get('layer1.0.bn1.weight', (64,))[0]
-    if len(stem) == 4 and stem[1] != 3:
-        options['in_channels'] = stem[1]
-    if base != 64:
-        options['base_channels'] = base
-    if width != base:
-        options['stem_channels'] = width
-    if deep_stem:
-        options['deep_stem'] = True
-    elif stem[-1] == 3:
-        options['stem'] = 'cifar'
-    return options
+    channels = stem[1] if len(stem) == 4 else 3
+    told = dict(in_channels=channels, base_channels=base, stem_channels=width, deep_stem=deep_stem)
+    told['stem'] = 'cifar' if stem[-1] == 3 and not deep_stem else 'imagenet'
+    usual = dict(in_channels=3, base_channels=64, stem_channels=base, deep_stem=False, stem='imagenet')
+    return dict(depth=depth, **{name: value for name, value in told.items() if value != usual[name]})
 
 
 def _built(to: Target, state: State, source: str, **options: Any) -> nn.Module:
-    if to not in get_args(Target):
-        raise InputError(f'to={to!r} is not one of {", ".join(get_args(Target))}')
+    check_choice('convert_checkpoint', 'to', to, get_args(Target))
     if to == 'backbone':
         return BiRealResNet(**options)
     classes = _classes(state)
@@ -128,27 +126,11 @@ def _built(to: Target, state: State, source: str, **options: Any) -> nn.Module:
         raise InputError(f'{source} has no linear layer (fc.weight), which a {to} needs; give --to backbone')
     if to == 'classifier':
         return BiRealClassifier(BiRealResNet(**options), num_classes=classes)
-    depth = options.pop('depth')
-    return timm.create_model(
-        f'bireal_resnet{depth}', num_classes=classes, in_chans=options.pop('in_channels', 3), **options
-    )
+    name, channels = f'bireal_resnet{options.pop("depth")}', options.pop('in_channels', 3)
+    return timm.create_model(name, num_classes=classes, in_chans=channels, **options)
 
 
 def _outside_backbone(state: State) -> dict[str, str]:
     """Names that are not of a backbone, with the reason: those without ``backbone.``, or a classifier's ``fc``."""
     inside = r'backbone\.' if any(name.startswith('backbone.') for name in state) else r'(?!(head\.)?fc\.)'
     return {name: 'not of the backbone, which alone was asked for' for name in state if not re.match(inside, name)}
-
-
-def _write(network: nn.Module, target: Path, meta: dict[str, str]) -> None:
-    """Write beside ``target``, read back, compare, rename."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.contiguous() for name, value in network.state_dict().items()}
-    with whole(target) as partial:
-        if target.suffix == '.safetensors':
-            save_file(weights, partial, metadata=meta)
-        else:
-            torch.save(dict(state_dict=weights, meta=meta), partial)
-        stored = state_dict_of(read_checkpoint(partial), target)
-        if stored.keys() != weights.keys() or not all(torch.equal(stored[name], weights[name]) for name in weights):
-            raise InputError(f'{target} does not read back as it was written; check the disk')

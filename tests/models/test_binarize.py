@@ -363,7 +363,7 @@ def test_a_broken_row_of_blocks_is_told():
     model = tiny_bottleneck()
     binarize(model, shape=(3, 32, 32))
     model.layer1.register_forward_hook(lambda module, x, y: y + 0)
-    with pytest.raises(InputError, match=r'layer2\.0: the feature map does not carry its narrow stream'):
+    with pytest.raises(InputError, match=r'layer2\.0: the feature map does not carry its second stream'):
         model(images(32))
 
 

@@ -1,9 +1,4 @@
 """``binarize(model)``: from an existing ResNet of any library to its Bi-Real twin.
 
-``trunk`` finds the network, ``anatomy`` reads its blocks, ``twins`` are the Bi-Real blocks, ``binarize`` puts them in
-and reports what was done.
+``trunk`` finds the network, ``anatomy`` reads its blocks, ``twins`` are the Bi-Real blocks, ``binarize`` puts them in.
 """
-
-from bireal_plugin.models.from_resnet.binarize import BinarizeReport, BiRealConfig, binarize
-
-__all__ = ['BiRealConfig', 'BinarizeReport', 'binarize']

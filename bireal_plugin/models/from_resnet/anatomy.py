@@ -5,7 +5,7 @@ torchvision, timm, mmdet and mmpretrain agree on ``conv1, bn1, conv2, bn2[, conv
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import nn
 from torch.nn.modules import activation as torch_activations
@@ -19,8 +19,7 @@ ATTENTION_NAMES = ('se', 'se_layer', 'se_module')
 ACTIVATIONS = tuple(getattr(torch_activations, name) for name in torch_activations.__all__ if name[-9:] != 'Attention')
 
 
-@dataclass(frozen=True)
-class BlockPlan:
+class BlockPlan(NamedTuple):
     """Plan for one block.
 
     Args:
@@ -78,7 +77,13 @@ def plan_block(name: str, block: nn.Module) -> BlockPlan:
     for k in range(1, count + 1):
         if f'conv{k}' not in children:
             raise InputError(f'{name!r} has no conv{k}: it is not a ResNet block of two or three convolutions')
-        _check_convolution(f'{name}.conv{k}', children[f'conv{k}'])
+        conv = children[f'conv{k}']
+        if not convolves_plainly(conv):
+            kind = type(conv).__name__
+            raise InputError(f"'{name}.conv{k}' is a {kind}, not a plain Conv2d, and has no 1-bit form here")
+        if conv.padding_mode != 'zeros':
+            mode = conv.padding_mode
+            raise InputError(f"'{name}.conv{k}' has padding_mode={mode!r}; 1-bit convolutions pad with true zeros")
         branches.append((f'conv{k}', _norm_name(name, block, k)))
     branches[-1] += tuple(child for child in (*ATTENTION_NAMES, 'drop_path') if _acts(children.get(child)))
     if _acts(children.get('drop_block')):
@@ -104,14 +109,6 @@ def plan_block(name: str, block: nn.Module) -> BlockPlan:
 
 def _acts(module: nn.Module | None) -> bool:
     return module is not None and not isinstance(module, nn.Identity)
-
-
-def _check_convolution(name: str, conv: nn.Module) -> None:
-    if not convolves_plainly(conv):
-        raise InputError(f'{name!r} is a {type(conv).__name__}, not a plain Conv2d, and has no 1-bit form here')
-    assert isinstance(conv, nn.Conv2d)
-    if conv.padding_mode != 'zeros':
-        raise InputError(f'{name!r} has padding_mode={conv.padding_mode!r}; 1-bit convolutions pad with true zeros')
 
 
 def _norm_name(name: str, block: nn.Module, k: int) -> str:

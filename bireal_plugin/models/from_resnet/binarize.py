@@ -9,19 +9,17 @@ from typing import Any, get_args
 from torch import nn
 
 from bireal_plugin.binary.activation import build_activation
-from bireal_plugin.binary.conv import BinaryConv2d
+from bireal_plugin.binary.conv import BinaryConv2d, conv_factory
 from bireal_plugin.binary.switch import WeightStep, set_activation, set_weights
 from bireal_plugin.cost import Cost, model_cost
 from bireal_plugin.dry_run import Shape, input_shape, weightless_copy
-from bireal_plugin.errors import InputError
+from bireal_plugin.errors import InputError, check_choice, listed
 from bireal_plugin.hosts.torch_private import move_hooks
 from bireal_plugin.models.blocks import Structure
 from bireal_plugin.models.from_resnet.trunk import TrunkPlan, find_host, plan_trunk
-from bireal_plugin.models.from_resnet.twins import MakeConv, TwinBasicBlock, TwinBlock, TwinBottleneck
-from bireal_plugin.registry import BINARY_CONVOLUTIONS
+from bireal_plugin.models.from_resnet.twins import MakeConv, TwinBasicBlock, TwinBottleneck
 
 Filter = Callable[[str, nn.Module], bool]
-FIRST = "the network's first 1x1 convolution, behind a leaky clip"
 
 
 @dataclass(frozen=True)
@@ -48,26 +46,21 @@ class BiRealConfig:
     structure: Structure = 'bireal'
 
     def __post_init__(self) -> None:
-        for name, kind in (('weights', WeightStep), ('structure', Structure)):
-            if getattr(self, name) not in get_args(kind):
-                raise InputError(
-                    f'BiRealConfig: {name}={getattr(self, name)!r} is not one of {", ".join(map(repr, get_args(kind)))}'
-                )
+        check_choice('BiRealConfig', 'weights', self.weights, get_args(WeightStep))
+        check_choice('BiRealConfig', 'structure', self.structure, get_args(Structure))
         if self.activation != 'sign':
             build_activation(self.activation)
         self.make_conv()(nn.Conv2d(1, 1, 1))
 
     def make_conv(self) -> MakeConv:
         """Function from a convolution to its 1-bit twin over the same Parameters."""
-        options = {'type': self.conv} if isinstance(self.conv, str) else dict(self.conv)
-        options |= {key: getattr(self, key) for key in ('sign', 'weight') if getattr(self, key) is not None}
-        conv_class = BINARY_CONVOLUTIONS.get(options.pop('type'))
+        factory = conv_factory(self.conv, sign=self.sign, weight=self.weight)
 
         def make(conv: nn.Conv2d) -> nn.Conv2d:
             try:
-                return conv_class.from_float(conv, **options)  # type: ignore[attr-defined]
+                return factory.func.from_float(conv, **factory.keywords)
             except TypeError as error:
-                raise InputError(f'{conv_class.__name__} does not take {options}: {error}') from error
+                raise InputError(f'{factory.func.__name__} does not take {factory.keywords}: {error}') from error
 
         return make
 
@@ -102,14 +95,14 @@ class BinarizeReport:
         for name, reason in self.real.items():
             reasons.setdefault(reason, []).append(name)
         lines = [f'{self.host or "model"}: {len(self.binarized)} convolutions binarized ({self.state})']
-        lines += [f'  real: {_listed(names)} ({reason})' for reason, names in reasons.items()]
+        lines += [f'  real: {listed(names)} ({reason})' for reason, names in reasons.items()]
         for what, names in (
             ('removed', self.removed),
             ('new, to be added to an existing optimizer', self.new_parameters),
             ('no longer used', self.dropped_parameters),
         ):
             if names:
-                lines.append(f'  {what}: {_listed(list(names))}')
+                lines.append(f'  {what}: {listed(names)}')
         before, after = self.before, self.after
         lines.append(
             f'  memory {before.memory_bits / 1e6:.1f} -> {after.memory_bits / 1e6:.1f} Mbit '
@@ -151,7 +144,11 @@ def binarize(
     Raises:
         InputError: the model has no Bi-Real twin; the sentence names the module at fault, and nothing has changed.
     """
-    config = _with_options(config or BiRealConfig(), options)
+    known = [field.name for field in fields(BiRealConfig)]
+    unknown = [key for key in options if key not in known]
+    if unknown:
+        raise InputError(f'binarize() does not take {", ".join(unknown)}; BiRealConfig has: {", ".join(known)}')
+    config = replace(config or BiRealConfig(), **options)
     host_name = find_host(model)
     host = model.get_submodule(host_name)
     prefix = f'{host_name}.' if host_name else ''
@@ -162,7 +159,12 @@ def binarize(
     except InputError as error:
         raise InputError(f'{host_name}: {error}' if host_name else str(error)) from error
     before = model_cost(host, shape)
-    kept = _kept_real(host, plan, prefix, filter)
+    kept = {}
+    for conv in (f'{block.name}.{conv}' for block in plan.blocks for conv in block.convs):
+        if plan.blocks[0].is_bottleneck and conv == f'{plan.blocks[0].name}.conv1':
+            kept[conv] = "the network's first 1x1 convolution, behind a leaky clip"
+        elif filter is not None and not filter(prefix + conv, host.get_submodule(conv)):
+            kept[conv] = 'kept by the filter, behind a leaky clip'
 
     # The trial is changed and run first, so that no mistake can leave the model half changed.
     _put_twins(trial, plan, config, kept)
@@ -184,29 +186,7 @@ def binarize(
     )
 
 
-def _with_options(config: BiRealConfig, options: dict[str, Any]) -> BiRealConfig:
-    known = [field.name for field in fields(BiRealConfig)]
-    unknown = [key for key in options if key not in known]
-    if unknown:
-        raise InputError(f'binarize() does not take {", ".join(unknown)}; BiRealConfig has: {", ".join(known)}')
-    return replace(config, **options)
-
-
-def _kept_real(host: nn.Module, plan: TrunkPlan, prefix: str, filter: Filter | None) -> dict[str, str]:
-    """Convolutions of the blocks that stay real, and the reason."""
-    kept = {}
-    for i, block in enumerate(plan.blocks):
-        for conv in block.convs:
-            name = f'{block.name}.{conv}'
-            if i == 0 and conv == 'conv1' and block.is_bottleneck:
-                kept[name] = FIRST
-            elif filter is not None and not filter(prefix + name, host.get_submodule(name)):
-                kept[name] = 'kept by the filter, behind a leaky clip'
-    return kept
-
-
 def _put_twins(host: nn.Module, plan: TrunkPlan, config: BiRealConfig, kept: dict[str, str]) -> None:
-    twins: dict[str, TwinBlock] = {}
     narrow_channels: int | None = None
     for block_plan in plan.blocks:
         block = host.get_submodule(block_plan.name)
@@ -214,16 +194,12 @@ def _put_twins(host: nn.Module, plan: TrunkPlan, config: BiRealConfig, kept: dic
         options: dict[str, Any] = dict(structure=config.structure, make_conv=config.make_conv(), real=real)
         if block_plan.is_bottleneck:
             options['narrow_channels'] = narrow_channels
-        twins[block_plan.name] = (TwinBottleneck if block_plan.is_bottleneck else TwinBasicBlock)(
-            block, block_plan, **options
-        )
+        twin = (TwinBottleneck if block_plan.is_bottleneck else TwinBasicBlock)(block, block_plan, **options)
+        host.set_submodule(block_plan.name, twin)
         narrow_channels = block.conv1.out_channels  # type: ignore[assignment, union-attr]
-    for block_plan in plan.blocks:
         if block_plan.shortcut is not None and block_plan.pool > 1:
-            shortcut = host.get_submodule(f'{block_plan.name}.{block_plan.shortcut}.{block_plan.shortcut_conv}')
+            shortcut = block.get_submodule(f'{block_plan.shortcut}.{block_plan.shortcut_conv}')
             shortcut.stride = (1, 1)  # type: ignore[assignment]
-    for name, twin in twins.items():
-        host.set_submodule(name, twin)
     for name in plan.stem_activations:
         activation = host.get_submodule(name)
         identity = nn.Identity().train(activation.training)
@@ -257,6 +233,3 @@ def _real_layers(host: nn.Module, plan: TrunkPlan, kept: dict[str, str]) -> dict
             reasons[name] = 'classifier' if isinstance(module, nn.Linear) else 'outside the blocks'
     return reasons
 
-
-def _listed(names: list[str], most: int = 4) -> str:
-    return ', '.join(names[:most]) + (f', ... ({len(names)} in all)' if len(names) > most else '')

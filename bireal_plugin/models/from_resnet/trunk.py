@@ -6,9 +6,9 @@ needs to be known. An operation outside modules breaks the chain of tensors, whi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -18,16 +18,14 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.models.from_resnet.anatomy import BlockPlan, is_activation, is_passive, looks_like_block, plan_block
 
 
-@dataclass(frozen=True)
-class TrunkPlan:
+class TrunkPlan(NamedTuple):
     """Blocks in the order they run, and the names of the stem's activations that are removed."""
 
-    blocks: tuple[BlockPlan, ...]
-    stem_activations: tuple[str, ...]
+    blocks: list[BlockPlan]
+    stem_activations: list[str]
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(NamedTuple):
     """One call of a module in the dry run."""
 
     name: str
@@ -57,17 +55,12 @@ def find_host(model: nn.Module) -> str:
     host = blocks[0].split('.')[:-1]
     while any(block.split('.')[: len(host)] != host for block in blocks):
         host = host[:-1]
-    while _first_convolution(model, host).startswith(f'{blocks[0]}.'):
+    convs = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    while next((name for name in convs if name.split('.')[: len(host)] == host), '').startswith(f'{blocks[0]}.'):
         if not host:
             raise InputError(f'{type(model).__name__} has no stem in front of its first block {blocks[0]!r}')
         host = host[:-1]
     return '.'.join(host)
-
-
-def _first_convolution(model: nn.Module, host: list[str]) -> str:
-    prefix = ''.join(f'{part}.' for part in host)
-    module = model.get_submodule('.'.join(host))
-    return prefix + next((name for name, child in module.named_modules() if isinstance(child, nn.Conv2d)), '')
 
 
 def plan_trunk(host: nn.Module, shape: Shape) -> TrunkPlan:
@@ -79,12 +72,12 @@ def plan_trunk(host: nn.Module, shape: Shape) -> TrunkPlan:
     plans = {name: plan_block(name, module) for name, module in host.named_modules() if looks_like_block(module)}
     calls: list[Call] = []
     dry_run(host, shape, lambda name, module, x, y: calls.append(Call(name, module, x, y)))
-    by_name: dict[str, list[Call]] = {}
+    by_name: dict[str, list[Call]] = defaultdict(list)
     for call in calls:
-        by_name.setdefault(call.name, []).append(call)
+        by_name[call.name].append(call)
 
     def only_call(name: str) -> Call:
-        found = by_name.get(name, [])
+        found = by_name[name]
         if len(found) != 1:
             raise InputError(f'{name!r} is called {len(found)} times in a forward pass, not once')
         return found[0]
@@ -104,7 +97,7 @@ def plan_trunk(host: nn.Module, shape: Shape) -> TrunkPlan:
     activations = _stem_activations(calls, blocks[0])
     for name in activations:
         only_call(name)
-    return TrunkPlan(tuple(plans[block.name] for block in blocks), activations)
+    return TrunkPlan([plans[block.name] for block in blocks], activations)
 
 
 def _check_flow(block: Call, plan: BlockPlan, only_call: Any) -> None:
@@ -128,7 +121,7 @@ def _check_flow(block: Call, plan: BlockPlan, only_call: Any) -> None:
         raise InputError(f'{block.name}.{plan.shortcut} is not given the input of its block')
 
 
-def _stem_activations(calls: list[Call], first: Call) -> tuple[str, ...]:
+def _stem_activations(calls: list[Call], first: Call) -> list[str]:
     """Activations between the stem's last layer with weights and the first block, found by going back."""
     if not isinstance(first.x, Tensor):
         raise InputError(f'{first.name!r} is given a {type(first.x).__name__}, not a feature map')
@@ -146,7 +139,7 @@ def _stem_activations(calls: list[Call], first: Call) -> tuple[str, ...]:
                     f'{call.name!r} ({type(call.module).__name__}) stands between the stem and the first block; '
                     'binarize() cannot tell whether it is an activation, after which every sign would be +1'
                 )
-            return tuple(found)
+            return found
         x = call.x
     raise InputError(
         f'what {first.name!r} is given is computed outside of modules, perhaps by F.relu, after which every sign would '
