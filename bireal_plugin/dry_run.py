@@ -34,12 +34,15 @@ def weightless_copy(model: nn.Module, mode: FakeTensorMode | None = None) -> nn.
 def input_shape(model: nn.Module) -> Shape:
     """``(C, H, W)`` of a model's image: timm's ``default_cfg``, else the first convolution's channels and 224 x 224.
 
+    The channels of timm's ``default_cfg`` are those of its weights; the model's own are its ``in_chans``.
+
     Raises:
         InputError: the model has neither.
     """
     config = getattr(model, 'default_cfg', None) or {}
     if 'input_size' in config:
-        return config['input_size']
+        channels, *size = config['input_size']
+        return getattr(model, 'in_chans', channels), *size
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             return module.in_channels, 224, 224

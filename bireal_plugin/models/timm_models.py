@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from mmengine.registry import MODELS
 from timm.layers import create_classifier
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
+from bireal_plugin.binary.switch import binary_convolutions
+from bireal_plugin.errors import InputError, check_choice
 from bireal_plugin.hosts.timm_private import feature_take_indices
 from bireal_plugin.models.resnet import DEPTHS, BiRealResNet
 
 
+@MODELS.register_module()
 class TimmBiRealResNet(BiRealResNet):
     """BiRealResNet with timm's interface; state-dict names are the backbone's plus ``fc``.
 
     Args:
         depth: see ``BiRealResNet``, whose other keyword arguments pass through.
         num_classes, in_chans, global_pool, drop_rate: as everywhere in timm.
+        output_stride: 32, 16 or 8: stages beyond it are dilated instead of strided, as in timm's ResNet.
     """
 
     def __init__(
@@ -28,10 +32,15 @@ class TimmBiRealResNet(BiRealResNet):
         *,
         num_classes: int = 1000,
         in_chans: int = 3,
+        output_stride: int = 32,
         global_pool: str = 'avg',
         drop_rate: float = 0.0,
         **backbone: Any,
     ) -> None:
+        check_choice('TimmBiRealResNet', 'output_stride', output_stride, (8, 16, 32))
+        self.arguments = dict(depth=depth, in_chans=in_chans, output_stride=output_stride, **backbone)
+        if output_stride != 32:
+            backbone = {**backbone, **_dilated(output_stride, backbone)}
         super().__init__(depth, in_channels=in_chans, **backbone)
         stem = self.conv1 if not self.deep_stem else self.stem[-2]
         stem_module = 'stem' if self.deep_stem else 'bn1'
@@ -40,9 +49,25 @@ class TimmBiRealResNet(BiRealResNet):
             dict(num_chs=stem.out_channels, reduction=stem_stride, module=stem_module),
             *self.feature_info,
         ]
-        self.num_classes, self.in_chans, self.drop_rate = num_classes, in_chans, drop_rate
-        self.head_hidden_size = self.num_features
+        self.in_chans, self.drop_rate = in_chans, drop_rate
+        self._set_classifier(num_classes, global_pool)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The config by which ``MODELS`` builds this network, as a packed file keeps it."""
+        head = dict(num_classes=self.num_classes, global_pool=self.global_pool.pool_type)
+        return dict(type=type(self).__name__, **self.arguments, **head)
+
+    def _set_classifier(self, num_classes: int, global_pool: str) -> None:
+        self.num_classes = num_classes
         self.global_pool, self.fc = create_classifier(self.num_features, num_classes, pool_type=global_pool)
+        self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of latent weights, which only their signs need; none while the network is real."""
+        convs = dict(binary_convolutions(self))
+        is_real = not any(conv.binary_input or conv.binary_weight for conv in convs.values())
+        return set() if is_real else {f'{name}.weight' for name in convs}
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Patterns that group parameters by depth (layer-wise learning rates)."""
@@ -52,20 +77,21 @@ class TimmBiRealResNet(BiRealResNet):
         """Recompute every block in backward."""
         self.with_cp = enable
 
-    def get_classifier(self) -> nn.Module:
-        """The linear layer."""
-        return self.fc
+    def get_classifier(self, name_only: bool = False) -> nn.Module | str:
+        """The linear layer, or its name."""
+        return 'fc' if name_only else self.fc
 
-    def reset_classifier(self, num_classes: int, global_pool: str = 'avg') -> None:
-        """A fresh linear layer (none for 0 classes) on the same trunk."""
-        self.num_classes = num_classes
-        self.global_pool, self.fc = create_classifier(self.num_features, num_classes, pool_type=global_pool)
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """A fresh linear layer (none for 0 classes) on the same trunk; pooling stays unless another is named."""
+        self._set_classifier(num_classes, self.global_pool.pool_type if global_pool is None else global_pool)
         weight = next(self.parameters())
-        self.fc.to(weight.device, weight.dtype)
+        for module in (self.global_pool, self.fc):
+            module.to(weight.device, weight.dtype).train(self.training)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Images ``(N, C, H, W)`` to the last feature map."""
-        return self.forward_stages(self.forward_stem(x))[-1]
+        x = self.forward_stem(x)
+        return [x, *self.forward_stages(x)][-1]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Feature map to logits, or to pooled features with ``pre_logits``."""
@@ -98,30 +124,38 @@ class TimmBiRealResNet(BiRealResNet):
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drop the stages behind the last index asked for, and the classifier."""
+        """Drop the stages behind the last index asked for, and the classifier, which is for the last of all."""
         take, last = feature_take_indices(len(self.feature_info), indices)
+        prune_head = prune_head or last < self.num_stages
         for stage in range(last, self.num_stages):
             delattr(self, f'layer{stage + 1}')
-        self.num_stages = last
+        self.num_stages, self.num_features = last, self.feature_info[last]['num_chs']
+        self.arguments |= dict(num_stages=last, out_indices=(last - 1,))
+        if last == 0:
+            self.maxpool = nn.Identity()
         if prune_head:
             self.reset_classifier(0, '')
         return take
 
 
-DEFAULT_CFG: dict[str, Any] = {
-    'url': '',
-    'num_classes': 1000,
-    'input_size': (3, 224, 224),
-    'pool_size': (7, 7),
-    'crop_pct': 0.875,
-    'interpolation': 'bilinear',
-    'mean': IMAGENET_DEFAULT_MEAN,
-    'std': IMAGENET_DEFAULT_STD,
-    'first_conv': 'conv1',
-    'classifier': 'fc',
-    'license': 'apache-2.0',
-}
-default_cfgs = generate_default_cfgs({f'bireal_resnet{depth}.untrained': DEFAULT_CFG for depth in DEPTHS})
+def _dilated(output_stride: int, backbone: dict[str, Any]) -> dict[str, Any]:
+    """Strides and dilations by which the last stage has ``output_stride``."""
+    for name in ('strides', 'dilations'):
+        if name in backbone:
+            raise InputError(f'TimmBiRealResNet: give output_stride={output_stride} or {name}, not both')
+    reached, dilation, strides, dilations = 1 if backbone.get('stem') == 'cifar' else 4, 1, [], []
+    for stride in (1, 2, 2, 2):
+        if reached * stride > output_stride:
+            stride, dilation = 1, dilation * stride
+        reached *= stride
+        strides.append(stride)
+        dilations.append(dilation)
+    return dict(strides=strides, dilations=dilations, contract_dilation=True)
+
+
+# The rest is timm's default: 3 x 224 x 224, the central 87.5 %, ImageNet's mean and std.
+CONFIG = dict(pool_size=(7, 7), interpolation='bilinear', first_conv='conv1', classifier='fc', license='apache-2.0')
+default_cfgs = generate_default_cfgs({f'bireal_resnet{depth}.untrained': CONFIG for depth in DEPTHS})
 
 
 def _entry_point(depth: int) -> Callable[..., nn.Module]:
@@ -129,9 +163,9 @@ def _entry_point(depth: int) -> Callable[..., nn.Module]:
     name = f'bireal_resnet{depth}'
 
     def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        feature_cfg = dict(
-            out_indices=(0, 1, 2, 3, 4), feature_cls='getter'
-        )  # timm changes it, so each call has its own
+        feature_cfg = dict(out_indices=(0, 1, 2, 3, 4), feature_cls='getter')  # of each call: timm changes it
+        if kwargs.get('deep_stem'):
+            kwargs['pretrained_cfg_overlay'] = {'first_conv': 'stem.0', **(kwargs.get('pretrained_cfg_overlay') or {})}
         return build_model_with_cfg(TimmBiRealResNet, name, pretrained, feature_cfg=feature_cfg, depth=depth, **kwargs)
 
     create.__name__ = name

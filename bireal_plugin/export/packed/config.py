@@ -41,7 +41,7 @@ def allow_in_packed_files(*types: str, networks: Iterable[str] = ()) -> None:
 
 
 allow_in_packed_files('BiRealClassifier', networks=('backbone', 'data_preprocessor'))
-allow_in_packed_files('BiRealResNet', 'ImagePreprocessor')
+allow_in_packed_files('BiRealResNet', 'TimmBiRealResNet', 'ImagePreprocessor')
 
 
 def plain_config(config: Any) -> Any:

@@ -139,11 +139,17 @@ def export_packed(
     path: str | Path,
     example_shape: Sequence[int],
     *,
-    config: Mapping[str, Any],
+    config: Mapping[str, Any] | None = None,
     real_layers: Precision = 'f32',
     metadata: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a network to ``path`` (.safetensors), which fits any input shape; the options are ``save_packed``'s."""
+    """Write a network to ``path`` (.safetensors), which fits any input shape; the options are ``save_packed``'s.
+
+    The config may be left out where the network knows its own (``model.config``), as one made by timm does.
+    """
+    config = getattr(model, 'config', None) if config is None else config
+    if config is None:
+        raise InputError(f'export to packed needs the option config: a {type(model).__name__} does not tell its own')
     save_packed(model, config, path, real_layers=real_layers, metadata=metadata)
     return Path(path)
 

@@ -13,7 +13,7 @@ from torch.nn.modules import activation as torch_activations
 from bireal_plugin.errors import InputError
 from bireal_plugin.hosts.torch_private import Dropout, convolves_plainly
 
-SHORTCUT_NAMES = ('downsample', 'shortcut')
+SHORTCUT_NAMES = ('downsample', 'shortcut', 'skip', 'residual', 'identity', 'projection')
 # Behind the last normalisation, before the addition.
 ATTENTION_NAMES = ('se', 'se_layer', 'se_module')
 ACTIVATIONS = tuple(getattr(torch_activations, name) for name in torch_activations.__all__ if name[-9:] != 'Attention')
@@ -27,7 +27,7 @@ class BlockPlan(NamedTuple):
         branches: per convolution the children that run in a row: convolution, normalisation and what stays behind it.
         strides: per convolution.
         shortcut: name of the child over the block, or None for the identity.
-        shortcut_conv: name of the 1x1 convolution in it.
+        shortcut_conv: name of the 1x1 convolution in the block; None in a shortcut without parameters, which stays.
         pool: stride that an average pool takes over from that convolution (1: none).
     """
 
@@ -88,27 +88,32 @@ def plan_block(name: str, block: nn.Module) -> BlockPlan:
     branches[-1] += tuple(child for child in (*ATTENTION_NAMES, 'drop_path') if _acts(children.get(child)))
     if _acts(children.get('drop_block')):
         branches[count - 2] += ('drop_block',)
-    shortcut = next((child for child in SHORTCUT_NAMES if child in children), None)
-    known = {child for branch in branches for child in branch} | {shortcut}
+    kept = {child for branch in branches for child in branch}
+    unknown = (child for child, module in children.items() if child not in kept and _holds_1x1(module))
+    shortcut = next((child for child in SHORTCUT_NAMES if child in children), next(unknown, None))
     for child, module in children.items():
-        if child not in known:
+        if child not in kept | {shortcut}:
             _check_superfluous(f'{name}.{child}', child, module)
 
     convs = [children[f'conv{k}'] for k in range(1, count + 1)]
-    if shortcut is not None and not list(children[shortcut].children()):
-        if not isinstance(children[shortcut], (nn.Identity, nn.Sequential)):
-            raise InputError(f'{name}.{shortcut} is a {type(children[shortcut]).__name__}, not a 1x1 convolution')
+    if shortcut is not None and not _acts(children[shortcut]):
         shortcut = None
     shortcut_conv, pool = None, 1
-    if shortcut is not None:
-        shortcut_conv, pool = _plan_shortcut(f'{name}.{shortcut}', children[shortcut])
+    if shortcut is not None and children[shortcut].state_dict():
+        conv, pool = _plan_shortcut(f'{name}.{shortcut}', children[shortcut])
+        shortcut_conv = f'{shortcut}.{conv}' if conv else shortcut
     strides = tuple(_stride(f'{name}.conv{k}', conv) for k, conv in enumerate(convs, 1))
     _check_widths(name, convs, strides, shortcut)
     return BlockPlan(name, tuple(branches), strides, shortcut, shortcut_conv, pool)
 
 
 def _acts(module: nn.Module | None) -> bool:
-    return module is not None and not isinstance(module, nn.Identity)
+    empty = isinstance(module, nn.Identity) or (isinstance(module, nn.Sequential) and not len(module))
+    return module is not None and not empty
+
+
+def _holds_1x1(module: nn.Module) -> bool:
+    return isinstance(module, nn.Sequential) and any(getattr(child, 'kernel_size', 0) == (1, 1) for child in module)
 
 
 def _norm_name(name: str, block: nn.Module, k: int) -> str:
@@ -128,7 +133,7 @@ def _check_superfluous(full_name: str, child: str, module: nn.Module) -> None:
     """Refuse children that would be lost, other than activations."""
     if is_activation(module) and next(module.parameters(), None) is None:
         return
-    if isinstance(module, nn.Identity) or child in (*ATTENTION_NAMES, 'drop_path', 'drop_block'):
+    if not _acts(module) or child in (*ATTENTION_NAMES, 'drop_path', 'drop_block'):
         return
     kind = type(module).__name__
     if is_activation(module):
@@ -139,15 +144,15 @@ def _check_superfluous(full_name: str, child: str, module: nn.Module) -> None:
 
 
 def _plan_shortcut(name: str, shortcut: nn.Module) -> tuple[str, int]:
-    """Name (within the shortcut) and stride of its one 1x1 convolution."""
+    """Name (within the shortcut, '' for itself) and stride of its one 1x1 convolution."""
     convs = []
-    for child, module in shortcut.named_children():
+    for child, module in [('', shortcut)] if isinstance(shortcut, nn.Conv2d) else shortcut.named_children():
         if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
-            convs.append((child, _stride(f'{name}.{child}', module)))
+            convs.append((child, _stride(f'{name}.{child}'.rstrip('.'), module)))
         elif isinstance(module, nn.Conv2d) or is_activation(module) or list(module.children()):
             what = repr(module) if isinstance(module, nn.Conv2d) else type(module).__name__
-            raise InputError(f'{name}.{child} is {what}; a stage transition is [pool,] 1x1 convolution [, norm]')
-    if len(convs) != 1 or not isinstance(shortcut, nn.Sequential):
+            raise InputError(f'{f"{name}.{child}".rstrip(".")} is {what}; a stage transition is [pool,] 1x1 convolution [, norm]')
+    if len(convs) != 1 or not isinstance(shortcut, (nn.Sequential, nn.Conv2d)):
         raise InputError(
             f'{name!r} is a {type(shortcut).__name__} with {len(convs)} 1x1 convolutions, not one in a row'
         )
@@ -171,4 +176,7 @@ def _check_widths(name: str, convs: list[nn.Module], strides: tuple[int, ...], s
     if strides[-1] != 1:
         raise InputError(f'{name}.conv{len(convs)} has stride {strides[-1]}; only earlier convolutions may have one')
     if shortcut is None and (convs[0].in_channels != last.out_channels or max(strides) > 1):
-        raise InputError(f'{name!r} changes its shape, but has no downsample')
+        raise InputError(
+            f'{name!r} changes its shape, but has no downsample; if forward() computes the shortcut, make it a module, '
+            'a child of the block called downsample'
+        )

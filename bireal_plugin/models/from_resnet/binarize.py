@@ -197,9 +197,8 @@ def _put_twins(host: nn.Module, plan: TrunkPlan, config: BiRealConfig, kept: dic
         twin = (TwinBottleneck if block_plan.is_bottleneck else TwinBasicBlock)(block, block_plan, **options)
         host.set_submodule(block_plan.name, twin)
         narrow_channels = block.conv1.out_channels  # type: ignore[assignment, union-attr]
-        if block_plan.shortcut is not None and block_plan.pool > 1:
-            shortcut = block.get_submodule(f'{block_plan.shortcut}.{block_plan.shortcut_conv}')
-            shortcut.stride = (1, 1)  # type: ignore[assignment]
+        if block_plan.shortcut_conv is not None and block_plan.pool > 1:
+            block.get_submodule(block_plan.shortcut_conv).stride = (1, 1)  # type: ignore[assignment]
     for name in plan.stem_activations:
         activation = host.get_submodule(name)
         identity = nn.Identity().train(activation.training)
@@ -212,7 +211,7 @@ def _put_twins(host: nn.Module, plan: TrunkPlan, config: BiRealConfig, kept: dic
 def _real_layers(host: nn.Module, plan: TrunkPlan, kept: dict[str, str]) -> dict[str, str]:
     """Every real convolution and linear layer of the changed host, and the reason why it is real."""
     reasons = {}
-    shortcuts = {f'{block.name}.{block.shortcut}.{block.shortcut_conv}' for block in plan.blocks}
+    shortcuts = {f'{block.name}.{block.shortcut_conv}' for block in plan.blocks}
     blocks = tuple(f'{block.name}.' for block in plan.blocks)
     stem = True
     for name, module in host.named_modules():

@@ -7,9 +7,11 @@ needs to be known. An operation outside modules breaks the chain of tensors, whi
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from bireal_plugin.binary.conv import BinaryConv2d
@@ -93,14 +95,14 @@ def plan_trunk(host: nn.Module, shape: Shape) -> TrunkPlan:
             )
         if plan.is_bottleneck != plans[blocks[0].name].is_bottleneck:
             raise InputError(f'{block.name!r} has {len(plan.branches)} convolutions, unlike the blocks before it')
-        _check_flow(block, plan, only_call)
+        _check_flow(block, plan, only_call, host)
     activations = _stem_activations(calls, blocks[0])
     for name in activations:
         only_call(name)
     return TrunkPlan([plans[block.name] for block in blocks], activations)
 
 
-def _check_flow(block: Call, plan: BlockPlan, only_call: Any) -> None:
+def _check_flow(block: Call, plan: BlockPlan, only_call: Any, host: nn.Module) -> None:
     """conv1 and the shortcut take the block's input, each branch runs in a row, and strides alone change sizes."""
     for conv_name, stride in zip(plan.convs, plan.strides, strict=True):
         conv = only_call(f'{block.name}.{conv_name}')
@@ -117,8 +119,26 @@ def _check_flow(block: Call, plan: BlockPlan, only_call: Any) -> None:
         for before, after in pairwise(row):
             if after.x is not before.y:
                 raise InputError(f'{after.name!r} is not given what {before.name!r} returns')
-    if plan.shortcut is not None and only_call(f'{block.name}.{plan.shortcut}').x is not block.x:
-        raise InputError(f'{block.name}.{plan.shortcut} is not given the input of its block')
+    if plan.shortcut is None:
+        return
+    shortcut, last = only_call(f'{block.name}.{plan.shortcut}'), only_call(f'{block.name}.{plan.branches[-1][-1]}')
+    if shortcut.x is not block.x:
+        raise InputError(f'{shortcut.name} is not given the input of its block')
+    if shortcut.y.shape != last.y.shape:
+        raise InputError(f'{shortcut.name} gives {tuple(shortcut.y.shape)}, and {last.name} {tuple(last.y.shape)}')
+    if plan.shortcut_conv is None and not _is_linear(host.get_submodule(shortcut.name), shortcut.x.shape):
+        raise InputError(
+            f'{shortcut.name!r} ({type(shortcut.module).__name__}) is not linear, as a shortcut around signs must be; write it as '
+            f'nn.Sequential(nn.AvgPool2d({max(plan.strides)}), nn.Conv2d({shortcut.x.shape[1]}, {last.y.shape[1]}, 1), '
+            f'nn.BatchNorm2d({last.y.shape[1]}))'
+        )
+
+
+def _is_linear(module: nn.Module, shape: Sequence[int]) -> bool:
+    """Whether a module without parameters is a linear map of ``shape``, tried on random numbers."""
+    x, y = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0), device='cpu')
+    with torch.no_grad():
+        return torch.allclose(module(x - 2 * y), module(x) - 2 * module(y), atol=1e-4)
 
 
 def _stem_activations(calls: list[Call], first: Call) -> list[str]:
@@ -129,7 +149,7 @@ def _stem_activations(calls: list[Call], first: Call) -> list[str]:
     x = first.x
     for call in reversed(calls[: calls.index(first)]):
         leaf = not list(call.module.children())
-        if not leaf or call.y is not x:
+        if not leaf or call.y is not x or call.name.startswith(f'{first.name}.'):
             continue
         if is_activation(call.module):
             found.append(call.name)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from torch import Tensor, nn
 
 from bireal_plugin.binary.activation import LeakyClip
+from bireal_plugin.errors import InputError
 from bireal_plugin.hosts.torch_private import move_hooks
 from bireal_plugin.models.blocks import Block, Structure, TwoStreams, average_pool
 from bireal_plugin.models.from_resnet.anatomy import BlockPlan
@@ -36,13 +37,15 @@ class TwinBlock(Block):
         super().__init__()
         self.name, self.structure = plan.name, structure
         self.with_cp = bool(getattr(block, 'with_cp', False))
-        self.shortcut = plan.shortcut if structure != 'plain' else None
-        kept = {child for branch in plan.branches for child in branch} | {self.shortcut}
+        self.shortcut_name = plan.shortcut if structure != 'plain' else None
+        kept = {child for branch in plan.branches for child in branch} | {self.shortcut_name}
         for name, child in block.named_children():
             if name in plan.convs and name not in real:
                 twin = make_conv(child)  # type: ignore[arg-type]
                 move_hooks(child, twin)
                 child = twin
+            if name in kept and hasattr(self, name):
+                raise InputError(f'{plan.name}.{name}: a Bi-Real block has something else of that name; rename it')
             if name in kept:
                 self.add_module(name, child)
         self.branches = []
@@ -68,7 +71,7 @@ class TwinBlock(Block):
         return x
 
     def around(self, x: Tensor) -> Tensor:
-        return x if self.shortcut is None else getattr(self, self.shortcut)(self.shortcut_pool(x))
+        return x if self.shortcut_name is None else getattr(self, self.shortcut_name)(self.shortcut_pool(x))
 
 
 class TwinBasicBlock(TwinBlock):
