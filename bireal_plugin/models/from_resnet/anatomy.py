@@ -147,11 +147,12 @@ def _plan_shortcut(name: str, shortcut: nn.Module) -> tuple[str, int]:
     """Name (within the shortcut, '' for itself) and stride of its one 1x1 convolution."""
     convs = []
     for child, module in [('', shortcut)] if isinstance(shortcut, nn.Conv2d) else shortcut.named_children():
+        full_name = f'{name}.{child}' if child else name
         if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
-            convs.append((child, _stride(f'{name}.{child}'.rstrip('.'), module)))
+            convs.append((child, _stride(full_name, module)))
         elif isinstance(module, nn.Conv2d) or is_activation(module) or list(module.children()):
             what = repr(module) if isinstance(module, nn.Conv2d) else type(module).__name__
-            raise InputError(f'{f"{name}.{child}".rstrip(".")} is {what}; a stage transition is [pool,] 1x1 convolution [, norm]')
+            raise InputError(f'{full_name} is {what}; a stage transition is [pool,] 1x1 convolution [, norm]')
     if len(convs) != 1 or not isinstance(shortcut, (nn.Sequential, nn.Conv2d)):
         raise InputError(
             f'{name!r} is a {type(shortcut).__name__} with {len(convs)} 1x1 convolutions, not one in a row'

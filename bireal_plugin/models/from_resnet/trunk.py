@@ -128,9 +128,9 @@ def _check_flow(block: Call, plan: BlockPlan, only_call: Any, host: nn.Module) -
         raise InputError(f'{shortcut.name} gives {tuple(shortcut.y.shape)}, and {last.name} {tuple(last.y.shape)}')
     if plan.shortcut_conv is None and not _is_linear(host.get_submodule(shortcut.name), shortcut.x.shape):
         raise InputError(
-            f'{shortcut.name!r} ({type(shortcut.module).__name__}) is not linear, as a shortcut around signs must be; write it as '
-            f'nn.Sequential(nn.AvgPool2d({max(plan.strides)}), nn.Conv2d({shortcut.x.shape[1]}, {last.y.shape[1]}, 1), '
-            f'nn.BatchNorm2d({last.y.shape[1]}))'
+            f'{shortcut.name!r} ({type(shortcut.module).__name__}) is not linear, as a shortcut around signs must be; '
+            f'write it as nn.Sequential(nn.AvgPool2d({max(plan.strides)}), nn.Conv2d({shortcut.x.shape[1]}, '
+            f'{last.y.shape[1]}, 1), nn.BatchNorm2d({last.y.shape[1]}))'
         )
 
 
