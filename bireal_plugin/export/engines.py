@@ -155,7 +155,8 @@ def megabytes(path: Path) -> float:
 
 
 def _check_options(function: Callable[..., Any], options: Mapping[str, Any], *, what: str) -> None:
-    own = {name: each for name, each in inspect.signature(function).parameters.items() if each.kind is each.KEYWORD_ONLY}
+    named = inspect.signature(function).parameters
+    own = {name: each for name, each in named.items() if each.kind is each.KEYWORD_ONLY}
     for name in options:
         if name not in own:
             raise InputError(f'{what} has no option {name!r}; it takes {", ".join(own) or "none"}')

@@ -1,7 +1,7 @@
 """Layer-by-layer comparison of an artefact with the folded network, on tensors read from inside the artefact.
 
-The reference computes each layer from the tensor that the engine had there (``EngineSession.tap`` reads it), so that a flipped
-sign in one layer cannot spoil the comparison of the next.
+The reference computes each layer from the tensor that the engine had there (``EngineSession.tap`` reads it), so that a
+flipped sign in one layer cannot spoil the comparison of the next.
 """
 
 from __future__ import annotations

@@ -179,10 +179,7 @@ def _unpacked(lowering: Lowering, name: str, signs: np.ndarray) -> str:
     values = lowering.node('Gather', (table, index), f'{name}/values')
     if signs.size % BITS:
         flat = lowering.node('Reshape', (values, lowering.constant('/flat', [-1], np.int64)), f'{name}/padded')
-        start, end = (
-            lowering.constant(key, [place], np.int64) for key, place in (('/start', 0), (f'{name}/end', signs.size))
-        )
-        values = lowering.node('Slice', (flat, start, end), f'{name}/flat')
-    return lowering.node(
-        'Reshape', (values, lowering.constant(f'{name}/shape', signs.shape, np.int64)), f'{name}/signs'
-    )
+        end = lowering.constant(f'{name}/end', [signs.size], np.int64)
+        values = lowering.node('Slice', (flat, lowering.constant('/start', [0], np.int64), end), f'{name}/flat')
+    shape = lowering.constant(f'{name}/shape', signs.shape, np.int64)
+    return lowering.node('Reshape', (values, shape), f'{name}/signs')

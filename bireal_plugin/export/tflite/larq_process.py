@@ -100,10 +100,9 @@ class LarqProcess:
         status = self.process.wait()
         what = f'did not answer within {self.timeout:g} s' if timed_out else f'ended with status {status}'
         self.messages.seek(0)
-        lines = self.messages.read().decode(errors='replace').strip().splitlines()
+        said = self.messages.read().decode(errors='replace').strip().rpartition('\n')[2]
         self.close()
-        said = f': {lines[-1]}' if lines else ''
-        return InputError(f'the Larq interpreter {what} on {self.name}{said}')
+        return InputError(f'the Larq interpreter {what} on {self.name}{said and f": {said}"}')
 
 
 def _end(process: subprocess.Popen[bytes], connection: Connection, messages: IO[bytes], owner: int) -> None:
