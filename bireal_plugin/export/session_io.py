@@ -1,11 +1,13 @@
-"""The session that every engine has: batches in, arrays out, and tensors read from inside."""
+"""The session that every engine has: batches in, arrays out, and tensors read from inside; here or in a child."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +17,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.export.child import Child
 
 # How a real layer's weights are stored, or in what it computes; each engine has some of them.
 Precision = Literal['f32', 'f16', 'bf16', 'int8']
@@ -44,6 +47,10 @@ class EngineSession(ABC):
     metadata: Mapping[str, str]
     closed = False
 
+    def __init__(self, source: Any, **options: Any) -> None:
+        self.source, self.opening, self.process = str(source), (type(self), options), os.getpid()
+        self.forked: dict[int, ChildSession] = {}
+
     def __call__(self, batch: Tensor | np.ndarray) -> list[np.ndarray]:
         """Run on a batch ``(N, C, H, W)`` of normalised images.
 
@@ -60,7 +67,17 @@ class EngineSession(ABC):
         if not fits or array.dtype.kind not in 'fiu':
             wanted = ', '.join(map(str, self.accepted))
             raise InputError(f'the network takes numbers of shape ({wanted}), not {array.dtype} of shape {array.shape}')
-        return self.run(np.ascontiguousarray(array, dtype=np.float32))
+        array = np.ascontiguousarray(array, dtype=np.float32)
+        return self.run(array) if self.process == os.getpid() else self._elsewhere().run(array)
+
+    def _elsewhere(self) -> ChildSession:
+        """The session of a process that was forked from this one's, where the threads of the engine are missing."""
+        here, path, (engine, options) = os.getpid(), Path(self.source), self.opening
+        if not path.is_file():
+            raise InputError(f'{path} is no file to be read again in a forked process; open a session there')
+        if here not in self.forked:
+            self.forked.setdefault(here, ChildSession(engine, path, **options))
+        return self.forked[here]
 
     @abstractmethod
     def run(self, batch: np.ndarray) -> list[np.ndarray]:
@@ -102,6 +119,35 @@ class EngineSession(ABC):
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+class ChildSession(EngineSession):
+    """A session of any engine in a process of its own: where the engine crashes, a call raises ``EngineCrash``."""
+
+    def __init__(self, engine: type[EngineSession], path: Path, **options: Any) -> None:
+        super().__init__(path, **options)
+        self.opening = engine, options
+        self.child = Child(self.source, engine, path, **options)
+        self.input_shape, self.accepted, self.metadata = (
+            self.child('__getattribute__', name) for name in ('input_shape', 'accepted', 'metadata')
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the last run in the child."""
+        return self.child.seconds
+
+    def run(self, batch: np.ndarray) -> list[np.ndarray]:
+        return self.child('run', batch)
+
+    def close(self) -> None:
+        super().close()
+        self.child.close()
+
+
+def tapped_child(engine: type[EngineSession], path: Path, choice: Choice, **options: Any) -> Tapped:
+    """``engine.tap`` in a process of its own; ``choice`` is pickled by its name."""
+    return partial(Child(str(path), engine.tap, path, choice, **options), '__call__')
 
 
 def flat_outputs(outputs: Any) -> list[Tensor]:

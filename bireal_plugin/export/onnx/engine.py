@@ -67,7 +67,8 @@ class ONNXSession(EngineSession):
         require('onnxruntime', engine='onnx')
         import onnxruntime
 
-        self.source, self.errors = str(path), onnxruntime_errors()
+        super().__init__(path, threads=threads)
+        self.errors = onnxruntime_errors()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:

@@ -71,7 +71,7 @@ class QONNXSession(EngineSession):
         from qonnx.core.modelwrapper import ModelWrapper
         from qonnx.transformation.infer_shapes import InferShapes
 
-        self.source = str(path)
+        super().__init__(path, threads=threads)
         self.model = ModelWrapper(read_model(Path(path), file_format=FORMAT)).transform(InferShapes())
         self.input = self.model.graph.input[0].name
         self.input_shape = self.accepted = tuple(self.model.get_tensor_shape(self.input))

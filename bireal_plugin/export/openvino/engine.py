@@ -108,8 +108,9 @@ class OpenVINOSession(EngineSession):
     def __init__(self, source: Any, *, real_layers: Precision = 'f32', threads: int | None = None) -> None:
         if real_layers not in ('f32', 'bf16'):
             raise InputError(f'OpenVINO computes real layers of {source} in f32 or bf16, not in {real_layers}')
-        self.source = str(source) if isinstance(source, (str, Path)) else 'an openvino.Model'
-        if isinstance(source, (str, Path)):
+        is_path = isinstance(source, (str, Path))
+        super().__init__(source if is_path else 'an openvino.Model', real_layers=real_layers, threads=threads)
+        if is_path:
             openvino_file.check(Path(source))
             source = core().read_model(str(source))
         self.model = source

@@ -162,7 +162,8 @@ class PackedSession(EngineSession):
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
-        self.source, self.threads = str(path), threads
+        super().__init__(path, threads=threads)
+        self.threads = threads
         self.model, content = open_packed(path)
         self.metadata = content.metadata
         channels = next(module.in_channels for module in self.model.modules() if isinstance(module, nn.Conv2d))

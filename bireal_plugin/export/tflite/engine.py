@@ -61,7 +61,7 @@ class TFLiteSession(EngineSession):
     timeout = 300.0
 
     def __init__(self, path: str | Path, *, threads: int | None = None, kernel: Kernel = 'indirect') -> None:
-        self.source = str(path)
+        super().__init__(path, threads=threads, kernel=kernel)
         model = read_tflite(Path(path))
         threads = threads or len(os.sched_getaffinity(0))
         self.worker = LarqProcess(self.source, threads=threads, kernel=kernel, timeout=self.timeout)
