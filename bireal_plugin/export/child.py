@@ -182,6 +182,7 @@ def _serve(connection: Connection) -> None:
     try:
         folder, sys.path[:], environment, modules = connection.recv()
         os.chdir(folder)
+        os.environ.clear()
         os.environ.update(environment)
         _load(modules)
         connection.send(('answer', None))

@@ -152,7 +152,7 @@ def verification_table(verifications: Sequence[Verification]) -> str:
             row['top-1'] = f'{found.top1:.2%}'
             row['reference'] = f'{found.reference_top1:.2%}'
         row['ms'] = '' if found.milliseconds is None else f'{found.milliseconds:.2f}'
-        row['verdict'] = 'verified' if found.passed else 'FAILED'
+        row['verdict'] = 'crashed' if found.crashed else 'verified' if found.passed else 'FAILED'
         rows.append(row)
     return f'{_table(rows)}\n\n{LEGEND}'
 

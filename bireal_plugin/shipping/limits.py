@@ -48,6 +48,7 @@ class Verification:
         feature_error: ``|a - b| / |b|`` of the worst output. output_flips: share of outputs with another sign.
             Both are None for classifiers.
         milliseconds: median of a batch on one thread.
+        crashed: the process of the engine has ended.
     """
 
     artefact: Artefact
@@ -61,6 +62,7 @@ class Verification:
     output_flips: float | None = None
     milliseconds: float | None = None
     reasons: tuple[str, ...] = ()
+    crashed: bool = False
 
     @property
     def passed(self) -> bool:

@@ -7,7 +7,6 @@ Three questions are asked. Does every layer compute the right numbers from the n
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,8 +18,9 @@ import torch
 from torch import nn
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.export.child import EngineCrash
 from bireal_plugin.export.engines import ENGINES
-from bireal_plugin.export.session_io import EngineSession, flat_outputs
+from bireal_plugin.export.session_io import ChildSession, flat_outputs, tapped_child
 from bireal_plugin.shipping.compare import LayerComparison, both_sides, compare_layers, fused_error, inputs_apart
 from bireal_plugin.shipping.limits import Artefact, Verification, mistakes
 
@@ -43,7 +43,7 @@ class Batch:
 class Trial:
     """Measurements of one artefact: ``run`` on every batch, ``repeat``, ``look_inside``, then ``result``.
 
-    An artefact that cannot be read or run gets a reason, and is left alone from then on.
+    An artefact that cannot be read or run, or crashes its engine's process, gets a reason, and is left alone then.
     """
 
     def __init__(self, artefact: Artefact, threads: int) -> None:
@@ -51,14 +51,15 @@ class Trial:
         self.engine = ENGINES[artefact.format]
         self.options = {'threads': threads, **self.engine.precisions[artefact.precision].running}
         self.reasons: list[str] = []
-        self.session: EngineSession | None = None
+        self.session: ChildSession | None = None
+        self.crashed = False
         self.seconds: list[float] = []
         self.classes: list[np.ndarray] = []  # per batch (3, images): found, the reference's, the label or -1
         self.features: list[np.ndarray] = []  # per batch (outputs, 4): sums of (a - b)^2, b^2, other signs, values
         self.layers: LayerComparison | None = None
         self.fused_error: float | None = None
         with self._mistakes():
-            self.session = self.engine.session(artefact.path, **self.options)
+            self.session = ChildSession(self.engine.session, artefact.path, **self.options)
 
     @contextmanager
     def _mistakes(self) -> Iterator[None]:
@@ -67,6 +68,7 @@ class Trial:
             yield
         except InputError as error:
             self.reasons.append(str(error))
+            self.crashed = isinstance(error, EngineCrash)
 
     def run(self, batch: Batch, wanted: Sequence[np.ndarray]) -> None:
         """Run on a batch, and count differences from the reference's outputs ``wanted``."""
@@ -91,7 +93,8 @@ class Trial:
     def repeat(self, images: np.ndarray) -> None:
         """Run again where the images were too few for a median of the time."""
         while not self.reasons and len(self.seconds) <= TIMED:
-            self._timed(images)
+            with self._mistakes():
+                self._timed(images)
 
     def look_inside(self, model: nn.Module, head: Sequence[np.ndarray]) -> None:
         """Compare layer by layer on the batches ``head``, and end the session."""
@@ -100,7 +103,7 @@ class Trial:
         if self.reasons:
             return
         with self._mistakes():
-            inside = self.engine.session.tap(self.artefact.path, both_sides, **self.options)
+            inside = tapped_child(self.engine.session, self.artefact.path, both_sides, **self.options)
             self.layers = compare_layers(model, head, inside)
             if self.engine.fuses:
                 self.fused_error = max(self._fused(model, head, self.layers.order, start) for start in range(APART))
@@ -108,12 +111,12 @@ class Trial:
     def _fused(self, model: nn.Module, head: Sequence[np.ndarray], order: Sequence[int], start: int) -> float:
         places = {call: place // APART for call, place in enumerate(order) if place % APART == start}
         choice = partial(inputs_apart, start=start, step=APART)
-        session = self.engine.session.tap(self.artefact.path, choice, **self.options)
+        session = tapped_child(self.engine.session, self.artefact.path, choice, **self.options)
         return fused_error(model, head, session, places=places)
 
     def result(self, min_agreement: float | None) -> Verification:
         """The measurements, judged."""
-        found = Verification(self.artefact, self.layers, self.fused_error)
+        found = Verification(self.artefact, self.layers, self.fused_error, crashed=self.crashed)
         if self.classes:
             classes, expected, labels = np.concatenate(self.classes, axis=1)
             found = replace(found, images=len(classes), agreement=float(np.mean(classes == expected)))
@@ -130,9 +133,8 @@ class Trial:
 
     def _timed(self, images: np.ndarray) -> list[np.ndarray]:
         assert self.session is not None
-        start = time.perf_counter()
         outputs = self.session(images)
-        self.seconds.append(time.perf_counter() - start)
+        self.seconds.append(self.session.seconds)
         return outputs
 
 

@@ -1,5 +1,8 @@
 """An artefact that is right passes, and one that is wrong anywhere is caught by the measurement that should."""
 
+import os
+import signal
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,8 +14,10 @@ from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
 from bireal_plugin.export import export, fold
 from bireal_plugin.export.engines import ENGINES, engine_of
+from bireal_plugin.export.packed.file import PackedSession
 from bireal_plugin.folding.layers import FoldedBinaryConv2d
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
+from bireal_plugin.shipping.artefacts import mark_all, verification_table
 from bireal_plugin.shipping.compare import both_sides, compare_layers, fused_error, inputs_apart
 from bireal_plugin.shipping.limits import FUSED_LIMIT, LAYER_LIMIT, Artefact
 from bireal_plugin.shipping.verify import Batch, mark, verify
@@ -224,6 +229,41 @@ def test_a_truncated_file_fails_and_the_others_are_still_measured(tmp_path):
     failed, passed = verify([cut, artefact], net, images())
     assert 'truncated' in failed.reasons[0]
     assert passed.passed
+
+
+class Crashing(PackedSession):
+    """A session whose engine reads foreign memory."""
+
+    def run(self, batch):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+class CrashingWithin(PackedSession):
+    """A session that runs, and whose engine ends its process where tensors are read."""
+
+    @classmethod
+    def tap(cls, path, choice, **options):
+        os.abort()
+
+
+@pytest.mark.parametrize(('session', 'name'), [(Crashing, 'SIGSEGV'), (CrashingWithin, 'SIGABRT')])
+def test_a_crash_is_a_row_and_a_mark_and_the_others_are_still_measured(session, name, tmp_path, monkeypatch):
+    net = classifier()
+    first = written(net, 'packed', tmp_path)
+    second = Artefact(tmp_path / 'other.safetensors', 'crashing')
+    second.path.write_bytes(first.path.read_bytes())
+    monkeypatch.setitem(ENGINES, 'crashing', replace(ENGINES['packed'], session=session))
+    crashed, passed = verify([second, first], net, images())
+    assert passed.passed
+    assert crashed.crashed
+    assert crashed.reasons == (f'{second.path} crashed: its process ended with signal {name}',)
+    assert [line.split()[-1] for line in verification_table([crashed, passed]).splitlines()[2:4]] == [
+        'crashed',
+        'verified',
+    ]
+    mark_all([crashed, passed])
+    assert name in (tmp_path / 'other.safetensors.unverified').read_text()
+    assert not (tmp_path / 'net.safetensors.unverified').exists()
 
 
 def test_no_images_is_a_mistake(tmp_path):
