@@ -63,8 +63,8 @@ class Cost(_Counts):
         """One line per layer that multiplies, one for the parameters of all others, and the totals."""
         working = [layer for layer in self.layers if layer.binary_macs or layer.real_macs]
         idle = [layer for layer in self.layers if layer not in working]
-        rest = LayerCost(*_total(idle), name='other parameters', kind=f'{len(idle)} layers')
-        total = LayerCost(*_total(self.layers), name='total', kind='x'.join(map(str, self.shape)))
+        rest = LayerCost(**_total(idle), name='other parameters', kind=f'{len(idle)} layers')
+        total = LayerCost(**_total(self.layers), name='total', kind='x'.join(map(str, self.shape)))
         rows = [
             {
                 'layer': layer.name,
@@ -107,7 +107,7 @@ def model_cost(model: nn.Module, shape: Shape | None = None) -> Cost:
         LayerCost(*parameters, binary_macs[name], real_macs[name], name=name, kind=type(module).__name__)
         for name, module, parameters in _own_parameters(model)
     )
-    return Cost(*_total(layers), layers=layers, shape=shape)
+    return Cost(**_total(layers), layers=layers, shape=shape)
 
 
 def _own_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module, tuple[int, int]]]:
@@ -153,5 +153,5 @@ def _weight_bases(conv: nn.Module) -> tuple[int, int]:
     return bases, bases * (1 if per_layer else conv.out_channels)
 
 
-def _total(layers: Sequence[LayerCost]) -> list[int]:
-    return [sum(getattr(layer, field.name) for layer in layers) for field in fields(_Counts)]
+def _total(layers: Sequence[LayerCost]) -> dict[str, int]:
+    return {field.name: sum(getattr(layer, field.name) for layer in layers) for field in fields(_Counts)}

@@ -216,4 +216,3 @@ def reporting(init_cfg: Any) -> Any:
 def _pattern(name: str) -> str:
     name = re.sub(r'(layer\d|layers)\.\d+', r'\1.*', name)
     return re.sub(r'layer\d', 'layer*', re.sub(r'(bn\d|downsample\.\d|fc)\.\w+$', r'\1.*', name))
-

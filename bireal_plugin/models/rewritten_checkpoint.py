@@ -111,7 +111,7 @@ def _options(state: State, source: str, depth: int | None) -> dict[str, Any]:
     width = shapes.get('stem.7.weight' if deep_stem else 'bn1.weight', (64,))[0]
     base = shapes.get('layer1.0.bn1.weight', (64,))[0]
     channels = stem[1] if len(stem) == 4 else 3
-    told = dict(in_channels=channels, base_channels=base, stem_channels=width, deep_stem=deep_stem)
+    told: dict[str, Any] = dict(in_channels=channels, base_channels=base, stem_channels=width, deep_stem=deep_stem)
     told['stem'] = 'cifar' if stem[-1] == 3 and not deep_stem else 'imagenet'
     usual = dict(in_channels=3, base_channels=64, stem_channels=base, deep_stem=False, stem='imagenet')
     return dict(depth=depth, **{name: value for name, value in told.items() if value != usual[name]})

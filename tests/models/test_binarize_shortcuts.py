@@ -76,11 +76,10 @@ def bare(*layers):
     return layers[0]
 
 
-@pytest.mark.parametrize(
-    ('name', 'wrap'),
-    [*((name, wrap) for name in ('shortcut', 'downsample', 'skip') for wrap in (nn.Sequential, bare))]
-    + [('match_dimensions', nn.Sequential)],
-)
+KNOWN = [(name, wrap) for name in ('shortcut', 'downsample', 'skip') for wrap in (nn.Sequential, bare)]
+
+
+@pytest.mark.parametrize(('name', 'wrap'), [*KNOWN, ('match_dimensions', nn.Sequential)])
 def test_a_transition_by_a_convolution(name, wrap):
     model = converted(nn.Sequential(), wrap(convolution(), nn.BatchNorm2d(16)), name=name)
     x = torch.randn(2, 8, 16, 16)

@@ -100,8 +100,8 @@ def plan_block(name: str, block: nn.Module) -> BlockPlan:
         shortcut = None
     shortcut_conv, pool = None, 1
     if shortcut is not None and children[shortcut].state_dict():
-        conv, pool = _plan_shortcut(f'{name}.{shortcut}', children[shortcut])
-        shortcut_conv = f'{shortcut}.{conv}' if conv else shortcut
+        inner, pool = _plan_shortcut(f'{name}.{shortcut}', children[shortcut])
+        shortcut_conv = f'{shortcut}.{inner}' if inner else shortcut
     strides = tuple(_stride(f'{name}.conv{k}', conv) for k, conv in enumerate(convs, 1))
     _check_widths(name, convs, strides, shortcut)
     return BlockPlan(name, tuple(branches), strides, shortcut, shortcut_conv, pool)

@@ -55,12 +55,13 @@ class BiRealConfig:
     def make_conv(self) -> MakeConv:
         """Function from a convolution to its 1-bit twin over the same Parameters."""
         factory = conv_factory(self.conv, sign=self.sign, weight=self.weight)
+        kind: Any = factory.func
 
         def make(conv: nn.Conv2d) -> nn.Conv2d:
             try:
-                return factory.func.from_float(conv, **factory.keywords)
+                return kind.from_float(conv, **factory.keywords)
             except TypeError as error:
-                raise InputError(f'{factory.func.__name__} does not take {factory.keywords}: {error}') from error
+                raise InputError(f'{kind.__name__} does not take {factory.keywords}: {error}') from error
 
         return make
 
@@ -231,4 +232,3 @@ def _real_layers(host: nn.Module, plan: TrunkPlan, kept: dict[str, str]) -> dict
         else:
             reasons[name] = 'classifier' if isinstance(module, nn.Linear) else 'outside the blocks'
     return reasons
-
