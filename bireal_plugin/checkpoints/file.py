@@ -29,7 +29,10 @@ UNREADABLE = (
 
 KEY = 'trained'  # in the meta of a checkpoint
 # Place and progress of one run, no part of the network or its data.
-OF_ONE_RUN = ('work_dir', 'load_from', 'resume', 'load_strict', 'experiment_name', 'launcher', 'stage', 'recipe')
+OF_ONE_RUN = (
+    *('work_dir', 'load_from', 'resume', 'allow_changed', 'load_strict', 'experiment_name', 'launcher'),
+    *('stage', 'recipe'),
+)
 
 
 def read_checkpoint(path: str | Path, *, map_location: Any = 'cpu') -> Checkpoint:

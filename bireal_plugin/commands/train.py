@@ -27,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--stage', metavar='NAME', help='run this stage of the recipe only')
     resume = 'continue where the work directory stopped; FILE only without stages'
     add('--resume', nargs='?', const='auto', metavar='FILE', help=resume)
+    changed = 'with --resume: go on although network, data or stages are not what the work directory was trained with'
+    add('--allow-changed', action='store_true', help=changed)
     add('--amp', action='store_true', help='mixed precision; needs a GPU')
     add('--auto-scale-lr', action='store_true', help='scale the learning rate with the total batch')
     add_overrides(parser)
@@ -45,7 +47,10 @@ def run(arguments: argparse.Namespace) -> None:
     if config.get('stages'):
         if arguments.resume not in (None, 'auto'):
             raise InputError('--resume takes no file in a recipe of stages: it continues from the work directory')
-        results = run_stages(config, work_dir, only=arguments.stage, resume=arguments.resume is not None)
+        resume = arguments.resume is not None
+        results = run_stages(
+            config, work_dir, only=arguments.stage, resume=resume, allow_changed=arguments.allow_changed
+        )
         if is_main_process():
             print(f'\n{text_table(results)}\n\nwritten to {work_dir}/results.json')
         return
@@ -55,6 +60,6 @@ def run(arguments: argparse.Namespace) -> None:
     config.work_dir = work_dir
     start = latest_checkpoint(work_dir) if arguments.resume == 'auto' else arguments.resume
     if start is not None:
-        config.resume = True
+        config.resume, config.allow_changed = True, arguments.allow_changed
         config.load_from = str(start)
     build_runner(config).train()

@@ -22,6 +22,7 @@ from bireal_plugin.hosts.mmengine_private import mark_loaded
 from bireal_plugin.training.config import config_mistakes
 from bireal_plugin.training.hooks.plain_checkpoint import PlainCheckpointHook
 from bireal_plugin.training.hooks.plan import unwrapped
+from bireal_plugin.training.resume import continue_run, read_resumed
 from bireal_plugin.training.trained import check_absorbed
 from bireal_plugin.whole_file import whole
 
@@ -44,6 +45,7 @@ class BiRealRunner(Runner):
     * A checkpoint is written beside its place and renamed into it: an interrupted write leaves the earlier file.
     * Checkpoints are read with ``weights_only=True`` alone.
     * Loading says what matched and what did not; resuming, and ``load_strict=True`` in the config, demand all of it.
+    * Resuming takes the schedule as the config has it now, and refuses another network or other data.
     * A config that cannot be built is an InputError that names the config.
     * ``tensorboard=True`` in the config adds TensorBoard's curves, where its package is installed.
     """
@@ -102,15 +104,17 @@ class BiRealRunner(Runner):
         Raises:
             InputError: the file cannot be read, fits nowhere, or (when strict) not completely.
         """
-        checkpoint = fetch_checkpoint(str(filename), map_location=map_location)
-        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         resuming = bool(self.cfg.get('resume'))
+        checkpoint = (read_resumed if resuming else fetch_checkpoint)(str(filename), map_location=map_location)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         absent = [key for key in ('meta', 'message_hub', 'optimizer') if key not in checkpoint]
         if resuming and absent:
             raise InputError(
                 f'{filename} has no {", ".join(absent)} and cannot be resumed (best_* checkpoints hold the weights '
                 'alone); start from it with load_from instead'
             )
+        if resuming:
+            continue_run(self, checkpoint, str(filename))
         strict = strict or resuming or self.cfg.get('load_strict', False)
         model = unwrapped(self.model)
         report = load_weights(model, state_dict_of(checkpoint, filename), source=str(filename), strict=strict)

@@ -25,7 +25,7 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop
 
-from bireal_plugin.checkpoints.file import Origin, read_checkpoint, state_dict_of
+from bireal_plugin.checkpoints.file import Origin, origin_of, read_checkpoint, state_dict_of
 from bireal_plugin.checkpoints.loading import load_weights
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.absorb import absorb_scales
@@ -33,6 +33,7 @@ from bireal_plugin.training.config import config_mistakes
 from bireal_plugin.training.hooks.plain_checkpoint import latest_checkpoint
 from bireal_plugin.training.hooks.stage import StageRecordHook
 from bireal_plugin.training.recipe import check_stages, stage_config, stage_model
+from bireal_plugin.training.resume import compare, read_resumed
 from bireal_plugin.training.runner import BiRealRunner
 from bireal_plugin.whole_file import whole
 
@@ -40,13 +41,16 @@ Result = dict[str, Any]  # a row of the stage table
 RESULT, START = 'result.json', 'start.json'  # in a stage's folder: at its end, at its begin
 
 
-def run_stages(config: Config, work_dir: str | Path, *, only: str | None = None, resume: bool = False) -> list[Result]:
+def run_stages(
+    config: Config, work_dir: str | Path, *, only: str | None = None, resume: bool = False, allow_changed: bool = False
+) -> list[Result]:
     """Train all stages (or ``only`` one, from the stage before it); the results of all stages run so far.
 
     Args:
         resume: continue in the stage and epoch where an earlier call stopped; a stage that is to be longer now is
             continued, and one that started from other weights than the stage before has now starts anew. Without
             it all do. The folders of stages that start anew are moved into ``work_dir/earlier/``.
+        allow_changed: resume even where a stage's network, data or place in the recipe is not what it was trained with.
 
     Raises:
         InputError: a mistake in the config or data, or ``only`` whose predecessor has not ended.
@@ -58,7 +62,10 @@ def run_stages(config: Config, work_dir: str | Path, *, only: str | None = None,
     previous = {name: before for before, name in pairwise(names)}
     if only in previous and 'load_from' not in config.stages[only]:
         checkpoint_of(work_dir, previous[only], wanted_by=only)
-    if not resume:
+    config.allow_changed = allow_changed
+    if resume:
+        check_trained(config, work_dir)
+    else:
         _move_aside(work_dir, [*chosen, 'results.json'], f'an earlier run was found in {work_dir}; it')
 
     for name in chosen:
@@ -79,6 +86,36 @@ def run_stages(config: Config, work_dir: str | Path, *, only: str | None = None,
             write_json(work_dir / 'results.json', dict(stages=collect_results(work_dir, names)))
         barrier()
     return collect_results(work_dir, names)
+
+
+def check_trained(config: Config, work_dir: Path) -> None:
+    """Hold the stages that ``work_dir`` has checkpoints of against the recipe; say what changed after a stage ended.
+
+    Raises:
+        InputError: a stage was trained as another network, on other data or after other stages; unless that is allowed.
+    """
+    names: list[str] = list(config.stages)
+    for folder in sorted(work_dir.glob('*/'), key=lambda each: [*names, each.name].index(each.name)):
+        path = latest_checkpoint(folder)
+        checkpoint = {} if path is None else read_resumed(str(path))
+        origin = origin_of(checkpoint, str(path))
+        if origin is None or origin.stage != folder.name or folder.name not in origin.recipe:
+            continue
+        theirs, ours = (
+            [*each[: each.index(folder.name)], folder.name] if folder.name in each else []
+            for each in (list(origin.recipe), names)
+        )
+        if theirs != ours and not config.allow_changed:
+            raise InputError(
+                f'{folder} was trained as the last of the stages {", ".join(theirs)}, and {config.filename} has '
+                f'{", ".join(ours) or "no such stage"}: undo the change, train into another --work-dir, or go on all '
+                'the same with --allow-changed'
+            )
+        if ours:
+            stage = stage_config(config, folder.name)
+            others, changes = compare(checkpoint, str(path), stage)
+            if is_done(stage, folder) and (others or changes) and is_main_process():
+                print(f'stage {folder.name} ended before this changed: {", ".join(map(str, (*others, *changes)))}')
 
 
 def _run_stage(config: Config, work_dir: Path, name: str, previous: str | None, *, resume: bool) -> Result:

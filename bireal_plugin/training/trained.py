@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
-from mmengine.registry import MODELS
 from torch import nn
 
 from bireal_plugin.binary.switch import binary_convolutions
@@ -20,17 +18,9 @@ from bireal_plugin.checkpoints.file import Origin, origin_of, state_dict_of
 from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.distill import student_config
-from bireal_plugin.registry import BINARY_CONVOLUTIONS, SURROGATES, WEIGHT_BINARIZERS
 from bireal_plugin.training.config import load_config, override, scope_of
+from bireal_plugin.training.differences import network_difference
 from bireal_plugin.training.recipe import build_model, stage_config
-
-TABLES = dict(conv=BINARY_CONVOLUTIONS, sign=SURROGATES, weight=WEIGHT_BINARIZERS)
-# Keys that change how a network is trained or its outputs are used, and none of its outputs.
-NOT_THE_NETWORK = {
-    *('init_cfg', 'pretrained', 'train_cfg', 'test_cfg', 'label_smoothing', 'drop_rate', 'drop_path_rate'),
-    *('frozen_stages', 'norm_eval', 'with_cp', 'zero_init_residual', 'requires_grad'),
-}
-MISSING = object()
 
 
 def load_trained(
@@ -176,44 +166,3 @@ def check_absorbed(model: nn.Module, source: str) -> None:
                 f'{source}: {name} has real weights, but this stage (absorb_scales) has weights of +-1 alone; if the '
                 'checkpoint is of an earlier stage, name that with --stage'
             )
-
-
-def network_difference(one: Any, other: Any) -> tuple[str, Any, Any] | None:
-    """``('.backbone.activation', 'clip', 'sign')`` of two configs of models; None where they are one network."""
-    return next(_differences(_complete(one), _complete(other), ''), None)
-
-
-def _differences(one: Any, other: Any, key: str) -> Iterator[tuple[str, str, str]]:
-    if isinstance(one, dict) and isinstance(other, dict) and one.get('type') == other.get('type'):
-        for name in {**one, **other}:
-            yield from _differences(one.get(name, MISSING), other.get(name, MISSING), f'{key}.{name}')
-    elif one != other:
-        yield key, _shown(one), _shown(other)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict) and isinstance(value.get('type'), str):
-        return value['type']
-    return 'nothing' if value is MISSING else repr(value)
-
-
-def _complete(value: Any, key: str = '') -> Any:
-    """``value`` with the defaults of what its types build, and without what is no part of a network."""
-    if key in TABLES and isinstance(value, str):
-        value = {'type': value}
-    if isinstance(value, Mapping):
-        kind = value.get('type')
-        if isinstance(kind, str):
-            kind = TABLES[key].classes.get(kind) if key in TABLES else MODELS.get(kind)
-        arguments = inspect.signature(kind).parameters.values() if isinstance(kind, type) else ()
-        content = {each.name: each.default for each in arguments if each.default is not each.empty} | dict(value)
-        if 'conv' in content:  # the sign and the weight of a backbone are its convolutions'
-            conv = {'type': content['conv']} if isinstance(content['conv'], str) else dict(content['conv'])
-            given = {name: content.pop(name) for name in ('sign', 'weight') if name in content}
-            content['conv'] = {**conv, **{name: item for name, item in given.items() if item is not None}}
-        return {
-            name: _complete(item, name)
-            for name, item in content.items()
-            if name not in NOT_THE_NETWORK and not str(name).startswith('loss')
-        }
-    return [_complete(item) for item in value] if isinstance(value, (list, tuple)) else value

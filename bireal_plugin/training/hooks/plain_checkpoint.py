@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS
@@ -16,7 +18,15 @@ from bireal_plugin.checkpoints.file import Checkpoint, Origin, plain
 from bireal_plugin.errors import InputError
 
 CURVE = ('values', 'counts')  # the two arrays of a HistoryBuffer
+DATA = 'data'  # in the meta of a checkpoint: see data_facts
 VALIDATED = 'validated_at'  # in the hub: the number of iterations before each validation, in their order
+
+
+def numbered_checkpoints(folder: str | Path) -> list[Path]:
+    """The files ``epoch_*.pth`` and ``iter_*.pth`` in ``folder``, the highest number first."""
+    numbers = {path: re.fullmatch(r'(?:epoch|iter)_(\d+)\.pth', path.name) for path in Path(folder).glob('*.pth')}
+    found = {path: int(match[1]) for path, match in numbers.items() if match}
+    return sorted(found, key=lambda path: found[path], reverse=True)
 
 
 def latest_checkpoint(folder: str | Path) -> Path | None:
@@ -24,12 +34,19 @@ def latest_checkpoint(folder: str | Path) -> Path | None:
 
     mmengine goes by that file alone; it holds an absolute path, which is wrong once the folder has moved.
     """
-    numbers = {path: re.fullmatch(r'(?:epoch|iter)_(\d+)\.pth', path.name) for path in Path(folder).glob('*.pth')}
-    found = {int(match[1]): path for path, match in numbers.items() if match}
-    if found:
-        return found[max(found)]
     pointer = Path(folder, 'last_checkpoint')
-    return Path(pointer.read_text().strip()) if pointer.is_file() else None
+    pointed = [Path(pointer.read_text().strip())] if pointer.is_file() else []
+    return next(iter([*numbered_checkpoints(folder), *pointed]), None)
+
+
+def data_facts(runner: Any) -> dict[str, Any]:
+    """Counts of what a Runner trains on, by which a resumed run tells its data from others: plain values."""
+    loader = runner.train_dataloader
+    facts = dict(total_batch_size=(getattr(loader, 'batch_size', None) or 0) * get_world_size())
+    dataset = getattr(loader, 'dataset', None)
+    classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    images = len(dataset) if isinstance(dataset, Sized) else 0
+    return {**facts, 'images': images, 'classes': [str(each) for each in classes or ()]}
 
 
 @HOOKS.register_module()
@@ -38,9 +55,10 @@ class PlainCheckpointHook(Hook):
 
     mmengine pickles its message hub (``HistoryBuffer`` objects), which torch >= 2.6 refuses to load on resume. On
     saving, the log curves become tensors; on loading they become buffers again. ``meta.trained`` holds the run's config
-    and stage as plain data, for ``load_trained``, and ``message_hub.runtime_info.validated_at`` the iterations of the
-    validations. Functions that some schedulers keep in their state are left out; their constructors set them. A network
-    with NaN or infinite weights is not saved at all, so that the last good checkpoint stays the last.
+    and stage as plain data, for ``load_trained``, ``meta.data`` its ``data_facts``, and
+    ``message_hub.runtime_info.validated_at`` the iterations of the validations. Functions that some schedulers keep in
+    their state are left out; their constructors set them. A network with NaN or infinite weights is not saved at all,
+    so that the last good checkpoint stays the last.
     """
 
     priority = 'VERY_LOW'
@@ -67,6 +85,7 @@ class PlainCheckpointHook(Hook):
         resumed = {key: bool(keep) for key, keep in hub['resumed_keys'].items() if key in curves or key in info}
         checkpoint['message_hub'] = dict(curves=curves, runtime_info=info, resumed_keys=resumed)
         checkpoint['meta'] = plain(checkpoint['meta'])
+        checkpoint['meta'][DATA] = data_facts(runner)
         if runner.cfg.get('model'):
             checkpoint['meta'] |= Origin.of_run(runner.cfg.to_dict(), runner.cfg.filename).as_meta()
         schedulers = checkpoint.get('param_schedulers', [])
