@@ -41,7 +41,7 @@ def latest_checkpoint(folder: str | Path) -> Path | None:
 
 def data_facts(runner: Any) -> dict[str, Any]:
     """Counts of what a Runner trains on, by which a resumed run tells its data from others: plain values."""
-    loader = runner.train_dataloader
+    loader = getattr(getattr(runner, 'train_loop', None), 'dataloader', None)
     facts = dict(total_batch_size=(getattr(loader, 'batch_size', None) or 0) * get_world_size())
     dataset = getattr(loader, 'dataset', None)
     classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
