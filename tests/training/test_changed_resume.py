@@ -215,7 +215,7 @@ RECIPES = {
 def test_a_recipe_of_other_stages_is_refused(run_tool, tiny_config_with, folder, kind):
     names, words = RECIPES[kind]
     known = {name: f"_base_.stages['{name}']" for name in STAGES}
-    stages = ', '.join(f"{name}={known.get(name, known['clip'])}" for name in names)
+    stages = ', '.join(f'{name}={known.get(name, known["clip"])}' for name in names)
     config = tiny_config_with(f'stages = dict(_delete_=True, {stages})')
     before = {path: path.stat().st_mtime_ns for path in folder.rglob('*')}
     ended = run_tool('train.py', config, '--work-dir', folder, '--resume')

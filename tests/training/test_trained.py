@@ -8,8 +8,8 @@ from mmengine.config import Config
 
 from bireal_plugin import InputError
 from bireal_plugin.checkpoints.file import read_checkpoint
-from bireal_plugin.training.recipe import stage_config, stage_model
 from bireal_plugin.training.differences import network_difference
+from bireal_plugin.training.recipe import stage_config, stage_model
 from bireal_plugin.training.trained import checkpoint_config, load_trained, trained_config
 
 STAGES = ['float', 'leaky_clip', 'clip', 'binary', 'bn']
