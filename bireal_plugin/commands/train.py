@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--resume', nargs='?', const='auto', metavar='FILE', help=resume)
     changed = 'with --resume: go on although network, data or stages are not what the work directory was trained with'
     add('--allow-changed', action='store_true', help=changed)
-    add('--amp', action='store_true', help='mixed precision; needs a GPU')
+    add('--amp', action='store_true', help='mixed precision; bfloat16 on a CPU')
     add('--auto-scale-lr', action='store_true', help='scale the learning rate with the total batch')
     add_overrides(parser)
     add_launcher(parser)

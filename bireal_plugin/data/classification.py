@@ -123,7 +123,7 @@ def build_transform(transform: dict[str, Any] | Transform | None) -> Transform:
     Raises:
         InputError: no ``type``, an unknown one, or something that cannot be called with (image, rng).
     """
-    built = ImageToTensor8() if transform is None else transform
+    built: Any = ImageToTensor8() if transform is None else transform
     if isinstance(transform, dict):
         kind = transform.get('type')
         if kind is None or (isinstance(kind, str) and TRANSFORMS.get(kind) is None):

@@ -145,13 +145,7 @@ def work_dir_of(config: Config, given: str | None) -> str:
 
 
 def use_amp(config: Config) -> None:
-    """Train in mixed precision (``--amp``), in every stage.
-
-    Raises:
-        InputError: there is no GPU; mmengine's AMP wrapper needs one.
-    """
-    if not torch.cuda.is_available():
-        raise InputError('--amp needs a CUDA GPU, and none is visible here; leave it out to train in float32')
+    """Train in mixed precision (``--amp``), in every stage; on a CPU that is bfloat16."""
     for part in (config, *(config.get('stages') or {}).values()):
         if 'optim_wrapper' in part:
             part.optim_wrapper.type = 'AmpOptimWrapper'

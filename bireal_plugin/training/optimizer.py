@@ -1,4 +1,4 @@
-"""Optimizer groups by module type, the same in every stage, so that a schedule can name them."""
+"""Optimizer groups by module type, the same in every stage, so that a schedule can name them; mixed precision on CPUs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from mmengine.device import get_device
+from mmengine.optim import AmpOptimWrapper as AcceleratedAmp
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
+from torch.amp import GradScaler
 
 from bireal_plugin.binary import BinaryConv2d, binary_convolutions
 from bireal_plugin.errors import InputError
@@ -28,6 +31,40 @@ GROUPS: dict[str, Any] = dict(
 def group_of(module: nn.Module) -> str:
     """The group that a module's own parameters belong to."""
     return next(name for name, kinds in GROUPS.items() if isinstance(module, kinds))
+
+
+@OPTIM_WRAPPERS.register_module(force=True)
+class AmpOptimWrapper(AcceleratedAmp):
+    """mmengine's, which it takes the place of; mmengine's own refuses a machine without accelerator.
+
+    There the forward pass is in bfloat16, whose range needs no scaling of the loss, and ``loss_scale`` does nothing.
+
+    Args:
+        dtype: 'bfloat16' or None, which means it, on a CPU; elsewhere as in mmengine.
+        options: as in mmengine.
+
+    Raises:
+        InputError: another ``dtype`` on a CPU.
+    """
+
+    def __init__(
+        self,
+        loss_scale: Any = 'dynamic',
+        dtype: str | torch.dtype | None = None,
+        use_fsdp: bool = False,
+        **options: Any,
+    ) -> None:
+        if get_device() != 'cpu':
+            super().__init__(loss_scale, dtype, use_fsdp, **options)
+            return
+        if dtype not in (None, 'bfloat16', torch.bfloat16):
+            raise InputError(f"AmpOptimWrapper: a CPU trains in dtype='bfloat16', not in {dtype}; give that, or a GPU")
+        OptimWrapper.__init__(self, **options)
+        self.cast_dtype, self.loss_scaler, self._scale_update_param = (
+            torch.bfloat16,
+            GradScaler('cpu', enabled=False),
+            None,
+        )
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

@@ -5,6 +5,7 @@ import re
 import shutil
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from bireal_plugin.text_table import text_table
@@ -100,3 +101,21 @@ def test_work_directory_is_named_after_the_config(run_tool, tiny_config, tmp_pat
     ended = run_tool('train.py', tiny_config, '--stage', 'float', '--cfg-options', *options)
     assert re.search(r'written to work_dirs/tiny/results\.json\n$', ended.out)
     assert (tmp_path / 'work_dirs' / 'tiny' / 'results.json').is_file()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='has a GPU, where AMP is float16')
+def test_amp_on_a_cpu_trains_in_bfloat16_and_resumes(run_tool, tiny_config, tmp_path):
+    """The loss falls, and is not that of float32."""
+    epochs = 'stages.float.train_cfg.max_epochs'
+    first = ('train.py', tiny_config, '--stage', 'float', '--work-dir')
+    for folder, flags in (('amp', ['--amp']), ('amp', ['--amp', '--resume']), ('full', [])):
+        length = 3 if '--resume' in flags else 2
+        ended = run_tool(*first, tmp_path / folder, *flags, '--cfg-options', f'{epochs}={length}')
+        assert ended.status == 0, ended.err
+    files = (tmp_path / 'amp' / 'float' / 'epoch_3.pth', tmp_path / 'full' / 'float' / 'epoch_2.pth')
+    amp, full = (torch.load(file, weights_only=True) for file in files)
+    assert 'loss_scaler' in amp['optimizer']
+    losses, others = (each['message_hub']['curves']['train/loss']['values'] for each in (amp, full))
+    assert losses[-13:].mean() < losses[:13].mean()
+    assert losses[0] != others[0]
+    torch.testing.assert_close(losses[0], others[0], rtol=0.02, atol=0)

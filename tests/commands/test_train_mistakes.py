@@ -86,12 +86,6 @@ def test_work_directory_that_is_a_file(run_tool, tiny_config, tmp_path):
     assert_refused(run_tool('train.py', tiny_config, '--work-dir', tmp_path / 'file'), f'{tmp_path}/file')
 
 
-def test_amp_without_gpu(run_tool, tiny_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    ended = run_tool('train.py', tiny_config, '--work-dir', tmp_path, '--amp')
-    assert_refused(ended, '--amp needs a CUDA GPU')
-
-
 @pytest.mark.parametrize(
     ('launcher', 'variable'), [('pytorch', 'RANK'), ('slurm', 'SLURM_PROCID'), ('mpi', 'OMPI_COMM_WORLD_RANK')]
 )

@@ -1,10 +1,13 @@
 """Optimizer groups: by type, complete, the same in every stage, and no decay on latent weights."""
 
+import math
 import re
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS
 from torch import nn
 
 from bireal_plugin import BinaryConv2d, InputError
@@ -113,3 +116,46 @@ def test_decay_is_the_optimizers_own_where_the_config_says_none(optimizer, decay
     wrapper = BinaryOptimWrapperConstructor(dict(optimizer=optimizer), dict(norm=dict(decay_mult=0.5)))(model)
     found = {group['name']: group['weight_decay'] for group in wrapper.optimizer.param_groups}
     assert found == dict(real_conv=decay, norm=0.5 * decay, binary_conv=0.0)
+
+
+@pytest.mark.parametrize('dtype', [None, 'bfloat16', torch.bfloat16])
+def test_amp_on_a_cpu_multiplies_in_bfloat16_and_steps_in_float32(dtype):
+    """The gradient of a linear layer is that of inputs and weights rounded to bfloat16; its update is exact."""
+    torch.manual_seed(0)
+    model = nn.Linear(64, 8, bias=False)
+    x, before = torch.randn(4, 64), model.weight.detach().clone()
+    config = dict(type='AmpOptimWrapper', dtype=dtype, optimizer=dict(type='SGD', lr=0.5))
+    wrapper = build_optim_wrapper(model, config)
+    with wrapper.optim_context(model):
+        out = model(x)
+        assert out.dtype == torch.bfloat16
+        loss = out.float().square().sum()
+    wrapper.update_params(loss)
+    rounded = (x.bfloat16().float() @ before.bfloat16().float().T).bfloat16().float()
+    gradient = ((2 * rounded).bfloat16().float().T @ x.bfloat16().float()).bfloat16().float()
+    torch.testing.assert_close(model.weight.detach(), before - 0.5 * gradient, rtol=0, atol=0.02)
+    assert model.weight.dtype == torch.float32
+    assert (model.weight.detach() - before).abs().max() > 1
+
+
+def test_amp_on_a_cpu_refuses_float16():
+    with pytest.raises(InputError, match="a CPU trains in dtype='bfloat16', not in float16"):
+        build_optim_wrapper(nn.Linear(1, 1), dict(type='AmpOptimWrapper', dtype='float16', optimizer=SGD))
+
+
+@pytest.mark.parametrize('conv', ['BinaryConv2d', 'XNORConv2d', 'ABCConv2d'])
+def test_amp_trains_every_kind_of_convolution_on_a_cpu(conv):
+    torch.manual_seed(0)
+    backbone = dict(
+        type='BiRealResNet', depth=18, base_channels=4, in_channels=1, stem='cifar', out_indices=(3,), conv=conv
+    )
+    model = MODELS.build(dict(type='BiRealClassifier', backbone=backbone, num_classes=3))
+    config = dict(type='AmpOptimWrapper', constructor='BinaryOptimWrapperConstructor', optimizer=SGD)
+    wrapper = build_optim_wrapper(model, config)
+    batch = dict(inputs=torch.randint(0, 256, (6, 1, 16, 16), dtype=torch.uint8), labels=torch.arange(6) % 3)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    losses = [model.train_step(batch, wrapper)['loss'].item() for _ in range(8)]
+    assert all(map(math.isfinite, losses))
+    assert losses[-1] < losses[0]
+    still = {name for name, value in model.named_parameters() if torch.equal(value, before[name])}
+    assert still == set()
