@@ -6,6 +6,7 @@ Importing this package registers its networks, losses, datasets and metric in mm
 
 from bireal_plugin.depth.camera import Camera
 from bireal_plugin.depth.evaluation.metrics import DepthMetric
+from bireal_plugin.depth.evaluation.training_pairs import TrainingPairsHook
 from bireal_plugin.depth.inference.predictor import Predictor
 from bireal_plugin.depth.kitti.stereo_pairs import StereoPairs
 from bireal_plugin.depth.losses import GargLoss, PhotometricLoss
@@ -23,5 +24,6 @@ __all__ = [
     'Predictor',
     'StereoPairs',
     'StreetPairs',
+    'TrainingPairsHook',
     'UNetHead',
 ]

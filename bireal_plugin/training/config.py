@@ -97,6 +97,9 @@ def override(config: Config, overrides: Mapping[str, Any]) -> Config:
         dataset = (config.get(key) or {}).get('dataset', {})
         if 'root' in dataset and dataset.root in (None, earlier_root):
             dataset.root = config.get('data_root')
+    for part in ('val', 'test'):  # mmengine wants all three or none
+        if f'{part}_dataloader' in config and config[f'{part}_dataloader'] is None:
+            config[f'{part}_cfg'] = config[f'{part}_evaluator'] = None
     return config
 
 

@@ -15,7 +15,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-from bireal_plugin.depth.camera import Camera
+from bireal_plugin.depth.camera import Camera, TrainedOn
 from bireal_plugin.depth.maps import resized_disparity
 from bireal_plugin.errors import InputError
 
@@ -118,10 +118,12 @@ class DepthMetric(BaseMetric):
 
     Takes batches with ``depth`` (N, H, W) true depth in m, 0 where there is none, ``focal`` (N,) in px of the network's
     input width and ``baseline`` (N,) in m, and predictions ``dict(disparity=(1, h, w))`` in px of the input width w.
-    Disparities are resized to the truth's size. Images without a pixel to score are left out.
+    Disparities are resized to the truth's size. Images without a pixel to score are left out. Where ``trained_on`` is
+    known, as ``TrainingPairsHook`` sets it, metres have the baseline of training and not of the image's own rig.
     """
 
     default_prefix = 'depth'
+    trained_on: TrainedOn | None = None
 
     def __init__(
         self,
@@ -151,6 +153,7 @@ class DepthMetric(BaseMetric):
                 continue
             disparity = _array(sample['disparity'])[0]
             camera = Camera(float(focal), disparity.shape[1], float(baseline), source='the validation batch')
+            camera = camera if self.trained_on is None else self.trained_on.seen_by(camera)
             prediction = camera.depth(resized_disparity(disparity, truth.shape), width=truth.shape[1])
             errors = image_errors(truth, prediction, pixels, cap=self.cap, median_scaling=self.median_scaling)
             self.results.append(errors)

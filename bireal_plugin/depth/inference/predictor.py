@@ -21,7 +21,7 @@ from mmengine.config import Config
 from bireal_plugin.data.image_file import read_rgb
 from bireal_plugin.depth.camera import Camera, TrainedOn
 from bireal_plugin.depth.maps import resized_disparity
-from bireal_plugin.depth.networks.network import checked_size, trained_size
+from bireal_plugin.depth.networks.network import checked_size, size_warning, trained_size
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import ENGINES, Session
 from bireal_plugin.export.packed.file import PackedSession
@@ -96,9 +96,10 @@ class Predictor:
         if len(self.network.mean) not in (1, 3):
             raise InputError(f'{checkpoint} normalises {len(self.network.mean)} channels; a depth network sees RGB')
         own = self.network.size
-        if size is None and own is None:
+        chosen = own if size is None else checked_size(size)
+        if chosen is None:
             raise InputError(f'{self.source} does not say the size of its images; give it with --size H W')
-        self.size = own if size is None else checked_size(size)
+        self.size: tuple[int, int] = chosen
         if self.size != own and not self.network.any_size:
             raise InputError(f'{self.source} was exported for {own}; export it again with --size for {size}')
         self.trained_on = self.network.trained_on
@@ -200,7 +201,7 @@ def _trained(
 
 
 def _exported(path: str | Path, real_layers: Precision, threads: int | None) -> DisparityNetwork:
-    session = Session(path, threads=threads, **({} if real_layers == 'f32' else dict(real_layers=real_layers)))
+    session: Any = Session(path, threads=threads, **({} if real_layers == 'f32' else dict(real_layers=real_layers)))
     packed = isinstance(session, PackedSession)
     try:
         config = json.loads(session.metadata['config'])
@@ -213,19 +214,15 @@ def _exported(path: str | Path, real_layers: Precision, threads: int | None) -> 
         if not packed:
             text = f'{path} does not say how its images are made; export it with bireal depth export'
             raise InputError(text) from error
-        model: Any = session.model
+        model = session.model
         return DisparityNetwork(session, getattr(model, 'size', None), *statistics(model, path), None)
     return DisparityNetwork(session, size, mean, std, trained_on, any_size=packed)
 
 
 def warn_of_size(size: Sequence[int], trained: Sequence[int] | None, source: str | Path) -> None:
-    """Say on stderr that a network sees images of another size (H, W) than it was trained with."""
-    if trained is not None and tuple(size) != tuple(trained):
-        say(
-            f'warning: {source} was trained at {trained[0]} x {trained[1]} and runs at {size[0]} x {size[1]}: its '
-            'disparities are right for the size of its training alone, and much worse at others',
-            file=sys.stderr,
-        )
+    """Say on stderr what ``size_warning`` says."""
+    if (text := size_warning(size, trained, source)) is not None:
+        say(f'warning: {text}', file=sys.stderr)
 
 
 def statistics(model: Any, source: str | Path) -> tuple[np.ndarray, np.ndarray]:

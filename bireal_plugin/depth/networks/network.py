@@ -86,8 +86,8 @@ class DepthNetwork(BaseModel):
             if not hasattr(self.backbone, 'feature_info'):
                 name = type(self.backbone).__name__
                 raise InputError(f'{name} has no feature_info of its channels; give in_channels in the head')
-            told = self.backbone.feature_info
-            head = dict(head, in_channels=[told[index]['num_chs'] for index in self.backbone.out_indices])
+            told: Any = self.backbone
+            head = dict(head, in_channels=[told.feature_info[index]['num_chs'] for index in told.out_indices])
         self.head = MODELS.build(head) if isinstance(head, Mapping) else head
         self.loss = MODELS.build(loss) if isinstance(loss, Mapping) else loss
         self.size = None if size is None else checked_size(size)
@@ -155,6 +155,16 @@ def checked_size(size: Sequence[int]) -> tuple[int, int]:
     if max(size) > LARGEST:
         raise InputError(f'a network sees images of at most {LARGEST} x {LARGEST}, not {size[0]} x {size[1]}')
     return size[0], size[1]
+
+
+def size_warning(size: Sequence[int], trained: Sequence[int] | None, source: object) -> str | None:
+    """Sentence on a network that sees images of another ``size`` (H, W) than it was ``trained`` with; else None."""
+    if trained is None or tuple(size) == tuple(trained):
+        return None
+    return (
+        f'{source} was trained at {trained[0]} x {trained[1]} and sees images of {size[0]} x {size[1]}: its '
+        'disparities are right for the size of its training alone, and much worse at others'
+    )
 
 
 def trained_size(config: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -122,9 +122,9 @@ def test_another_size_than_that_of_training_is_warned_of(tiny, shipped, capsys):
     Predictor(shipped('packed'))
     assert capsys.readouterr().err == ''
     Predictor(shipped('packed'), size=(64, 192))
-    assert 'net.safetensors was trained at 32 x 96 and runs at 64 x 192' in capsys.readouterr().err
+    assert 'net.safetensors was trained at 32 x 96 and sees images of 64 x 192' in capsys.readouterr().err
     load_depth_network(tiny.config, tiny.checkpoint, size=(64, 192))
-    assert 'tiny.pth was trained at 32 x 96 and runs at 64 x 192' in capsys.readouterr().err
+    assert 'tiny.pth was trained at 32 x 96 and sees images of 64 x 192' in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_network_is_refused_unless_allowed(tiny, tmp_path):
