@@ -28,7 +28,7 @@ def traced(model: nn.Module, example_shape: Sequence[int], *, dynamic_shapes: An
     if len(shape) != 4 or min(shape) < 1:
         raise InputError(f'the example shape is (N, C, H, W), not {shape}; all sizes are positive')
     for name, module in model.named_modules():
-        if isinstance(module, BinaryConv2d):
+        if isinstance(module, BinaryConv2d) and (module.binary_input or module.binary_weight):
             raise InputError(f'{name or "the network"} is a BinaryConv2d still; export the result of fold(model)')
     # A size of 1 would be taken for a constant.
     example = torch.zeros(shape if dynamic_shapes is None else (max(shape[0], 2), *shape[1:]))

@@ -102,7 +102,7 @@ def test_metres_without_a_known_baseline_ask_for_it(tiny, tmp_path):
 
 
 @pytest.mark.parametrize('threads', [None, 1])
-@pytest.mark.parametrize('format', [None, 'packed', 'openvino'])
+@pytest.mark.parametrize('format', [None, 'packed'])
 def test_eight_threads_get_the_answers_of_one(tiny, shipped, format, threads):
     network = (
         dict(checkpoint=tiny.checkpoint, config=tiny.config) if format is None else dict(checkpoint=shipped(format))
