@@ -1,4 +1,4 @@
-"""Optimizer groups by module type, the same in every stage, so that a schedule can name them; mixed precision on CPUs."""
+"""Optimizer groups by module type, the same in every stage, so that a schedule can name them; AMP on a CPU."""
 
 from __future__ import annotations
 
@@ -47,24 +47,16 @@ class AmpOptimWrapper(AcceleratedAmp):
         InputError: another ``dtype`` on a CPU.
     """
 
-    def __init__(
-        self,
-        loss_scale: Any = 'dynamic',
-        dtype: str | torch.dtype | None = None,
-        use_fsdp: bool = False,
-        **options: Any,
-    ) -> None:
+    def __init__(self, loss_scale: Any = 'dynamic', dtype: str | torch.dtype | None = None, **options: Any) -> None:
         if get_device() != 'cpu':
-            super().__init__(loss_scale, dtype, use_fsdp, **options)
+            super().__init__(loss_scale, dtype, **options)  # type: ignore[arg-type]
             return
         if dtype not in (None, 'bfloat16', torch.bfloat16):
             raise InputError(f"AmpOptimWrapper: a CPU trains in dtype='bfloat16', not in {dtype}; give that, or a GPU")
+        options.pop('use_fsdp', None)
         OptimWrapper.__init__(self, **options)
-        self.cast_dtype, self.loss_scaler, self._scale_update_param = (
-            torch.bfloat16,
-            GradScaler('cpu', enabled=False),
-            None,
-        )
+        self.cast_dtype, self._scale_update_param = torch.bfloat16, None
+        self.loss_scaler = GradScaler('cpu', enabled=False)
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
