@@ -12,7 +12,7 @@ from typing import Any
 from mmengine.dist import master_only
 from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from mmengine.visualization import Visualizer
 
 from bireal_plugin.checkpoints.file import state_dict_of
@@ -20,6 +20,7 @@ from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights
 from bireal_plugin.errors import InputError
 from bireal_plugin.hosts.mmengine_private import mark_loaded
 from bireal_plugin.training.config import config_mistakes
+from bireal_plugin.training.data_check import check_data
 from bireal_plugin.training.hooks.plain_checkpoint import PlainCheckpointHook
 from bireal_plugin.training.hooks.plan import unwrapped
 from bireal_plugin.training.resume import continue_run, read_resumed
@@ -28,12 +29,15 @@ from bireal_plugin.whole_file import whole
 
 
 def _naming_config(build: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of Runner whose mistakes become one sentence that names the config."""
+    """A method of Runner whose mistakes become one sentence that names the config; data are held against the model."""
 
     @wraps(build)
     def told(self: Runner, *args: Any, **kwargs: Any) -> Any:
         with config_mistakes(str(self.cfg.filename)):
-            return build(self, *args, **kwargs)
+            built = build(self, *args, **kwargs)
+            if isinstance(built, BaseLoop):
+                check_data(unwrapped(self.model), built.dataloader.dataset)
+            return built
 
     return told
 

@@ -1,0 +1,100 @@
+"""Data held against the network before the first iteration: classes, channels, and the units of mean and deviation."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from bireal_plugin.errors import InputError
+from bireal_plugin.training.image_size import IMAGES
+
+
+def check_data(model: nn.Module, dataset: Any) -> None:
+    """Hold the classes of a data set and its first image against what a network takes.
+
+    A data set without a length, images or classes, and a network that does not tell its own, are not judged.
+
+    Raises:
+        InputError: labels beyond the network's classes; images of another number of channels than its first convolution
+            or its preprocessor takes; a mean and deviation of 0..1 for images of 0..255.
+    """
+    name, labels = type(dataset).__name__, _classes_of_data(dataset)
+    classes = _classes_of_network(model)
+    if labels is not None and classes is not None and labels > classes:
+        raise InputError(
+            f'{name} has {labels} classes (labels 0 to {labels - 1}), but the network has {classes}: set num_classes '
+            f'of the model, or of its head, to {labels}'
+        )
+    if labels is not None and classes is not None and labels < classes:
+        print_log(f'{name} has {labels} classes, the network {classes}', logger='current', level=logging.WARNING)
+    image = _first_image(dataset)
+    if image is not None:
+        _check_image(model, image, name)
+
+
+def _check_image(model: nn.Module, image: Tensor, name: str) -> None:
+    channels = image.shape[0]
+    kind = f'{name} has images of {"1 channel (grey)" if channels == 1 else f"{channels} channels"}'
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    mean, std = (getattr(preprocessor, key, None) for key in ('mean', 'std'))
+    if isinstance(mean, Tensor) and mean.numel() not in (1, channels):
+        raise InputError(
+            f'{kind}, but data_preprocessor has mean and std of {mean.numel()}: give {channels} of each, and '
+            f'in_channels={channels} to the backbone, or take data of {mean.numel()} channels'
+        )
+    first = next((each for each in getattr(model, 'backbone', model).modules() if isinstance(each, nn.Conv2d)), None)
+    if first is not None and first.in_channels != channels:
+        raise InputError(
+            f'{kind}, but the first convolution takes {first.in_channels}: set model.backbone.in_channels={channels}, '
+            f'with mean and std of {channels} in data_preprocessor, or take data of {first.in_channels} channels'
+        )
+    if image.dtype == torch.uint8 and isinstance(std, Tensor) and bool((std < 1).all()):
+        raise InputError(
+            f'data_preprocessor has std={std.flatten().tolist()}, which is of values from 0 to 1, but images are of 0 '
+            'to 255 here: multiply mean and std by 255'
+        )
+
+
+def _classes_of_data(dataset: Any) -> int | None:
+    """One more than the highest label where a data set lists its labels, else the number of its classes."""
+    targets = getattr(dataset, 'targets', None)
+    if isinstance(targets, np.ndarray) and len(targets):
+        return max(int(targets.max()) + 1, len(dataset.classes))
+    metainfo = getattr(dataset, 'metainfo', None)
+    classes = metainfo.get('classes') if isinstance(metainfo, Mapping) else None
+    return len(classes) if isinstance(classes, (list, tuple)) else None
+
+
+def _classes_of_network(model: nn.Module) -> int | None:
+    """The most classes that a part of the network tells, since proposal heads of detectors have one class."""
+    told = [getattr(each, 'num_classes', None) for each in model.modules()]
+    told.append(getattr(getattr(model, 'fc', None), 'out_features', None))
+    return max((each for each in told if isinstance(each, int)), default=None)
+
+
+def _first_image(dataset: Any) -> Tensor | None:
+    """The first item's image ``(C, H, W)``."""
+    if not hasattr(dataset, '__getitem__') or not len(dataset):
+        return None
+    with _same_random_numbers():
+        item = dataset[0]
+    images = [item.get(key) for key in IMAGES] if isinstance(item, Mapping) else []
+    return next((each for each in images if isinstance(each, Tensor) and each.ndim == 3), None)
+
+
+@contextmanager
+def _same_random_numbers() -> Iterator[None]:
+    """Leaves the generators as they were, so that a run draws what it drew without a look at its data."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        yield
+    random.setstate(python)
+    np.random.set_state(numpy)
