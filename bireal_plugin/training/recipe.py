@@ -16,6 +16,7 @@ from torch import nn
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.training.config import CONFIG_KEYS, config_mistakes, scope_of
+from bireal_plugin.training.hooks.plan import PHASES, settle_phases
 
 
 def stage_config(config: Config, name: str) -> Config:
@@ -34,7 +35,7 @@ def stage_config(config: Config, name: str) -> Config:
 
 
 def build_model(config: Config) -> nn.Module:
-    """The network of an ordinary config, with weights as they are drawn.
+    """The network of an ordinary config, with weights as they are drawn; in the ``phases`` of one that is loaded with.
 
     Raises:
         InputError: the config has no model, or one that cannot be built.
@@ -46,7 +47,9 @@ def build_model(config: Config) -> nn.Module:
         kind = MODELS.get(model['type']) if isinstance(model.get('type'), str) else model.get('type')
         if shared and isinstance(kind, type) and issubclass(kind, BaseModel):  # as a Runner hands it over
             model = {'data_preprocessor': shared, **model}
-        return MODELS.build(model)
+        built = MODELS.build(model)
+        settle_phases(built, config.get(PHASES) or {})
+        return built
 
 
 def stage_model(config: Config, name: str | None = None) -> nn.Module:

@@ -14,6 +14,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from mmengine.visualization import Visualizer
+from torch import nn
 
 from bireal_plugin.checkpoints.file import state_dict_of
 from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights
@@ -22,7 +23,7 @@ from bireal_plugin.hosts.mmengine_private import mark_loaded
 from bireal_plugin.training.config import config_mistakes
 from bireal_plugin.training.data_check import check_data
 from bireal_plugin.training.hooks.plain_checkpoint import PlainCheckpointHook
-from bireal_plugin.training.hooks.plan import unwrapped
+from bireal_plugin.training.hooks.plan import PHASES, settle_phases, unwrapped
 from bireal_plugin.training.resume import continue_run, read_resumed
 from bireal_plugin.training.trained import check_absorbed
 from bireal_plugin.whole_file import whole
@@ -60,6 +61,12 @@ class BiRealRunner(Runner):
     build_test_loop = _naming_config(Runner.build_test_loop)
     build_optim_wrapper = _naming_config(Runner.build_optim_wrapper)
     build_param_scheduler = _naming_config(Runner.build_param_scheduler)
+
+    def build_model(self, model: Any) -> nn.Module:
+        """mmengine's, in the phases of the checkpoint that it is to be tested with."""
+        built = super().build_model(model)
+        settle_phases(built, self.cfg.get(PHASES) or {})
+        return built
 
     def register_hooks(self, default_hooks: Any = None, custom_hooks: Any = None) -> None:
         """mmengine's hooks, and PlainCheckpointHook, without which a checkpoint could not be read again."""

@@ -20,6 +20,7 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.models.distill import student_config
 from bireal_plugin.training.config import load_config, override, scope_of
 from bireal_plugin.training.differences import network_difference
+from bireal_plugin.training.hooks.plan import PHASES
 from bireal_plugin.training.recipe import build_model, stage_config
 
 
@@ -64,7 +65,8 @@ def trained_config(
     ``content`` is the checkpoint's, where it has been read already; the other arguments are ``load_trained``'s.
     """
     source = str(checkpoint)
-    origin = origin_of(fetch_checkpoint(source) if content is None else content, source)
+    content = fetch_checkpoint(source) if content is None else content
+    origin = origin_of(content, source)
     if config is None:
         chosen = _carried_config(origin, source)
         if stage is not None and stage != chosen.get('stage'):
@@ -85,6 +87,9 @@ def trained_config(
                 )
     if chosen.get('model'):
         chosen.model = student_config(chosen.model)
+    meta = content.get('meta')
+    if isinstance(meta, Mapping) and meta.get(PHASES):  # of a run whose network was not yet, or no longer, its config's
+        chosen[PHASES] = meta[PHASES]
     return chosen
 
 

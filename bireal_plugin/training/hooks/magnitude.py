@@ -52,8 +52,9 @@ class MagnitudeAwareHook(PlanHook):
             conv_norm_pairs(unwrapped(runner.model))
         super().before_train(runner)
 
-    def enter(self, runner: Any, phase: str) -> None:
-        for _, conv in binary_convolutions(unwrapped(runner.model)):
+    @classmethod
+    def settle(cls, model: nn.Module, phase: str) -> None:
+        for _, conv in binary_convolutions(model):
             conv.weight_binarizer = WEIGHT_BINARIZERS.build(phase)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:

@@ -1,6 +1,7 @@
 """Plans: switches within one Runner as a pure function of epoch or iteration, for users of other codebases.
 
-A phase is never stored: a resumed run derives it from where it is. Nothing that the optimizer or DDP holds is replaced.
+A resumed run derives its phase from where it is; checkpoints tell theirs for those that load them. Nothing that the
+optimizer or DDP holds is replaced.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import nn
 from bireal_plugin.errors import InputError
 
 Plan = list[tuple[int, str]]
+PHASES = 'phases'  # in the meta of a checkpoint, and in the config that one is loaded with: names of hooks to phases
 
 
 def plan_of(begins: Mapping[str, int | None], *, owner: str) -> Plan:
@@ -39,6 +41,8 @@ def phase_at(plan: Plan, time: int) -> str | None:
 class PlanHook(Hook):
     """Calls ``enter`` when training starts, resumes, or crosses into another phase of ``plan``.
 
+    Checkpoints hold the phase in ``meta.phases``.
+
     Args:
         plan: see ``plan_of``.
         by_epoch: the plan counts epochs; otherwise iterations.
@@ -50,9 +54,22 @@ class PlanHook(Hook):
         self.plan, self.by_epoch = plan, by_epoch
         self.phase: str | None = None
 
+    @classmethod
+    def settle(cls, model: nn.Module, phase: str) -> None:
+        """Give ``model`` the layers of ``phase`` without changing a weight.
+
+        Raises:
+            InputError: there is no such phase.
+        """
+        raise NotImplementedError
+
     def enter(self, runner: Any, phase: str) -> None:
         """Put the model into ``phase``; must not depend on the phases before."""
-        raise NotImplementedError
+        self.settle(unwrapped(runner.model), phase)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        if self.phase is not None:
+            checkpoint['meta'].setdefault(PHASES, {})[type(self).__name__] = self.phase
 
     def before_train(self, runner: Any) -> None:
         self.phase = None
@@ -74,6 +91,19 @@ class PlanHook(Hook):
             self.phase = phase
             unit = 'epoch' if self.by_epoch else 'iteration'
             runner.logger.info(f'{type(self).__name__}: {phase} from {unit} {time + 1}')
+
+
+def settle_phases(model: nn.Module, phases: Any) -> None:
+    """Put ``model`` into the phases that a checkpoint tells, ``{name of a hook: phase}``.
+
+    Raises:
+        InputError: a hook or phase that does not exist.
+    """
+    hooks = {kind.__name__: kind for kind in PlanHook.__subclasses__()}
+    for name, phase in phases.items() if isinstance(phases, Mapping) else [(phases, None)]:
+        if name not in hooks or not isinstance(phase, str):
+            raise InputError(f'no hook {name!r} with a phase {phase!r} is known; there are {", ".join(hooks)}')
+        hooks[name].settle(model, phase)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

@@ -74,15 +74,17 @@ class TwoStepBinarizationHook(PlanHook):
             _convolution_groups(runner, model)
         super().before_train(runner)
 
+    @classmethod
+    def settle(cls, model: nn.Module, phase: str) -> None:
+        if phase not in (*REAL_ACTIVATIONS, 'step1', 'step2', 'bn'):
+            raise InputError(f'TwoStepBinarizationHook: there is no phase {phase!r}')
+        set_activation(model, phase if phase in REAL_ACTIVATIONS else 'sign')
+        set_weights(model, 'real' if phase in REAL_ACTIVATIONS else 'step1' if phase == 'step1' else 'binary')
+
     def enter(self, runner: Any, phase: str) -> None:
-        model = unwrapped(runner.model)
-        if phase in REAL_ACTIVATIONS:
-            set_activation(model, phase)
-            set_weights(model, 'real')
-            return
-        set_activation(model, 'sign')
-        set_weights(model, 'step1' if phase == 'step1' else 'binary')
+        super().enter(runner, phase)
         if phase == 'bn':
+            model = unwrapped(runner.model)
             absorb_scales(model)
             # Running statistics differ between processes, so what was derived from them is made equal again.
             for _, conv, norm in conv_norm_pairs(model):
