@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bireal_plugin.commands.arguments import add_existing, add_size, add_trained_options, positive, to_write, trained
-from bireal_plugin.data.image_file import IMAGE_SUFFIXES
+from bireal_plugin.data.image_file import WRITABLE_SUFFIXES
 from bireal_plugin.depth.inference.inputs import Input, find_inputs
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import ENGINES
@@ -110,7 +110,7 @@ def _of_detector(detector: Detector, arguments: argparse.Namespace) -> Predict:
         drawing = None
         if arguments.out is not None:
             arguments.out.mkdir(parents=True, exist_ok=True)
-            suffix = item.path.suffix if item.path.suffix.lower() in IMAGE_SUFFIXES else '.png'
+            suffix = item.path.suffix if item.path.suffix.lower() in WRITABLE_SUFFIXES else '.png'
             drawing = next(iter(to_write([arguments.out / f'{item.name}{suffix}'], arguments)), None)
         boxes = detector(item.path, threshold=arguments.score_threshold, drawing=drawing)
         drawn = {} if drawing is None else dict(picture=str(drawing))

@@ -1,8 +1,11 @@
 """Image files: their suffixes, their one reader, and their size with a check that the file is whole."""
 
 import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,12 @@ from PIL import Image, ImageOps
 
 from bireal_plugin.errors import InputError
 
-IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.ppm', '.webp', '.tif', '.tiff')
+WRITABLE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.ppm', '.webp', '.tif', '.tiff')
+IMAGE_SUFFIXES = (*WRITABLE_SUFFIXES, '.jfif', '.gif', '.jp2', '.pgm', '.tga', '.avif', '.heic', '.heif')
+# Pillow opens these alone, whatever a file is called; for PostScript it would start Ghostscript.
+FORMATS = ('PNG', 'JPEG', 'BMP', 'PPM', 'WEBP', 'TIFF', 'GIF', 'JPEG2000', 'AVIF')
+MAX_PIXELS = 178_956_970  # Pillow's own limit
+HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
 # Pillow's decoders raise these for bytes they cannot make sense of.
 UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 # Last bytes of whole files; some writers pad the file behind them.
@@ -37,7 +45,8 @@ def read_rgb(path: Path, *, exif: bool = True, wide: bool = True) -> Image.Image
             refuses them, for recordings, where 16 bits are a depth map in the place of an image.
 
     Raises:
-        InputError: the file is missing, truncated or no image, or holds real numbers, or 16 bits and ``wide`` is False.
+        InputError: the file is missing, truncated, no image or too large (``allow_pixels``), needs the package
+            pillow-heif, or holds real numbers, or 16 bits and ``wide`` is False.
     """
     with _opened(path) as stored:
         image = ImageOps.exif_transpose(stored) if exif else stored
@@ -75,11 +84,44 @@ def image_size(path: Path) -> tuple[int, int]:
 def _opened(path: Path) -> Iterator[Image.Image]:
     """An image that is read within the block; what its decoder raises there becomes a sentence."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_formats(path)) as image:
             yield image
     except FileNotFoundError as error:
         raise InputError(f'the image {path} does not exist') from error
     except InputError:
         raise
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise InputError(
+            f'{path} has more than {limit / 1e6:.0f} million pixels, the limit for a picture; make it smaller, or '
+            'raise the limit (bireal depth infer --max-pixels N; in Python bireal_plugin.data.image_file.allow_pixels)'
+        ) from error
     except UNDECODABLE as error:
         raise InputError(f'{path} cannot be decoded as an image: it is truncated, damaged or something else') from error
+
+
+def _formats(path: Path) -> tuple[str, ...]:
+    """Formats of Pillow to try: those of ``FORMATS``, TGA (which has no mark of its own) by its suffix, and HEIF."""
+    with path.open('rb') as file:
+        head = file.read(12)
+    if head[4:8] == b'ftyp' and head[8:12] in HEIF_BRANDS:
+        if find_spec('pillow_heif') is None:
+            raise InputError(
+                f"{path} is a HEIC picture, which needs the package pillow-heif: pip install 'bireal-plugin[heif]', or "
+                'save it as JPEG'
+            )
+        import_module('pillow_heif').register_heif_opener()
+        return ('HEIF',)
+    return (*FORMATS, 'TGA') if path.suffix.lower() == '.tga' else FORMATS
+
+
+def allow_pixels(count: int = MAX_PIXELS) -> None:
+    """Let pictures of up to ``count`` pixels be read in this process, without Pillow's warning at half of that.
+
+    Raises:
+        InputError: the number is not positive.
+    """
+    if count < 1:
+        raise InputError(f'--max-pixels must be 1 or more, not {count}')
+    Image.MAX_IMAGE_PIXELS = (count + 1) // 2  # Pillow refuses pictures of more than twice this
+    warnings.simplefilter('ignore', Image.DecompressionBombWarning)

@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
-from bireal_plugin.data.image_file import image_size, is_image_name, read_rgb
+from bireal_plugin.data.image_file import allow_pixels, image_size, is_image_name, read_rgb
 from bireal_plugin.errors import InputError
 
 
@@ -108,3 +108,49 @@ def test_images_are_known_by_their_suffix_in_any_case():
         True,
         *[False] * 3,
     ]
+
+
+@pytest.mark.parametrize('suffix', ['.jfif', '.gif', '.jp2', '.pgm', '.tga', '.avif', '.PNG', '.webp'])
+def test_files_of_phones_and_converters_are_read(tmp_path, suffix):
+    blobs = cv2.resize(RGB[:2, :2], (32, 24), interpolation=cv2.INTER_LINEAR)
+    image = Image.fromarray(blobs if suffix != '.pgm' else blobs[:, :, 0])
+    path = tmp_path / f'a{suffix}'
+    image.save(path, **({'quality': 95} if suffix in ('.jfif', '.avif', '.webp') else {}))
+    assert is_image_name(path.name)
+    expected = np.asarray(image.convert('RGB')).astype(int)
+    assert np.abs(rgb(path).astype(int) - expected).mean() < 3
+    assert image_size(path) == (24, 32)
+
+
+def test_a_heic_picture_names_the_package_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setattr('bireal_plugin.data.image_file.find_spec', lambda name: None)
+    path = tmp_path / 'named.jpg'  # whatever it is called
+    path.write_bytes(b'\0\0\0\x18ftypheic' + bytes(50))
+    with pytest.raises(InputError, match=r"HEIC picture, which needs .* pip install 'bireal-plugin\[heif\]'"):
+        read_rgb(path)
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.tga', '.eps'])
+def test_pillow_starts_no_program_for_a_file_that_is_called_an_image(tmp_path, monkeypatch, suffix):
+    """PostScript, which Pillow hands to Ghostscript."""
+    Image.fromarray(RGB).save(tmp_path / 'a.eps')
+    monkeypatch.setattr(EpsImagePlugin, 'Ghostscript', lambda *_, **__: pytest.fail('Ghostscript was started'))
+    path = tmp_path / f'b{suffix}'
+    path.write_bytes((tmp_path / 'a.eps').read_bytes())
+    with pytest.raises(InputError, match='cannot be decoded as an image'):
+        read_rgb(path)
+
+
+def test_too_many_pixels_are_a_sentence_with_the_way_out(tmp_path):
+    Image.fromarray(np.zeros((40, 60), np.uint8)).save(tmp_path / 'a.png')
+    before = Image.MAX_IMAGE_PIXELS
+    try:
+        allow_pixels(2000)
+        with pytest.raises(InputError, match=r'a\.png has more than .* million pixels.*--max-pixels'):
+            read_rgb(tmp_path / 'a.png')
+        allow_pixels(2400)
+        assert rgb(tmp_path / 'a.png').shape == (40, 60, 3)
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+    with pytest.raises(InputError, match='must be 1 or more'):
+        allow_pixels(0)

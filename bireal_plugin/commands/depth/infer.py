@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from bireal_plugin.commands.arguments import Words, add_existing, positive
+from bireal_plugin.data.image_file import MAX_PIXELS, allow_pixels
 from bireal_plugin.depth.camera import PLACES
 from bireal_plugin.depth.inference.batch import Wanted, infer
 from bireal_plugin.depth.inference.inputs import CameraChoice, find_inputs
@@ -73,6 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cropped = "inputs are bottom or centre crops of the calibration's images"
     add('--cropped', choices=[*PLACES], metavar='PLACE', help=cropped)
     add('--relative', action='store_true', help='no metres, whatever calibration there is')
+    pixels = 'of an image, beyond which it is refused (default: 179 million)'
+    parser.add_argument('--max-pixels', type=positive, default=MAX_PIXELS, metavar='N', help=pixels)
     output = parser.add_argument_group('output')
     add = output.add_argument
     add('--out', type=Path, default=Path('depth_maps'), metavar='DIR', help='for the files (default: depth_maps)')
@@ -90,6 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     check_forms(arguments.save, flip=arguments.flip)
+    allow_pixels(arguments.max_pixels)
     style = Style(arguments.colours, tuple(arguments.range) if arguments.range else None, arguments.max_depth)
     files = (arguments.overwrite, arguments.skip_existing)
     wanted = Wanted(arguments.out, arguments.save, style, arguments.at, arguments.box, arguments.flip, *files)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,11 +19,13 @@ from bireal_plugin.data.image_file import IMAGE_SUFFIXES
 from bireal_plugin.depth.camera import Camera, Place, TrainedOn
 from bireal_plugin.depth.kitti.calibration import read_calibration, stereo_camera, text_lines
 from bireal_plugin.errors import InputError
+from bireal_plugin.progress import say
 
-VIDEOS = ('.mp4', '.avi', '.mov', '.mkv')
+VIDEOS = ('.mp4', '.m4v', '.avi', '.mov', '.mkv', '.webm')
 SUFFIXES = (*IMAGE_SUFFIXES, *VIDEOS)
 KNOWN = f'images ({", ".join(IMAGE_SUFFIXES)}), videos ({", ".join(VIDEOS)}), folders, globs and lists of files (.txt)'
 CALIBRATION = 'calib_cam_to_cam.txt'
+NAMED = 5  # files in a note on others
 RAW_LEVELS = 4  # <date>/<drive>/image_02/data/<image>
 RAW_DRIVE = re.compile(r'\d{4}_\d\d_\d\d_drive_\d{4}_(sync|extract)')
 ADVICE = 'put it there, give --calibration FILE, or --focal PX, or --relative'
@@ -101,10 +104,18 @@ def _files_of(text: str) -> tuple[list[Path], list[str]]:
     path = Path(text)
     if path.is_dir():
         # macOS archives carry "._name.png" twins that are no images.
-        files = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith('.')]
+        shown = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith('.'))
+        files = [file for file in shown if file.suffix.lower() in SUFFIXES]
         if not files:
             raise InputError(f'there is no image or video in the folder {path}; for those in its folders: {path}/**/*')
-        return sorted(files), []
+        if others := [file.name for file in shown if file not in set(files)]:
+            more = f' and {len(others) - NAMED} more' if len(others) > NAMED else ''
+            say(
+                f'note: {path}: {len(others)} of {len(shown)} files are no image or video and left out: '
+                f'{", ".join(others[:NAMED])}{more}',
+                file=sys.stderr,
+            )
+        return files, []
     if path.is_file():
         return _in_list(path) if path.suffix.lower() == '.txt' else _collected([path])
     if glob.has_magic(text):

@@ -29,6 +29,16 @@ def test_a_folder_is_its_images_and_videos_in_order(folder):
     assert found(folder) == ([folder / 'a.JPG', folder / 'b.png', folder / 'c.mp4'], [])
 
 
+def test_other_files_of_a_folder_are_counted_and_named(tmp_path, capsys):
+    for name in ('a.png', 'b.AVIF', 'c.webm', 'd.m4v', 'notes.md', 'e.raw', '.hidden', 'f.heic'):
+        (tmp_path / name).write_bytes(b'')
+    inputs, problems = find_inputs([str(tmp_path)])
+    assert [item.path.name for item in inputs] == ['a.png', 'b.AVIF', 'c.webm', 'd.m4v', 'f.heic']
+    assert problems == []
+    told = capsys.readouterr().err
+    assert f'{tmp_path}: 2 of 7 files are no image or video and left out: e.raw, notes.md' in told
+
+
 def test_a_glob_can_go_into_folders(folder):
     assert found(f'{folder}/**/a.*') == ([folder / 'a.JPG', folder / 'inner/a.png'], [])
 
