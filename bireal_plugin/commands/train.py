@@ -16,6 +16,7 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.text_table import text_table
 from bireal_plugin.training.config import build_runner, load_config, use_amp, use_auto_scale_lr, work_dir_of
 from bireal_plugin.training.hooks.plain_checkpoint import latest_checkpoint
+from bireal_plugin.training.lock import only_run
 from bireal_plugin.training.stages import run_stages
 
 
@@ -62,4 +63,5 @@ def run(arguments: argparse.Namespace) -> None:
     if start is not None:
         config.resume, config.allow_changed = True, arguments.allow_changed
         config.load_from = str(start)
-    build_runner(config).train()
+    with only_run(work_dir):
+        build_runner(config).train()

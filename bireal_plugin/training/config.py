@@ -15,6 +15,7 @@ import torch
 import torch.distributed
 from mmengine.config import Config
 from mmengine.config.utils import ConfigParsingError
+from mmengine.dist import init_dist
 from mmengine.registry import DATASETS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
 
@@ -162,7 +163,9 @@ def use_auto_scale_lr(config: Config) -> None:
 
 
 def prepare_launch(config: Config, launcher: str) -> None:
-    """Set ``config.launcher``; on a machine without GPU also start the process group and make DDP take CPU tensors.
+    """Set ``config.launcher`` and start the process group, which a Runner would do too late: after folders were moved.
+
+    On a machine without GPU also make DDP take CPU tensors.
 
     Raises:
         InputError: the variables that the launcher sets are not in the environment.
@@ -175,6 +178,9 @@ def prepare_launch(config: Config, launcher: str) -> None:
         hint = 'start it with: torchrun --nproc_per_node=2 tools/train.py ... --launcher pytorch'
         raise InputError(f'--launcher {launcher} needs {", ".join(absent)} in the environment; {hint}')
     if torch.cuda.is_available():
+        if torch.multiprocessing.get_start_method(allow_none=True) is None:
+            torch.multiprocessing.set_start_method('fork')  # as a Runner would, before it starts the group
+        init_dist(launcher, **(config.get('env_cfg') or {}).get('dist_cfg', {}))
         return
     for name, source in ENVIRONMENT[launcher].items():
         os.environ[name] = os.environ[source]

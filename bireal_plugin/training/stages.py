@@ -32,6 +32,7 @@ from bireal_plugin.folding.absorb import absorb_scales
 from bireal_plugin.training.config import config_mistakes
 from bireal_plugin.training.hooks.plain_checkpoint import latest_checkpoint
 from bireal_plugin.training.hooks.stage import StageRecordHook
+from bireal_plugin.training.lock import only_run
 from bireal_plugin.training.recipe import check_stages, stage_config, stage_model
 from bireal_plugin.training.resume import compare, read_resumed
 from bireal_plugin.training.runner import BiRealRunner
@@ -53,7 +54,8 @@ def run_stages(
         allow_changed: resume even where a stage's network, data or place in the recipe is not what it was trained with.
 
     Raises:
-        InputError: a mistake in the config or data, or ``only`` whose predecessor has not ended.
+        InputError: a mistake in the config or data, ``only`` whose predecessor has not ended, another run in
+            ``work_dir``, or what ``check_trained`` refuses.
     """
     work_dir = Path(work_dir)
     check_stages(config)
@@ -63,29 +65,30 @@ def run_stages(
     if only in previous and 'load_from' not in config.stages[only]:
         checkpoint_of(work_dir, previous[only], wanted_by=only)
     config.allow_changed = allow_changed
-    if resume:
-        check_trained(config, work_dir)
-    else:
-        _move_aside(work_dir, [*chosen, 'results.json'], f'an earlier run was found in {work_dir}; it')
-
-    for name in chosen:
-        stale = resume and name in stale_stages(work_dir, names)
-        done = resume and not stale and is_done(stage_config(config, name), work_dir / name)
-        barrier()  # until all processes have looked
-        if done:
-            print_log(f'stage {name}: done already, see {work_dir / name}', logger='current')
+    with only_run(work_dir):
+        if resume:
+            check_trained(config, work_dir)
         else:
-            if stale:
-                _move_aside(work_dir, [name], f'stage {name}: {previous[name]} is not what it started from; it')
-            elif is_main_process():
-                (work_dir / name / RESULT).unlink(missing_ok=True)  # of a stage that is to be longer now
-            result = _run_stage(config, work_dir, name, previous.get(name), resume=resume)
+            _move_aside(work_dir, [*chosen, 'results.json'], f'an earlier run was found in {work_dir}; it')
+
+        for name in chosen:
+            stale = resume and name in stale_stages(work_dir, names)
+            done = resume and not stale and is_done(stage_config(config, name), work_dir / name)
+            barrier()  # until all processes have looked
+            if done:
+                print_log(f'stage {name}: done already, see {work_dir / name}', logger='current')
+            else:
+                if stale:
+                    _move_aside(work_dir, [name], f'stage {name}: {previous[name]} is not what it started from; it')
+                elif is_main_process():
+                    (work_dir / name / RESULT).unlink(missing_ok=True)  # of a stage that is to be longer now
+                result = _run_stage(config, work_dir, name, previous.get(name), resume=resume)
+                if is_main_process():
+                    write_json(work_dir / name / RESULT, result)
             if is_main_process():
-                write_json(work_dir / name / RESULT, result)
-        if is_main_process():
-            write_json(work_dir / 'results.json', dict(stages=collect_results(work_dir, names)))
-        barrier()
-    return collect_results(work_dir, names)
+                write_json(work_dir / 'results.json', dict(stages=collect_results(work_dir, names)))
+            barrier()
+        return collect_results(work_dir, names)
 
 
 def check_trained(config: Config, work_dir: Path) -> None:

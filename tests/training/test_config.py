@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from bireal_plugin import InputError
+from bireal_plugin.training import config as config_module
 from bireal_plugin.training import runner as runner_module
 from bireal_plugin.training.config import (
     ENVIRONMENT,
@@ -203,6 +204,17 @@ def test_ranks_come_from_the_launchers_variables(started, launcher):
     prepare_launch(Config(), launcher)
     assert started == ['gloo']
     assert {name: os.environ[name] for name in values} == values
+
+
+def test_processes_with_gpus_meet_before_they_touch_a_folder(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.multiprocessing, 'get_start_method', lambda allow_none: 'fork')
+    monkeypatch.setattr(config_module, 'init_dist', lambda launcher, **options: asked.append((launcher, options)))
+    for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'):
+        monkeypatch.setenv(name, '0')
+    prepare_launch(Config(dict(env_cfg=dict(dist_cfg=dict(backend='nccl', timeout=60)))), 'pytorch')
+    assert asked == [('pytorch', dict(backend='nccl', timeout=60))]
 
 
 def test_one_process_starts_no_group(started):
