@@ -5,10 +5,12 @@ Their ``meta`` tells their origin: the config, stage and recipe that trained the
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,11 @@ def read_checkpoint(path: str | Path, *, map_location: Any = 'cpu') -> Checkpoin
             with safe_open(path, framework='pt') as file:
                 names = file.keys()  # no mapping, and so not to be iterated over
                 state = {name: file.get_tensor(name).to(map_location) for name in names}
-                return dict(state_dict=state, meta=file.metadata() or {})
+                meta: dict[str, Any] = file.metadata() or {}
+                if KEY in meta:  # as JSON, since such a file holds texts alone; ``origin_of`` refuses another text
+                    with suppress(ValueError):
+                        meta[KEY] = json.loads(meta[KEY])
+                return dict(state_dict=state, meta=meta)
         except (SafetensorError, OSError) as error:
             raise InputError(f'checkpoint {path} is truncated or not a safetensors file') from error
     try:

@@ -89,14 +89,20 @@ def add_trained(parser: argparse.ArgumentParser) -> None:
     add_trained_options(parser)
 
 
-def add_trained_options(parser: argparse._ActionsContainer, *, config: bool = False) -> None:
-    """Choices that ``load_trained`` takes; with ``config`` also ``--config``, where CONFIG has no place."""
+def add_trained_options(parser: argparse._ActionsContainer, *, config: bool = False, brief: bool = False) -> None:
+    """Choices that ``load_trained`` takes; with ``config`` also ``--config``, where CONFIG has no place.
+
+    Where there is little room, ``brief`` leaves ``--cfg-options`` out, and ``--allow-other-network`` out of the help,
+    since the sentence of a refusal names it.
+    """
     add = parser.add_argument
     if config:
         add('--config', metavar='CONFIG', help='file or name (default: the one the checkpoint carries)')
     add('--stage', metavar='NAME', help="of a recipe's config (default: the checkpoint's own)")
-    add('--allow-other-network', action='store_true', help='take weights that were trained as another network')
-    add_overrides(parser)
+    other = argparse.SUPPRESS if brief else 'take weights that were trained as another network'
+    add('--allow-other-network', action='store_true', help=other)
+    if not brief:
+        add_overrides(parser)
 
 
 def trained(arguments: argparse.Namespace, checkpoint: str | Path) -> dict[str, Any]:
@@ -105,13 +111,14 @@ def trained(arguments: argparse.Namespace, checkpoint: str | Path) -> dict[str, 
     Raises:
         InputError: a mistake in either, or a config stands where the checkpoint belongs.
     """
+    overrides = getattr(arguments, 'cfg_options', None)
     config = None  # the one that the checkpoint carries, as it is
     if arguments.config is not None:
-        config = load_config(arguments.config, arguments.cfg_options)
+        config = load_config(arguments.config, overrides)
     elif Path(checkpoint).suffix == '.py':
         raise InputError(f'{checkpoint} is a config; name the file of trained weights after it')
-    elif arguments.cfg_options:
-        config = checkpoint_config(checkpoint, arguments.cfg_options)
+    elif overrides:
+        config = checkpoint_config(checkpoint, overrides)
     choices = dict(stage=arguments.stage, allow_other_network=arguments.allow_other_network)
     return dict(config=config, checkpoint=checkpoint, **choices)
 
@@ -137,6 +144,11 @@ def to_write(paths: Iterable[Path], arguments: argparse.Namespace, flag: str = '
     if there and not (arguments.overwrite or arguments.skip_existing):
         raise InputError(f'{there[0]} exists; give another {flag}, --overwrite to replace it, or --skip-existing')
     return [path for path in paths if arguments.overwrite or path not in there]
+
+
+def is_weights(source: str) -> bool:
+    """Whether ``source`` names trained weights, and not a config."""
+    return '://' in source or Path(source).suffix not in ('', '.py')
 
 
 def positive(text: str) -> int:

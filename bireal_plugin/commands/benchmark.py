@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('model', nargs='+', metavar='MODEL', help='18, 34, 50, 101, 152 or a config, file or name')
     add('--checkpoint', metavar='FILE', help='trained weights of the one config (default: random)')
     add('--stage', metavar='NAME', help="of a recipe's config (default: the checkpoint's own, or the last)")
-    add_size(parser, 'of images, px; may be given several times (default: 224 224)', action='append')
+    add('--allow-other-network', action='store_true', help='take weights that were trained as another network')
+    sizes = 'of images, px; may be given several times (default: as trained or as the config tests; a depth 224 224)'
+    add_size(parser, sizes, action='append')
     add('--batch', type=positive, default=1, metavar='N', help='images in a run (default: 1)')
     add('--shape', dest='size', action=Renamed, append=True, now='--size H W, and --batch N', nargs=4, type=positive)
     add('--sides', action=Words, default=[*SIDES], metavar='SIDE', help=f'some of {", ".join(SIDES)} (default: all)')
@@ -56,7 +58,6 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.engines is None and 'openvino-bf16' not in engines:
         print('openvino-bf16 is left out: this processor has no bf16 instructions')
     sides = choose_sides(arguments.sides)
-    sizes = arguments.size or [(224, 224)]
     if arguments.out:
         files = [arguments.out / name for name in ('benchmark.json', 'benchmark.md')]
         if not to_write(files, arguments):
@@ -65,9 +66,14 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.out.mkdir(parents=True, exist_ok=True)
         import bireal_plugin.studies.speed.chart as chart  # a missing matplotlib is told now, not after the measurement
 
-    every = [load_networks(source, arguments.checkpoint, stage=arguments.stage) for source in arguments.model]
+    choices = dict(stage=arguments.stage, allow_other_network=arguments.allow_other_network)
+    sized = arguments.size is None
+    every = [load_networks(source, arguments.checkpoint, **choices, sized=sized) for source in arguments.model]
     # Every mistake is found before the first measurement.
-    plans = [(networks, [_shape(size, arguments.batch, networks) for size in sizes]) for networks in every]
+    plans = []
+    for networks in every:
+        sizes = arguments.size or [networks.size or (224, 224)]
+        plans.append((networks, [_shape(size, arguments.batch, networks) for size in sizes]))
     report = Report(machine(), arguments.threads, plan, ())
     print('\n'.join(report.how()), flush=True)
     for networks, checked in plans:

@@ -30,9 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--steps', type=positive, default=15, metavar='N', help='timed steps of each side (default: 15)')
     sides = f'some of {", ".join(SIDES)} (default: all)'
     add('--sides', action=Words, known=SIDES, default=[*SIDES], metavar='SIDE', help=sides)
-    names = dict(older={'fp32': 'f32'}, known=get_args(StepPrecision))
+    older, known = {'fp32': 'f32'}, get_args(StepPrecision)
     precisions = 'f32, bf16 or both (default: f32)'
-    add('--precision', action=Words, **names, default=['f32'], metavar='NAME', help=precisions)
+    add('--precision', action=Words, older=older, known=known, default=['f32'], metavar='NAME', help=precisions)
     add('--compile', action='store_true', help='also time the compiled networks')
     add('--memory', action='store_true', help='also measure peak memory, a process for each side')
     add('--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='cpu or cuda (default: cuda if there)')

@@ -10,18 +10,21 @@ import argparse
 
 import timm
 
-from bireal_plugin.commands.arguments import Renamed, add_size, positive
+from bireal_plugin.commands.arguments import Renamed, add_size, is_weights, positive
 from bireal_plugin.cost import model_cost
 from bireal_plugin.dry_run import input_shape
 from bireal_plugin.errors import InputError
-from bireal_plugin.shipping.network import tested_size
+from bireal_plugin.shipping.network import taken_size
 from bireal_plugin.training.config import load_config
-from bireal_plugin.training.recipe import stage_model
+from bireal_plugin.training.image_size import tested_size
+from bireal_plugin.training.recipe import build_model, chosen_stage
+from bireal_plugin.training.trained import trained_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = '%(prog)s MODEL [--size H W]'
-    parser.add_argument('model', metavar='MODEL', help='config, file or name; or timm:NAME')
+    parser.usage = '%(prog)s MODEL [options]'
+    parser.add_argument('model', metavar='MODEL', help='config, file or name; trained weights; or timm:NAME')
+    parser.add_argument('--stage', metavar='NAME', help="of a recipe's config (default: the last)")
     add_size(parser, 'of the image, px (default: as the config tests)')
     parser.add_argument('--shape', dest='size', action=Renamed, now='--size H W', nargs=2, type=positive)
 
@@ -32,10 +35,17 @@ def run(arguments: argparse.Namespace) -> None:
         name = source.removeprefix('timm:')
         if not timm.is_model(name):
             raise InputError(f'{source}: timm has no model {name!r}; timm.list_models() lists them')
-        model = timm.create_model(name)
-        size = arguments.size or input_shape(model)[1:]
+        model, size, words = timm.create_model(name), arguments.size, 'as --size says'
+        if size is None:
+            size, words = input_shape(model)[1:], 'as timm says'
+    elif is_weights(source):
+        config = trained_config(None, source, stage=arguments.stage)
+        model = build_model(config)
+        size, words = taken_size(arguments.size, None, config, source)
     else:
-        config = load_config(source)
-        model = stage_model(config)
-        size = arguments.size or tested_size(config, model)
+        config = chosen_stage(load_config(source), arguments.stage)
+        model = build_model(config)
+        size, words = (arguments.size, 'as --size says') if arguments.size else (tested_size(config), 'as it tests')
+    stage = '' if source.startswith('timm:') or not config.get('stage') else f', stage {config.stage}'
+    print(f'{source}{stage}: images of {size[0]} x {size[1]} ({words})')
     print(model_cost(model, (input_shape(model)[0], *size)).table())

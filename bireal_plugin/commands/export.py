@@ -15,6 +15,7 @@ from pathlib import Path
 from bireal_plugin.commands.arguments import Renamed, Words, add_existing, add_size, add_trained, positive, trained
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import ENGINES
+from bireal_plugin.shipping.limits import Demands
 from bireal_plugin.shipping.network import Network, load_network
 from bireal_plugin.shipping.ship import Order, Shipment, ship
 from bireal_plugin.training.trained import checkpoint_name
@@ -28,8 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_part(parser: argparse.ArgumentParser) -> None:
-    """``--min-agreement`` and ``--part``, which depth networks have not."""
-    share = 'of equal classes (default: 0.995, f16 0.99, bf16 and int8 0.95)'
+    """``--max-loss``, ``--min-agreement`` and ``--part``, which depth networks have not."""
+    points = 'of top-1 accuracy that may be lost where labels are known (default: 0.5; int8 1.5)'
+    parser.add_argument('--max-loss', type=float, metavar='POINTS', help=points)
+    share = 'of equal classes (default without labels: 0.995, f16 0.99, bf16 and int8 0.95)'
     parser.add_argument('--min-agreement', type=float, metavar='SHARE', help=share)
     part = 'of a detector: backbone or backbone+neck'
     parser.add_argument('--part', choices=['backbone', 'backbone+neck'], metavar='PART', help=part)
@@ -48,7 +51,7 @@ def add_order(parser: argparse.ArgumentParser, *, formats: list[str], images: st
     add('--format', action=Words, default=formats, metavar='NAME', help=known)
     precisions = 'some of f32, f16, bf16, int8; formats take those they have (default: f32)'
     add('--real-layers', action=Words, older=OLDER_PRECISIONS, default=['f32'], metavar='TYPE', help=precisions)
-    add_size(parser, 'of images, px (default: as for testing)')
+    add_size(parser, 'of images, px (default: as trained)')
     add('--batch', type=positive, default=1, metavar='N', help='images in a run (default: 1)')
     add('--shape', dest='size', action=Renamed, now='--size H W, and --batch N', nargs='+', type=int)
     add('--calibrate', type=Path, metavar='DIR', help="images for int8 (default: the config's training data)")
@@ -82,7 +85,7 @@ def shipped(arguments: argparse.Namespace, load: Callable[..., Network], **optio
         verify=bool(arguments.verify),
         verify_on=None if arguments.verify in (None, True) else Path(arguments.verify),
         images=arguments.images,
-        min_agreement=getattr(arguments, 'min_agreement', None),
+        demands=demands(arguments),
         overwrite=arguments.overwrite,
         skip_existing=arguments.skip_existing,
     )
@@ -92,10 +95,15 @@ def shipped(arguments: argparse.Namespace, load: Callable[..., Network], **optio
         if channels not in (None, found.channels):
             raise InputError(f'--shape: the network takes images of {found.channels} channels, not {channels}')
         shape = 'x'.join(map(str, (batch, found.channels, *found.size)))
-        print(f'{arguments.checkpoint} for inputs {shape}, to {order.folder}', flush=True)
+        print(f'{arguments.checkpoint} for inputs {shape} ({found.size_source}), to {order.folder}', flush=True)
         return found
 
     return print_shipment(ship(order, network))
+
+
+def demands(arguments: argparse.Namespace) -> Demands:
+    """The demands of ``add_part``; the usual ones of a command without it."""
+    return Demands(getattr(arguments, 'min_agreement', None), getattr(arguments, 'max_loss', None))
 
 
 def print_shipment(shipment: Shipment) -> int:

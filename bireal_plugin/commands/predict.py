@@ -23,7 +23,7 @@ from bireal_plugin.export.engines import ENGINES
 from bireal_plugin.models.classifier import BiRealClassifier
 from bireal_plugin.shipping.classification import Classifier, Preparation, class_names, dataset_meta
 from bireal_plugin.shipping.detection import Detector
-from bireal_plugin.shipping.network import tested_size
+from bireal_plugin.shipping.network import taken_size
 from bireal_plugin.training.trained import load_trained
 
 # From an image to a JSON object of the results, and to the lines that are printed.
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_existing(detector)
     weights = parser.add_argument_group('trained weights')
     add_trained_options(weights, config=True)
-    add_size(weights, 'of images, px (default: as the config tests)')
+    add_size(weights, 'of images, px (default: as trained)')
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -84,12 +84,13 @@ def _predictor(arguments: argparse.Namespace) -> Predict:
                 raise InputError(f'--{flag.replace("_", "-")} belongs to trained weights; {arguments.file} needs none')
         classifier = Classifier.of_file(arguments.file, threads=arguments.threads)
     else:
-        model, config = load_trained(**trained(arguments, arguments.file))
+        choices = trained(arguments, arguments.file)
+        model, config = load_trained(**choices)
         if not isinstance(model, BiRealClassifier):
             detector = Detector(model, config, dataset_meta(arguments.file))
             detector.classes = names or detector.classes
             return _of_detector(detector, arguments)
-        size = arguments.size or tested_size(config, model)
+        size, _ = taken_size(arguments.size, choices['config'], config, arguments.file)
         preparation = Preparation.of_config(config, model, size, class_names(arguments.file))
         classifier = Classifier.of_model(model, preparation, str(arguments.file), arguments.threads)
     if arguments.out is not None:

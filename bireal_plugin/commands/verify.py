@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from bireal_plugin.commands.arguments import add_trained_options, positive, trained
-from bireal_plugin.commands.export import add_part, print_shipment
+from bireal_plugin.commands.export import add_part, demands, print_shipment
 from bireal_plugin.shipping.network import load_network
 from bireal_plugin.shipping.ship import check
 
@@ -38,6 +38,6 @@ def run(arguments: argparse.Namespace) -> int:
         lambda: load_network(**trained(arguments, arguments.checkpoint), part=arguments.part),
         verify_on=arguments.on,
         images=arguments.images,
-        min_agreement=arguments.min_agreement,
+        demands=demands(arguments),
     )
     return print_shipment(shipment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from bireal_plugin.checkpoints.file import read_checkpoint, state_dict_of
+from bireal_plugin.checkpoints.file import Origin, read_checkpoint, state_dict_of
 from bireal_plugin.checkpoints.layouts import naming, trunk_of
 from bireal_plugin.checkpoints.loading import LoadReport, State, fetch_checkpoint, load_weights, part_of
 from bireal_plugin.errors import InputError, check_choice
@@ -32,7 +33,9 @@ def convert_checkpoint(
     to: Target | None = None,
     depth: int | None = None,
     network: nn.Module | None = None,
+    check: Callable[[nn.Module], None] | None = None,
     prefix: str | None = None,
+    origin: Origin | None = None,
     overwrite: bool = False,
 ) -> LoadReport:
     """Read ``source``, load all of it into a network of its kind, and write the weights of that network to ``target``.
@@ -46,7 +49,9 @@ def convert_checkpoint(
         to: 'classifier' or 'backbone', whose names are written; by default a classifier where the source has one.
         depth: of the network; by default as the names in the source tell.
         network: loaded into (and so changed) instead of a network built after the names and shapes of the source.
+        check: called with the network once it has the weights; it raises InputError where they do not do.
         prefix: use the tensors under this prefix alone.
+        origin: of ``network``; the file carries it, as a checkpoint that was trained so.
         overwrite: replace ``target`` if it exists.
 
     Raises:
@@ -72,12 +77,15 @@ def convert_checkpoint(
     left_out = _outside_backbone(state) if to == 'backbone' else {}
     kept = {name: value for name, value in state.items() if name not in left_out}
     report = load_weights(network, kept, source=source, strict=True)
-    meta['layout'] = report.naming.layout
+    if check is not None:
+        check(network)
+    meta |= dict(layout=report.naming.layout, **(origin.as_meta() if origin else {}))
     target.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: value.contiguous() for name, value in network.state_dict().items()}
     with whole(target) as partial:
         if target.suffix == '.safetensors':
-            save_file(weights, partial, metadata=meta)
+            texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in meta.items()}
+            save_file(weights, partial, metadata=texts)
         else:
             torch.save(dict(state_dict=weights, meta=meta), partial)
         stored = state_dict_of(read_checkpoint(partial), target)

@@ -125,20 +125,22 @@ def mark_all(verifications: Iterable[Verification]) -> None:
 LEFT = ('format', 'file', 'verdict')
 LEGEND = (
     'layer error: largest error of a 1-bit layer, in units of its output; between: of the operations between 1-bit\n'
-    'layers, in parts of their range; flips: inputs of 1-bit layers with another sign; ms: a batch on one thread'
+    'layers, in parts of their range; flips: inputs of 1-bit layers with another sign; ms: a batch on one thread;\n'
+    'reference: top-1 accuracy of the network itself on these images; recorded: at the end of its training'
 )
 
 
-def export_table(artefacts: Sequence[Artefact]) -> str:
-    """Format, file and size."""
-    return _table([{**_file(artefact), 'verdict': 'not verified'} for artefact in artefacts])
+def export_table(artefacts: Sequence[Artefact], shape: Sequence[int]) -> str:
+    """Format, file and size, and the shape of the input."""
+    rest = {'input': 'x'.join(map(str, shape)), 'verdict': 'not verified'}
+    return _table([{**_file(artefact), **rest} for artefact in artefacts])
 
 
 def verification_table(verifications: Sequence[Verification]) -> str:
     """Format, file, size and all measurements."""
     rows = []
     for found in verifications:
-        row = _file(found.artefact)
+        row = {**_file(found.artefact), 'input': found.input}
         layers = found.layers
         row['layer error'] = '' if layers is None else f'{layers.layer_error:.1e}'
         row['between'] = '' if layers is None else f'{layers.real_share:.1e}'
@@ -151,6 +153,8 @@ def verification_table(verifications: Sequence[Verification]) -> str:
         if found.top1 is not None and found.reference_top1 is not None:
             row['top-1'] = f'{found.top1:.2%}'
             row['reference'] = f'{found.reference_top1:.2%}'
+        if found.recorded is not None:
+            row['recorded'] = f'{found.recorded:.2%}'
         row['ms'] = '' if found.milliseconds is None else f'{found.milliseconds:.2f}'
         row['verdict'] = 'crashed' if found.crashed else 'verified' if found.passed else 'FAILED'
         rows.append(row)

@@ -24,8 +24,8 @@ Sample = tuple[Tensor, int | None]
 TEST_OPTIONS = ('transform', 'pipeline', 'flip')
 
 
-def dataset_images(network: Network, split: str, count: int) -> Iterator[Sample]:
-    """``count`` images spread over a dataset of the network's config, changed as for testing.
+def dataset_images(network: Network, split: str, count: int) -> tuple[int, Iterator[Sample]]:
+    """Size of a dataset of the network's config, and ``count`` images spread over it, changed as for testing.
 
     Args:
         split: 'test' or 'train'; training images too come without augmentation.
@@ -40,13 +40,17 @@ def dataset_images(network: Network, split: str, count: int) -> Iterator[Sample]
     if split != 'test' and test:
         chosen = {**chosen, **{key: test.get(key) for key in TEST_OPTIONS if key in chosen}}
     dataset = build_dataset(config, chosen)
-    with config_mistakes(str(config.filename)):
-        for index in spread(len(dataset), count):
-            sample = dataset[index]
-            image = sample.get(network.image_key) if isinstance(sample, dict) else None
-            if not isinstance(image, Tensor):
-                raise InputError(f'an item of its {split} dataset has no image tensor {network.image_key}')
-            yield image, sample.get('labels')
+
+    def samples() -> Iterator[Sample]:
+        with config_mistakes(str(config.filename)):
+            for index in spread(len(dataset), count):
+                sample = dataset[index]
+                image = sample.get(network.image_key) if isinstance(sample, dict) else None
+                if not isinstance(image, Tensor):
+                    raise InputError(f'an item of its {split} dataset has no image tensor {network.image_key}')
+                yield image, sample.get('labels')
+
+    return len(dataset), samples()
 
 
 def folder_images(folder: Path, network: Network, count: int) -> Iterator[Sample]:

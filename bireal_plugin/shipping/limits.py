@@ -15,7 +15,12 @@ REAL_LIMIT = {'f32': 1e-3, 'f16': 1e-2, 'bf16': 2e-2, 'int8': 0.1}
 # |a - b| / |b| where layers are fused; those between two that are read may flip signs.
 FUSED = 'layers that are right one by one are wrong as the engine fuses them,'
 FUSED_LIMIT = {'f32': 0.05, 'bf16': 0.5, 'int8': 0.7}
-# Share of images with the same class as the reference's.
+# Points of top-1 accuracy that may be lost, where labels are known.
+LOSS_LIMIT = {'f32': 0.5, 'f16': 0.5, 'bf16': 0.5, 'int8': 1.5}
+# Points by which the network itself may be below the accuracy that training recorded.
+RECORDED_LIMIT = 0.5
+EPSILON = 1e-9  # of the arithmetic
+# Share of images with the same class as the reference's, where no labels are known.
 AGREEMENT_LIMIT = {'f32': 0.995, 'f16': 0.99, 'bf16': 0.95, 'int8': 0.95}
 # Features of a whole network, |a - b| / |b|: flipped signs add up; another network's are about 1.4 away.
 FEATURE_LIMIT = {'f32': 0.5, 'f16': 0.7, 'bf16': 0.9, 'int8': 0.9}
@@ -44,11 +49,13 @@ class Verification:
         fused_error: largest ``|a - b| / |b|`` behind layers as the engine fuses them, None where it fuses none.
         images: number whose classes were compared.
         agreement: share of images whose class is the reference's; None for feature maps.
-        top1, reference_top1: share of right classes, where labels are known.
+        top1, reference_top1: share of right classes, where labels are known. loss_error: standard error of their
+            difference, for other images drawn like these.
         feature_error: ``|a - b| / |b|`` of the worst output. output_flips: share of outputs with another sign.
             Both are None for classifiers.
         milliseconds: median of a batch on one thread.
         crashed: the process of the engine has ended.
+        input: shape of a batch. recorded: top-1 accuracy that training measured, where it is known.
     """
 
     artefact: Artefact
@@ -58,9 +65,12 @@ class Verification:
     agreement: float | None = None
     top1: float | None = None
     reference_top1: float | None = None
+    loss_error: float = 0.0
     feature_error: float | None = None
     output_flips: float | None = None
     milliseconds: float | None = None
+    input: str = ''
+    recorded: float | None = None
     reasons: tuple[str, ...] = ()
     crashed: bool = False
 
@@ -70,8 +80,31 @@ class Verification:
         return not self.reasons
 
 
-def mistakes(found: Verification, *, min_agreement: float | None) -> list[str]:
-    """Sentences on the measurements that exceed their limit; NaN exceeds every limit."""
+@dataclass(frozen=True)
+class Demands:
+    """Demands on artefacts beyond the limits above.
+
+    Attributes:
+        min_agreement: share of images with the reference's class, with labels or without; None for the default.
+        max_loss: points of top-1 accuracy that may be lost; None for the precision's default.
+        recorded: top-1 accuracy, 0 to 1, that training measured on all images; None where it is not known.
+        population: number of these images; None where those that were run are all that there are.
+    """
+
+    min_agreement: float | None = None
+    max_loss: float | None = None
+    recorded: float | None = None
+    population: int | None = None
+
+
+USUAL = Demands()
+
+
+def mistakes(found: Verification, demands: Demands) -> list[str]:
+    """Sentences on the measurements that exceed their limit; NaN exceeds every limit.
+
+    A part of the images may show twice its sampling error beyond the limit of an accuracy; all of them may not.
+    """
     precision, layers = found.artefact.precision, found.layers
     layer, between = (None, None) if layers is None else (layers.layer_share, layers.real_share)
     real = f' with real layers in {precision}'
@@ -83,10 +116,34 @@ def mistakes(found: Verification, *, min_agreement: float | None) -> list[str]:
             (found.fused_error, FUSED_LIMIT.get(precision), FUSED, 'their size', ''),
             (found.feature_error, FEATURE_LIMIT[precision], 'features are wrong', 'their size', ''),
         )
-        if value is not None and not value <= limit
+        if value is not None and limit is not None and not value <= limit
     ]
-    least = AGREEMENT_LIMIT[precision] if min_agreement is None else min_agreement
-    if found.agreement is not None and not found.agreement >= least:
+    least = demands.min_agreement
+    if least is None and found.top1 is None:
+        least = AGREEMENT_LIMIT[precision]
+    if found.agreement is not None and least is not None and not found.agreement >= least:
         equal = f'{found.agreement:.2%} of {found.images} images have the class of the reference'
         reasons.append(f'{equal} ({least:.2%} must)')
+    if found.top1 is not None and found.reference_top1 is not None:
+        left_out = 1 - found.images / max(demands.population or 0, found.images)
+        limit = LOSS_LIMIT[precision] if demands.max_loss is None else demands.max_loss
+        error = 100 * found.loss_error * left_out**0.5
+        loss = 100 * (found.reference_top1 - found.top1)
+        if not loss <= limit + 2 * error + EPSILON:
+            reasons.append(
+                f'top-1 accuracy on {found.images} images is {found.top1:.2%}, and the network has '
+                f'{found.reference_top1:.2%}: {_points(limit, error)} may be lost{real}'
+            )
+        if demands.recorded is not None:
+            error = 100 * (demands.recorded * (1 - demands.recorded) / found.images * left_out) ** 0.5
+            if not 100 * (demands.recorded - found.reference_top1) <= RECORDED_LIMIT + 2 * error + EPSILON:
+                reasons.append(
+                    f'the network itself has {found.reference_top1:.2%} on {found.images} images, and training '
+                    f'recorded {demands.recorded:.2%} ({_points(RECORDED_LIMIT, error)} less are allowed): these are '
+                    'other images, or another size of them, than it was trained with'
+                )
     return reasons
+
+
+def _points(limit: float, error: float) -> str:
+    return f'{limit:g} points' + (f' and {2 * error:.2f} of sampling error' if error else '')

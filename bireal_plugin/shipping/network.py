@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +18,13 @@ from bireal_plugin.dry_run import input_shape
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.shipping.classification import preparation_metadata
-from bireal_plugin.training.config import build_dataset, dataset_of
+from bireal_plugin.training.config import dataset_of
+from bireal_plugin.training.image_size import Size, record_of, same_data, tested_size
 from bireal_plugin.training.trained import load_trained
 
 Part = Literal['backbone', 'backbone+neck']
 LOADS_WEIGHTS = ('init_cfg', 'pretrained')
-DIVISOR = 32  # of the sizes that feature pyramids take
+SIZE = 'input_size'  # in the metadata of an exported file: JSON of height and width
 
 
 class FeatureMaps(nn.Module):
@@ -44,23 +45,26 @@ class Network:
     Attributes:
         model: the part to export, folded, in evaluation mode.
         config: of the run that trained it, without stages; it knows the datasets.
-        size: height and width of the images.
+        size: height and width of the images. size_source: words that tell why these.
         channels: of the images. bgr: raw images have them in OpenCV's order.
         normalise: raw uint8 images ``(N, C, H, W)`` to the model's float32 input.
         packed_config: a packed file's description of the model; None where a packed file cannot hold it.
         image_key: of the raw image in an item of a dataset.
         metadata: texts that every file keeps.
+        recorded_top1: accuracy that training measured on the test data of ``config``, 0 to 1; None where it did not.
     """
 
     model: nn.Module
     config: Config
-    size: tuple[int, int]
+    size: Size
+    size_source: str
     channels: int
     bgr: bool
     normalise: Callable[[Tensor], Tensor]
     packed_config: Mapping[str, Any] | None
     image_key: str = 'inputs'
     metadata: Mapping[str, str] = field(default_factory=dict)
+    recorded_top1: float | None = None
 
 
 def load_network(
@@ -77,28 +81,43 @@ def load_network(
     Args:
         config, stage, allow_other_network: see ``load_trained``.
         part: of a model with a backbone; by default a detector's backbone and neck, a classifier whole.
-        size: height and width of the images; by default those of the config's test data.
+        size: height and width of the images; by default those it was trained with, see ``taken_size``.
 
     Raises:
-        InputError: the model cannot be built, has no such part or cannot be folded, or the weights are another's.
+        InputError: the model cannot be built, has no such part or cannot be folded, the weights are another's, or the
+            size is not known.
     """
     whole, trained = load_trained(config, checkpoint, stage=stage, allow_other_network=allow_other_network)
     model, packed_config = _part(whole, trained.model, part, str(trained.filename))
     preprocessor = getattr(whole, 'data_preprocessor', None)
     if preprocessor is None:
         preprocessor = MODELS.build(trained.get('data_preprocessor') or dict(type='ImagePreprocessor'))
-    found = (size[0], size[1]) if size is not None else tested_size(trained, model)
+    found, source = taken_size(size, config, trained, checkpoint)
     return Network(
         model=fold(model),
         config=trained,
         size=found,
+        size_source=source,
         channels=input_shape(model)[0],
         # The pipelines in front of OpenMMLab's preprocessors read pictures with OpenCV.
         bgr=isinstance(preprocessor, ImgDataPreprocessor),
         normalise=normaliser(preprocessor),
         packed_config=packed_config,
-        metadata=preparation_metadata(trained, model, found, checkpoint),
+        metadata={**size_metadata(found), **preparation_metadata(trained, model, found, checkpoint)},
+        recorded_top1=recorded_top1(trained, checkpoint) if model is whole else None,
     )
+
+
+def size_metadata(size: Size) -> dict[str, str]:
+    """The entry of the size for an exported file's metadata."""
+    return {SIZE: json.dumps(size)}
+
+
+def recorded_top1(config: Config, checkpoint: str | Path) -> float | None:
+    """Accuracy, 0 to 1, that training measured with a checkpoint's weights on the test data of ``config``."""
+    record = record_of(str(checkpoint))
+    top1 = record.metrics.get('accuracy/top1')
+    return None if top1 is None or not same_data(record.data, dataset_of(config)) else top1 / 100
 
 
 def normaliser(preprocessor: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -111,35 +130,41 @@ def normaliser(preprocessor: nn.Module) -> Callable[[Tensor], Tensor]:
     return normalise
 
 
-def tested_size(config: Config, model: nn.Module) -> tuple[int, int]:
-    """Height and width of the images that ``config`` tests with.
+def taken_size(
+    given: Sequence[int] | None, config: str | Path | Config | None, trained: Config, checkpoint: str | Path
+) -> tuple[Size, str]:
+    """Height and width of a trained network's images, and the words that tell where they come from.
 
-    They are those of the test data set: its ``Resize`` rounded up to 32, its crop, its size, or else those of its first
-    image. A config without a test data set has the size of ``input_shape``.
+    Args:
+        given: ``--size``, taken whatever the network was trained with.
+        config: where it is given, its data must have the size that the checkpoint was trained with.
+        trained: the ordinary config of the network.
 
     Raises:
-        InputError: the data set does not say its size and cannot be read.
+        InputError: nothing tells the size, or config and checkpoint tell two.
     """
-    dataset = dataset_of(config)
-    if not dataset:
-        return input_shape(model)[1:]
-    for step in dataset.get('pipeline') or []:
-        if step['type'] == 'Resize' and isinstance(step.get('scale'), (tuple, list)):
-            width, height = (math.ceil(side / DIVISOR) * DIVISOR for side in step['scale'])
-            return height, width
-    size = (dataset.get('transform') or {}).get('crop') or dataset.get('size')
-    if isinstance(size, int):
-        return size, size
-    if size is not None:
-        return size[0], size[1]
+    recorded = record_of(str(checkpoint)).size
+    if given is not None:
+        size = (given[0], given[1])
+        return size, 'as --size says' if recorded in (None, size) else f'as --size says; trained with {_px(recorded)}'
+    if recorded is not None and config is None:
+        return recorded, 'as trained'
     try:
-        item = build_dataset(config, dataset)[0]
-    except (InputError, OSError) as error:
-        raise InputError(f'the size of the test images is not known: {error}; give it as --size H W') from error
-    image = item.get('inputs') if isinstance(item, Mapping) else None
-    if not isinstance(image, Tensor):
-        raise InputError(f'{config.filename}: an item of the test data set has no image tensor inputs; give --size H W')
-    return image.shape[-2], image.shape[-1]
+        tested = tested_size(trained)
+    except InputError:
+        if recorded is None:
+            raise
+        return recorded, 'as trained'
+    if recorded not in (None, tested):
+        raise InputError(
+            f'{trained.filename} tests with images of {_px(tested)} and {checkpoint} was trained with {_px(recorded)}: '
+            'say which with --size H W'
+        )
+    return tested, f'as {Path(str(trained.filename)).name} tests'
+
+
+def _px(size: Sequence[int] | None) -> str:
+    return ' x '.join(map(str, size or ()))
 
 
 def without_loading(config: Any) -> Any:

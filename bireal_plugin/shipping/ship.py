@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,10 +23,10 @@ from bireal_plugin.shipping.artefacts import (
     verification_table,
     written_before,
 )
-from bireal_plugin.shipping.images import batches, dataset_images, folder_images
-from bireal_plugin.shipping.limits import Artefact, Verification
-from bireal_plugin.shipping.network import Network
-from bireal_plugin.shipping.verify import Batch, verify
+from bireal_plugin.shipping.images import Sample, batches, dataset_images, folder_images
+from bireal_plugin.shipping.limits import USUAL, Artefact, Demands, Verification
+from bireal_plugin.shipping.network import SIZE, Network
+from bireal_plugin.shipping.verify import verify
 
 CALIBRATION_IMAGES = 128
 CLASSIFIED_IMAGES, OTHER_IMAGES = 256, 8
@@ -42,7 +43,7 @@ class Order:
         calibrate: folder of images for int8; None takes the config's training data.
         verify: whether the files are run. verify_on: folder of images for that; None takes the config's test data.
         images: number to verify on; None takes 256 of a classifier, else 8.
-        min_agreement: share of images with the reference's class, in place of the precision's own limit.
+        demands: beyond the usual limits.
         overwrite: replace files that are there. skip_existing: leave them alone. Otherwise they are refused.
     """
 
@@ -55,7 +56,7 @@ class Order:
     verify: bool = False
     verify_on: Path | None = None
     images: int | None = None
-    min_agreement: float | None = None
+    demands: Demands = USUAL
     overwrite: bool = False
     skip_existing: bool = False
 
@@ -88,15 +89,14 @@ def ship(order: Order, load: Callable[[], Network]) -> Shipment:
     shape = (order.batch, network.channels, *network.size)
 
     def calibration() -> list[np.ndarray]:
-        return [batch.images for batch in _images(order.calibrate, 'train', CALIBRATION_IMAGES, network, shape)]
+        samples = _samples(order.calibrate, 'train', CALIBRATION_IMAGES, network)[1]
+        return [batch.images for batch in batches(samples, network, shape)]
 
     order.folder.mkdir(parents=True, exist_ok=True)
     written, problems = export_all(wanted, network, shape, calibration)
     if not written or not order.verify:
-        return Shipment(export_table(written) if written else '', problems)
-    count = order.images or _count(network)
-    images = _images(order.verify_on, 'test', count, network, shape)
-    return _judged(verify(written, network.model, images, min_agreement=order.min_agreement), problems)
+        return Shipment(export_table(written, shape) if written else '', problems)
+    return _judged(_verified(written, network, shape, order.verify_on, order.images, order.demands), problems)
 
 
 def check(
@@ -106,7 +106,7 @@ def check(
     *,
     verify_on: Path | None = None,
     images: int | None = None,
-    min_agreement: float | None = None,
+    demands: Demands = USUAL,
 ) -> Shipment:
     """Verify files that were written before, as ``ship`` verifies its own; see ``Order`` for the arguments.
 
@@ -116,18 +116,38 @@ def check(
     Raises:
         InputError: a file is missing or of no engine, it has no such precision, or as ``ship``.
     """
-    shapes: dict[tuple[int, ...] | None, list[Artefact]] = {}
+    shapes: dict[tuple[int, ...], list[Artefact]] = {}
     for path in files:
         with Session(path) as session:
             shape = tuple(size for size in session.input_shape if isinstance(size, int))
-        shapes.setdefault(shape if len(shape) == 4 else None, []).append(written_before(path, precision))
+            size = tuple(json.loads(session.metadata.get(SIZE, '[]')))
+        shapes.setdefault(shape if len(shape) == 4 else size, []).append(written_before(path, precision))
     network = load()
     found: list[Verification] = []
-    for fixed, artefacts in shapes.items():
-        chosen = fixed or (1, network.channels, *network.size)
-        real_images = _images(verify_on, 'test', images or _count(network), network, chosen)
-        found += verify(artefacts, network.model, real_images, min_agreement=min_agreement)
+    for told, artefacts in shapes.items():
+        shape = told if len(told) == 4 else (1, network.channels, *(told or network.size))
+        found += _verified(artefacts, network, shape, verify_on, images, demands)
     return _judged(found, [])
+
+
+def _verified(
+    artefacts: Sequence[Artefact],
+    network: Network,
+    shape: Sequence[int],
+    source: Path | None,
+    count: int | None,
+    demands: Demands,
+) -> list[Verification]:
+    """Verify on ``count`` images of a folder, or of the config's test data, whose accuracy training may have recorded.
+
+    By default 256 images are taken of a classifier, else 8.
+    """
+    count = count or (CLASSIFIED_IMAGES if isinstance(network.model, BiRealClassifier) else OTHER_IMAGES)
+    population, samples = _samples(source, 'test', count, network)
+    if source is None:
+        demands = replace(demands, population=population, recorded=network.recorded_top1)
+    found = verify(artefacts, network.model, batches(samples, network, shape), demands)
+    return [replace(row, input='x'.join(map(str, shape)), recorded=demands.recorded) for row in found]
 
 
 def _judged(found: list[Verification], problems: list[str]) -> Shipment:
@@ -137,10 +157,6 @@ def _judged(found: list[Verification], problems: list[str]) -> Shipment:
     return Shipment(verification_table(found), problems + wrong)
 
 
-def _count(network: Network) -> int:
-    return CLASSIFIED_IMAGES if isinstance(network.model, BiRealClassifier) else OTHER_IMAGES
-
-
-def _images(source: Path | None, split: str, count: int, network: Network, shape: Sequence[int]) -> list[Batch]:
-    samples = dataset_images(network, split, count) if source is None else folder_images(source, network, count)
-    return list(batches(samples, network, shape))
+def _samples(source: Path | None, split: str, count: int, network: Network) -> tuple[int | None, Iterator[Sample]]:
+    """Number of images that there are, and ``count`` of them, from a folder or else from the config's data."""
+    return dataset_images(network, split, count) if source is None else (None, folder_images(source, network, count))

@@ -22,7 +22,7 @@ from bireal_plugin.export.child import EngineCrash
 from bireal_plugin.export.engines import ENGINES
 from bireal_plugin.export.session_io import ChildSession, flat_outputs, tapped_child
 from bireal_plugin.shipping.compare import LayerComparison, both_sides, compare_layers, fused_error, inputs_apart
-from bireal_plugin.shipping.limits import Artefact, Verification, mistakes
+from bireal_plugin.shipping.limits import USUAL, Artefact, Demands, Verification, mistakes
 
 # Engines that fuse operators run again with only every third layer read, since reading a tensor keeps it from being
 # fused. (OpenVINO 2026.4 computes convolution + addition + sign wrongly when it fuses all three, as it did at the end
@@ -114,22 +114,23 @@ class Trial:
         session = tapped_child(self.engine.session, self.artefact.path, choice, **self.options)
         return fused_error(model, head, session, places=places)
 
-    def result(self, min_agreement: float | None) -> Verification:
+    def result(self, demands: Demands) -> Verification:
         """The measurements, judged."""
         found = Verification(self.artefact, self.layers, self.fused_error, crashed=self.crashed)
         if self.classes:
             classes, expected, labels = np.concatenate(self.classes, axis=1)
             found = replace(found, images=len(classes), agreement=float(np.mean(classes == expected)))
-            if (known := labels >= 0).any():
-                top1, reference = (float(np.mean((each == labels)[known])) for each in (classes, expected))
-                found = replace(found, top1=top1, reference_top1=reference)
+            if (labels >= 0).all():
+                right, reference = classes == labels, expected == labels
+                error = float(np.std(reference.astype(int) - right)) / len(labels) ** 0.5
+                found = replace(found, top1=right.mean(), reference_top1=reference.mean(), loss_error=error)
         if self.features:
             difference, size, flips, values = np.sum(self.features, axis=0).T
             error = float(np.sqrt(difference / np.maximum(size, np.finfo(np.float32).tiny)).max())
             found = replace(found, feature_error=error, output_flips=float(flips.sum() / values.sum()))
         if len(self.seconds) > 1:
             found = replace(found, milliseconds=1000 * float(np.median(self.seconds[1:])))
-        return replace(found, reasons=(*self.reasons, *mistakes(found, min_agreement=min_agreement)))
+        return replace(found, reasons=(*self.reasons, *mistakes(found, demands)))
 
     def _timed(self, images: np.ndarray) -> list[np.ndarray]:
         assert self.session is not None
@@ -147,14 +148,13 @@ def verify(
     artefacts: Sequence[Artefact],
     model: nn.Module,
     batches: Iterable[Batch],
+    demands: Demands = USUAL,
     *,
-    min_agreement: float | None = None,
     threads: int = 1,
 ) -> list[Verification]:
     """Run every artefact on the same batches as the folded network ``model``; one that cannot run has failed.
 
     Args:
-        min_agreement: share of images with the reference's class, in place of the precision's own limit.
         threads: of every engine.
 
     Raises:
@@ -175,7 +175,7 @@ def verify(
     for trial in trials:
         trial.repeat(images)
         trial.look_inside(model, head)
-    return [trial.result(min_agreement) for trial in trials]
+    return [trial.result(demands) for trial in trials]
 
 
 def mark(path: Path, reasons: Sequence[str]) -> Path | None:

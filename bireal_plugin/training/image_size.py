@@ -79,12 +79,12 @@ def _written_size(dataset: Mapping[str, Any], divisor: int) -> Size | None:
             return height, width
     size = dataset.get('size')
     if size is not None:
-        return (size, size) if isinstance(size, int) else tuple(size)
+        return (size, size) if isinstance(size, int) else (size[0], size[1])
     if dataset.get('transform') is None:
         return None
     transform = build_transform(dataset['transform'])
-    sizes = {transform(Image.new('RGB', (w, h)), np.random.default_rng(0)).shape[-2:] for h, w in PICTURES}
-    return tuple(sizes.pop()) if len(sizes) == 1 else None
+    first, second = (transform(Image.new('RGB', (w, h)), np.random.default_rng(0)).shape for h, w in PICTURES)
+    return (first[-2], first[-1]) if first == second else None
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,20 @@ def build_model(config: Config) -> nn.Module:
 
 def stage_model(config: Config, name: str | None = None) -> nn.Module:
     """The network of one stage of a recipe, by default of the last; of an ordinary config its own."""
-    return build_model(stage_config(config, name or list(config.stages)[-1]) if config.get('stages') else config)
+    return build_model(chosen_stage(config, name))
+
+
+def chosen_stage(config: Config, name: str | None = None) -> Config:
+    """The ordinary config of one stage of a recipe, by default of the last; an ordinary config itself.
+
+    Raises:
+        InputError: there is no such stage.
+    """
+    if config.get('stages'):
+        return stage_config(config, name or list(config.stages)[-1])
+    if name not in (None, config.get('stage')):
+        raise InputError(f'--stage {name}: {config.filename} has no stages')
+    return config
 
 
 def check_stages(config: Config) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop
 
-from bireal_plugin.checkpoints.file import Origin, origin_of, read_checkpoint, state_dict_of
+from bireal_plugin.checkpoints.file import KEY, Origin, origin_of, plain, read_checkpoint, state_dict_of
 from bireal_plugin.checkpoints.loading import load_weights
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.absorb import absorb_scales
@@ -150,6 +150,8 @@ def _run_stage(config: Config, work_dir: Path, name: str, previous: str | None, 
     checkpoint = latest_checkpoint(folder)
     if checkpoint is None:
         raise InputError(f'stage {name!r} left no checkpoint; default_hooks.checkpoint must save the last epoch')
+    if is_main_process():
+        note_metrics(checkpoint, record.metrics)
     by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
     return {
         'name': name,
@@ -231,6 +233,14 @@ def note_start(work_dir: Path, previous: str, name: str) -> None:
     """Write into the folder of stage ``name`` from which weights of ``previous`` it starts."""
     result = read_json(work_dir / previous / RESULT) or {}
     write_json(work_dir / name / START, dict(stage=previous, digest=result.get('digest')))
+
+
+def note_metrics(checkpoint: Path, metrics: Mapping[str, float]) -> None:
+    """Write into a checkpoint what was measured after it was saved, with its weights."""
+    content = read_checkpoint(checkpoint)
+    content['meta'][KEY]['metrics'] = plain(metrics)
+    with whole(checkpoint) as partial:
+        torch.save(content, partial)
 
 
 def weights_digest(checkpoint: Path) -> str:

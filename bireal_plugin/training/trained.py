@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -136,7 +135,7 @@ def _check_types(value: Any, source: str) -> None:
 
 
 def _with_stage(config: Config, origin: Origin | None, source: str, stage: str | None) -> Config:
-    """Of a recipe the stage named, else the checkpoint's; of a file that tells none, the one its folder is called."""
+    """Of a recipe the stage named, else the checkpoint's; a file that tells none needs a name."""
     if not config.get('stages'):
         if stage not in (None, config.get('stage')):
             raise InputError(f'--stage {stage}: {config.filename} has no stages')
@@ -150,12 +149,9 @@ def _with_stage(config: Config, origin: Origin | None, source: str, stage: str |
                 'leave CONFIG out, or name one of them with --stage'
             )
     elif stage is None:
-        stage = Path(source).resolve().parent.name
-        unknown = f'{source} does not tell'
-        if stage not in config.stages:
-            raise InputError(f'{unknown} which stage of {config.filename} it is of: name one with --stage ({stages})')
-        said = f'{unknown} its stage; {stage} is taken, as its folder is called (--stage names another)'
-        print(said, file=sys.stderr)
+        raise InputError(
+            f'{source} does not tell which stage of {config.filename} it is of: name one with --stage ({stages})'
+        )
     return stage_config(config, str(stage))
 
 

@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = '%(prog)s [CHECKPOINT] [--raw ROOT | --streets N] [options]'
     add = parser.add_argument_group('predictions, one of').add_argument
     add('checkpoint', nargs='?', type=Path, metavar='CHECKPOINT', help='trained weights or an exported file')
-    files = 'folder of .npy in px or 16-bit .png of px x 256, or .npy or .npz of all'
-    add('--disparities', metavar='PATH', help=f'{files}; {SGBM} matches the pairs')
+    files = 'folder of .npy (px) or 16-bit .png (px x 256), .npy or .npz of all, or'
+    add('--disparities', metavar='PATH', help=f'{files} {SGBM}')
     add('--depths', type=Path, metavar='PATH', help='likewise, in m or m x 256')
     add('--unit', choices=['px', 'width'], metavar='UNIT', help='of disparities: px, or width for shares of it')
     cropped = 'predictions are bottom or centre crops of the images, or no crops'
@@ -63,17 +63,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--streets', type=positive, metavar='N', help='N rendered streets with exact depth')
     add('--seed', type=int, default=0, metavar='N', help='of the streets (default: 0)')
     add('--street-size', nargs=2, type=int, default=[96, 320], metavar=('H', 'W'), help='px (default: 96 320)')
-    add = parser.add_argument_group('scoring').add_argument
+    scoring = parser.add_argument_group('scoring and output')
+    add = scoring.add_argument
     add('--cap', nargs='+', type=metres, default=[80.0], metavar='M', help='farthest depths, m (default: 80)')
     crop = f'{", ".join(CROPS)} (default: garg; none for streets)'
     add('--crop', choices=[*CROPS], metavar='NAME', help=crop)
     add('--baseline', type=metres, metavar='M', help="instead of the calibration's, m, such as 0.54")
     add('--median-scaling', action='store_true', help='for networks trained without a scale')
     add('--filled-only', action='store_true', help='leave out pixels without a prediction')
-    output = parser.add_argument_group('output')
-    output.add_argument('--csv', type=Path, metavar='FILE', help='the errors of each image')
-    output.add_argument('--png', type=Path, metavar='DIR', help='predictions as 16-bit pictures of m x 256')
-    add_existing(output)
+    add('--csv', type=Path, metavar='FILE', help='the errors of each image')
+    add('--png', type=Path, metavar='DIR', help='predictions as 16-bit pictures of m x 256')
+    add_existing(scoring)
 
 
 def chosen_predictions(arguments: argparse.Namespace, cases: CaseList) -> Predictions:
@@ -82,9 +82,9 @@ def chosen_predictions(arguments: argparse.Namespace, cases: CaseList) -> Predic
     if sum(source is not None for source in given) != 1:
         raise InputError('give one of a checkpoint, --disparities DIR or sgbm, and --depths DIR')
     if arguments.checkpoint is None:
-        for flag in ('config', 'stage', 'size', 'threads', 'flip'):
+        for flag in ('config', 'stage', 'allow_other_network', 'size', 'threads', 'flip'):
             if getattr(arguments, flag):
-                raise InputError(f'--{flag} belongs to a checkpoint; leave it out')
+                raise InputError(f'--{flag.replace("_", "-")} belongs to a checkpoint; leave it out')
     if arguments.depths is None and arguments.disparities in (None, SGBM) and (arguments.unit or arguments.cropped):
         raise InputError('--unit and --cropped belong to files of predictions; leave them out')
     if arguments.depths is not None:

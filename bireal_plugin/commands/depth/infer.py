@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from bireal_plugin.commands.arguments import Words, add_existing, positive
+from bireal_plugin.commands.arguments import Words, add_existing, add_trained_options, positive, trained
 from bireal_plugin.data.image_file import MAX_PIXELS, allow_pixels
 from bireal_plugin.depth.camera import PLACES
 from bireal_plugin.depth.inference.batch import Wanted, infer
@@ -37,8 +37,7 @@ point, box = partial(whole_numbers, 2), partial(whole_numbers, 4)
 
 def add_network(group: argparse._ActionsContainer) -> None:
     """Options of the network and its run; see ``predictor_of``."""
-    group.add_argument('--config', metavar='CONFIG', help='file or name (default: the one the checkpoint carries)')
-    group.add_argument('--stage', metavar='NAME', help="of a recipe's config (default: the checkpoint's own)")
+    add_trained_options(group, config=True, brief=True)
     group.add_argument('--size', nargs=2, type=int, metavar=('H', 'W'), help='of the input, px (default: as trained)')
     group.add_argument('--flip', action='store_true', help='average with the mirror image: better, half as fast')
     group.add_argument('--threads', type=positive, metavar='N', help='of the CPU (default: all)')
@@ -46,14 +45,8 @@ def add_network(group: argparse._ActionsContainer) -> None:
 
 def predictor_of(arguments: argparse.Namespace, real_layers: Precision = 'f32') -> Predictor:
     """The network that the checkpoint and the options of ``add_network`` name."""
-    return Predictor(
-        arguments.checkpoint,
-        config=arguments.config,
-        stage=arguments.stage,
-        size=arguments.size,
-        real_layers=real_layers,
-        threads=arguments.threads,
-    )
+    options = dict(size=arguments.size, real_layers=real_layers, threads=arguments.threads)
+    return Predictor(**trained(arguments, arguments.checkpoint), **options)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -76,10 +76,10 @@ class Predictor:
         *,
         config: str | Path | Config | None = None,
         stage: str | None = None,
+        allow_other_network: bool = False,
         size: Sequence[int] | None = None,
         real_layers: Precision = 'f32',
         threads: int | None = None,
-        allow_other_network: bool = False,
     ) -> None:
         self.source = str(checkpoint)
         if threads is not None and threads < 1:
@@ -89,8 +89,10 @@ class Predictor:
             raise InputError(f'real layers in {real_layers} are for OpenVINO models (.xml), not for {checkpoint}')
         if all(suffix != engine.suffix for engine in ENGINES.values()):
             self.network = _trained(checkpoint, config, threads, stage=stage, allow_other_network=allow_other_network)
-        elif config is not None or stage is not None:
-            raise InputError(f'{checkpoint} carries its own config; leave --config and --stage out')
+        elif config is not None or stage is not None or allow_other_network:
+            raise InputError(
+                f'{checkpoint} carries its own config; leave --config, --stage and --allow-other-network out'
+            )
         else:
             self.network = _exported(checkpoint, real_layers, threads)
         if len(self.network.mean) not in (1, 3):

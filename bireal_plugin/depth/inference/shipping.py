@@ -19,7 +19,7 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.export.packed.config import plain_config
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.shipping.classification import dataset_meta
-from bireal_plugin.shipping.network import Network, normaliser, without_loading
+from bireal_plugin.shipping.network import Network, normaliser, size_metadata, without_loading
 from bireal_plugin.training.trained import load_trained
 
 
@@ -62,10 +62,11 @@ def load_depth_network(
         model=fold(model, (1, 3, *height_width)) if binary else model,
         config=trained,
         size=height_width,
+        size_source='as trained' if size is None else 'as --size says',
         channels=3,
         bgr=False,
         image_key='left',
         normalise=normaliser(model.data_preprocessor),
         packed_config=described,
-        metadata=dict(config=json.dumps(said)),
+        metadata=dict(config=json.dumps(said), **size_metadata(height_width)),
     )

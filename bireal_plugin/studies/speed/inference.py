@@ -109,7 +109,7 @@ def check_shape(shape: Sequence[int], networks: Networks) -> Shape:
     text = f'{shape[2]} {shape[3]}'
     if shape[1] != networks.in_channels:
         raise InputError(f'{networks.name} takes images of {networks.in_channels} channels, not {shape[1]}')
-    if min(shape[2:]) < SMALLEST:
+    if min(shape[2:]) < SMALLEST and tuple(shape[2:]) != networks.size:
         raise InputError(f'--size {text}: height and width must be at least {SMALLEST} pixels')
     return shape[0], shape[1], shape[2], shape[3]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -28,10 +28,11 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.hosts.torch_private import BatchNorm
 from bireal_plugin.models.resnet import DEPTHS, BiRealResNet
-from bireal_plugin.shipping.network import Part, load_network
+from bireal_plugin.shipping.network import Part, taken_size
 from bireal_plugin.training.config import config_mistakes, load_config
-from bireal_plugin.training.recipe import stage_config
-from bireal_plugin.training.trained import trained_config
+from bireal_plugin.training.image_size import Size, tested_size
+from bireal_plugin.training.recipe import chosen_stage
+from bireal_plugin.training.trained import load_trained, trained_config
 
 Contender = Literal['ours', 'twin', 'torchvision']
 SIDES: tuple[Contender, ...] = get_args(Contender)
@@ -46,17 +47,21 @@ FREE = {
 
 @dataclass(frozen=True)
 class Networks:
-    """The sides of one model, in evaluation mode, mapping images ``(N, in_channels, H, W)`` to one or more outputs."""
+    """The sides of one model, in evaluation mode, mapping images ``(N, in_channels, H, W)`` to one or more outputs.
+
+    ``size`` is the height and width of the images that a config's network was trained with, or else is tested with.
+    """
 
     name: str
     in_channels: int
     sides: dict[Contender, nn.Module]
+    size: Size | None = None
 
 
 class TorchvisionTrunk(nn.Module):
     """The stages ``out_indices`` of a torchvision ResNet, as a backbone gives them."""
 
-    def __init__(self, resnet: nn.Module, out_indices: tuple[int, ...]) -> None:
+    def __init__(self, resnet: torchvision.models.ResNet, out_indices: tuple[int, ...]) -> None:
         super().__init__()
         self.stem = nn.Sequential(resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool)
         self.stages = nn.ModuleList(getattr(resnet, f'layer{i + 1}') for i in range(max(out_indices) + 1))
@@ -81,7 +86,14 @@ def choose_sides(given: Sequence[str]) -> list[Contender]:
     return [side for side in SIDES if side in given]
 
 
-def load_networks(source: str, checkpoint: str | None = None, *, stage: str | None = None) -> Networks:
+def load_networks(
+    source: str,
+    checkpoint: str | None = None,
+    *,
+    stage: str | None = None,
+    allow_other_network: bool = False,
+    sized: bool = False,
+) -> Networks:
     """The networks of a built-in depth ('18', '34', '50', '101', '152') or of a config.
 
     Args:
@@ -89,6 +101,8 @@ def load_networks(source: str, checkpoint: str | None = None, *, stage: str | No
             or a detector, whose backbone is taken.
         checkpoint: file of trained weights for our side; a config only.
         stage: of a recipe; by default the checkpoint's, without a checkpoint the last.
+        allow_other_network: see ``load_trained``.
+        sized: find the size of the images, which is needed where no other is given.
 
     Raises:
         InputError: there is no such depth or config, or it has no BiRealResNet that can be folded, or the checkpoint
@@ -102,18 +116,18 @@ def load_networks(source: str, checkpoint: str | None = None, *, stage: str | No
         backbone = dict(type='BiRealResNet', depth=int(source), out_indices=(3,))
         return _networks(f'Bi-Real-{source}', dict(type='BiRealClassifier', backbone=backbone, num_classes=CLASSES))
     config = load_config(source)
-    if checkpoint is not None:
-        config = trained_config(config, checkpoint, stage=stage)
-    elif config.get('stages'):
-        config = stage_config(config, stage or list(config.stages)[-1])
-    elif stage is not None:
-        raise InputError(f'--stage {stage}: {source} has no stages')
+    choices: Any = dict(stage=stage, allow_other_network=allow_other_network)
+    config = chosen_stage(config, stage) if checkpoint is None else trained_config(config, checkpoint, **choices)
     model, part = _benchmarked(config, source)
     with config_mistakes(source):
         networks = _networks(Path(source).stem, model)
     if checkpoint is not None:
-        networks.sides['ours'] = load_network(config, checkpoint, part=part).model
-    return networks
+        trained = load_trained(config, checkpoint, **choices)[0]
+        networks.sides['ours'] = fold(trained if part is None else trained.backbone)  # type: ignore[arg-type]
+    if not sized:
+        return networks
+    size = tested_size(config) if checkpoint is None else taken_size(None, config, config, checkpoint)[0]
+    return replace(networks, size=size)
 
 
 def _benchmarked(config: Config, path: str) -> tuple[dict[str, Any], Part | None]:

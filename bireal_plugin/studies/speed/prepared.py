@@ -110,9 +110,7 @@ def _openvino(engine: TimedEngine, forms: Forms) -> Prepared:
     path = forms.folder / f'{engine}.xml'
     openvino().save_model(session.model, str(path), compress_to_fp16=False)
     size = path.stat().st_size + path.with_suffix('.bin').stat().st_size
-    return Prepared(
-        lambda: request.infer(share_outputs=True), compiled.get_property('INFERENCE_NUM_THREADS'), size
-    )
+    return Prepared(lambda: request.infer(share_outputs=True), compiled.get_property('INFERENCE_NUM_THREADS'), size)
 
 
 def _onnxruntime(forms: Forms) -> Prepared:

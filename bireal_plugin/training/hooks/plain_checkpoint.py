@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sized
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS
 from torch import Tensor
 
-from bireal_plugin.checkpoints.file import Checkpoint, Origin, plain
+from bireal_plugin.checkpoints.file import KEY, Checkpoint, Origin, plain
 from bireal_plugin.errors import InputError
+from bireal_plugin.training.hooks.plan import unwrapped
+from bireal_plugin.training.image_size import Size, items_size
 
 CURVE = ('values', 'counts')  # the two arrays of a HistoryBuffer
 DATA = 'data'  # in the meta of a checkpoint: see data_facts
+TIMES = ('val/time', 'val/data_time')
 VALIDATED = 'validated_at'  # in the hub: the number of iterations before each validation, in their order
 
 
@@ -55,13 +59,22 @@ class PlainCheckpointHook(Hook):
 
     mmengine pickles its message hub (``HistoryBuffer`` objects), which torch >= 2.6 refuses to load on resume. On
     saving, the log curves become tensors; on loading they become buffers again. ``meta.trained`` holds the run's config
-    and stage as plain data, for ``load_trained``, ``meta.data`` its ``data_facts``, and
+    and stage as plain data, for ``load_trained``, the ``size`` of its validation images, and the ``metrics`` of these
+    very weights where they have been measured; ``meta.data`` its ``data_facts``, and
     ``message_hub.runtime_info.validated_at`` the iterations of the validations. Functions that some schedulers keep in
     their state are left out; their constructors set them. A network with NaN or infinite weights is not saved at all,
     so that the last good checkpoint stays the last.
     """
 
     priority = 'VERY_LOW'
+    size: Size | None = None
+
+    def before_train(self, runner: Any) -> None:
+        """Look at the size of the validation images; one that their data set does not have is not written."""
+        if runner.val_loop is not None:
+            divisor = getattr(unwrapped(runner.model).data_preprocessor, 'pad_size_divisor', 1)
+            with suppress(InputError):
+                self.size = items_size(runner.val_loop.dataloader.dataset, divisor)
 
     def before_val_epoch(self, runner: Any) -> None:
         """Note where this validation stands; before it, since the CheckpointHook saves the best right after it."""
@@ -88,6 +101,10 @@ class PlainCheckpointHook(Hook):
         checkpoint['meta'][DATA] = data_facts(runner)
         if runner.cfg.get('model'):
             checkpoint['meta'] |= Origin.of_run(runner.cfg.to_dict(), runner.cfg.filename).as_meta()
+            measured = info.get(VALIDATED, [])[-1:] == [runner.iter]
+            names = [key for key in curves if key.startswith('val/') and key not in TIMES] if measured else []
+            metrics = {key.removeprefix('val/'): float(curves[key]['values'][-1]) for key in names}
+            checkpoint['meta'][KEY] |= dict(size=self.size and list(self.size), metrics=metrics)
         schedulers = checkpoint.get('param_schedulers', [])
         for states in schedulers.values() if isinstance(schedulers, dict) else [schedulers]:
             states[:] = [{key: value for key, value in state.items() if not callable(value)} for state in states]

@@ -169,13 +169,13 @@ def test_of_a_detector_the_backbone_is_taken(tmp_path):
     assert shapes['twin'] == shapes['torchvision'] == shapes['ours']
 
 
-def test_of_a_recipe_the_stage_of_the_checkpoint_s_folder_is_taken(tiny_config, tmp_path):
+def test_of_a_recipe_the_stage_named_is_taken(tiny_config, tmp_path):
     torch.manual_seed(3)
     model = stage_model(load_config(str(tiny_config)), 'binary')
-    path = tmp_path / 'binary' / 'epoch_1.pth'
-    path.parent.mkdir()
+    path = tmp_path / 'epoch_1.pth'
     torch.save(dict(state_dict=model.state_dict()), path)
-    networks = load_networks(str(tiny_config), str(path))
+    networks = load_networks(str(tiny_config), str(path), stage='binary', sized=True)
+    assert networks.size == (16, 16)
     x = torch.randn(2, 1, 32, 32)
     assert networks.in_channels == 1
     assert torch.equal(networks.sides['ours'](x), fold(model)(x))

@@ -4,22 +4,22 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS
-from torch import nn
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.shipping.network import tested_size as size_of  # pytest would take tested_size for a test
 from bireal_plugin.training.config import load_config
-
-MODEL = nn.Conv2d(3, 8, 3)
+from bireal_plugin.training.image_size import tested_size as size_of  # pytest would take tested_size for a test
 
 
 @DATASETS.register_module()
 class WideImages:
-    def __init__(self, key='inputs'):
-        self.key = key
+    def __init__(self, key='inputs', growth=0):
+        self.key, self.growth = key, growth
+
+    def __len__(self):
+        return 5
 
     def __getitem__(self, index):
-        return {self.key: torch.zeros(3, 28, 40, dtype=torch.uint8)}
+        return {self.key: torch.zeros(3, 28, 40 + self.growth * index, dtype=torch.uint8)}
 
 
 def config_of(**dataset):
@@ -38,7 +38,7 @@ def config_of(**dataset):
     ],
 )
 def test_the_data_set_says_it_or_shows_it(dataset, size):
-    assert size_of(config_of(**dataset), MODEL) == size
+    assert size_of(config_of(**dataset)) == size
 
 
 @pytest.mark.parametrize(
@@ -46,15 +46,30 @@ def test_the_data_set_says_it_or_shows_it(dataset, size):
     [
         (dict(type='FashionMNISTFiles', root='nowhere'), 'nowhere.*give it as --size H W'),
         (dict(type='WideImages', key='img'), 'x.py: .*give.*--size H W'),
+        (dict(type='WideImages', growth=1), 'its images are of several sizes; give it as --size H W'),
+        (
+            dict(type='ImageNetFolder', root='nowhere', transform=dict(type='ImageToTensor8')),
+            'nowhere.*give it as --size H W',
+        ),
+        ({}, 'x.py has no test data .* give --size H W'),
     ],
 )
 def test_a_size_that_nothing_says_is_asked_for(dataset, sentence):
     with pytest.raises(InputError, match=sentence):
-        size_of(config_of(**dataset), MODEL)
+        size_of(config_of(**dataset))
 
 
-def test_without_test_data_it_is_the_models_own():
-    assert size_of(Config(dict(model=dict())), MODEL) == (224, 224)
+@pytest.mark.parametrize('divisor', [None, 16, 32])
+def test_what_the_preprocessor_pads_is_counted(divisor):
+    config = config_of(type='WideImages')
+    config.data_preprocessor = dict(type='x', pad_size_divisor=divisor)
+    step = divisor or 1
+    assert size_of(config) == (-(-28 // step) * step, -(-40 // step) * step)
+
+
+def test_without_test_data_the_validation_data_count():
+    config = Config(dict(val_dataloader=dict(dataset=dict(type='Digits', size=24))))
+    assert size_of(config) == (24, 24)
 
 
 @pytest.mark.parametrize(
@@ -62,4 +77,4 @@ def test_without_test_data_it_is_the_models_own():
     [('bireal_r18_digits', (32, 32)), ('bireal_r18_imagenet', (224, 224)), ('depth/bireal_r18_street', (96, 320))],
 )
 def test_configs_that_are_shipped(name, size):
-    assert size_of(load_config(name), MODEL) == size
+    assert size_of(load_config(name)) == size
