@@ -7,6 +7,7 @@ forward, in m) has the pixel ``P_rect_0i (x, 1)``.
 
 from __future__ import annotations
 
+import codecs
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from bireal_plugin.errors import InputError
 # Count of numbers in each kind of entry; the kind is the key without its camera number.
 SIZES = {'P_rect': 12, 'R_rect': 9, 'S_rect': 2, 'S': 2, 'K': 9, 'D': 5, 'R': 9, 'T': 3}
 LEFT, RIGHT = 2, 3
+DATES = ('2011_09_26', '2011_09_28', '2011_09_29', '2011_09_30', '2011_10_03')  # of KITTI, which have archives
 
 
 def read_calibration(path: str | Path) -> dict[str, np.ndarray]:
@@ -30,9 +32,11 @@ def read_calibration(path: str | Path) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(
-            f'{path} is missing: unpack the calibration archive of that date, {path.parent.name}_calib.zip'
-        )
+        date = path.parent.name
+        advice = f'unpack the calibration archive of that date, {date}_calib.zip'
+        if date not in DATES:
+            advice = 'write S_rect_02, P_rect_02 and P_rect_03 of your rig into it, as in the files of KITTI'
+        raise InputError(f'{path} is missing: {advice}')
     lines = text_lines(path, otherwise='so it is no KITTI calibration: unpack it again')
     calibration: dict[str, np.ndarray] = {}
     for number, line in enumerate(lines, 1):
@@ -59,13 +63,15 @@ def read_calibration(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def text_lines(path: Path, *, otherwise: str) -> list[str]:
-    """Lines of a text file; ``otherwise`` ends the sentence on a file that is none.
+    """Lines of a text file in UTF-8, or in UTF-16 as Windows writes it; ``otherwise`` ends the sentence on any other.
 
     Raises:
         InputError: it is no text.
     """
+    content = path.read_bytes()
+    encoding = 'utf-16' if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else 'utf-8-sig'
     try:
-        return path.read_text(encoding='utf-8-sig').splitlines()
+        return content.decode(encoding).splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f'{path} is no text, {otherwise}') from error
 

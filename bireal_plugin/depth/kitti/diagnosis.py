@@ -5,11 +5,15 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bireal_plugin.depth.kitti.calibration import stereo_camera, velodyne_to_image
-from bireal_plugin.depth.kitti.raw import DRIVE_FOLDER, Frame, RawFolder
+import numpy as np
+
+from bireal_plugin.data.image_file import is_image_name
+from bireal_plugin.depth.kitti.calibration import DATES, read_calibration, stereo_camera, velodyne_to_image
+from bireal_plugin.depth.kitti.raw import DRIVE_FOLDER, FOLDERS, Frame, RawFolder
 from bireal_plugin.depth.kitti.splits import GARG_DRIVES, list_frames
 from bireal_plugin.depth.kitti.survey import DriveSurvey
 from bireal_plugin.errors import InputError
@@ -34,7 +38,17 @@ def drive_faults(raw: RawFolder, found: DriveSurvey) -> list[Fault]:
     """Missing, unreadable, unequal or swapped images of one drive."""
     name, faults = f'{found.date}/{found.folder}', []
     again = unpack(raw.root, found.folder, '-o')
-    if not found.pairs:
+    bare = [folder for side in FOLDERS.values() if not (folder := raw.root / name / side).joinpath('data').is_dir()]
+    bare = [folder for folder in bare if folder.is_dir() and any(is_image_name(file.name) for file in folder.iterdir())]
+    if bare:
+        moves = (f'(cd {shlex.quote(str(folder))} && mkdir data && mv *.* data/)' for folder in bare)
+        faults.append(
+            Fault(
+                f'{name}: images lie in {" and ".join(folder.name for folder in bare)} itself, without the folder data',
+                tuple(moves),
+            )
+        )
+    elif not found.pairs:
         faults.append(Fault(f'{name}: no pair of images', unpack(raw.root, found.folder, '-n')))
     elif found.left != found.right or found.pairs != found.left:
         alone = found.left + found.right - 2 * found.pairs
@@ -56,21 +70,26 @@ def drive_faults(raw: RawFolder, found: DriveSurvey) -> list[Fault]:
 
 def date_faults(raw: RawFolder, date: str, drives: Sequence[DriveSurvey]) -> list[Fault]:
     """Faults of the calibration of one date, and images that do not fit it."""
-    again = _fetch(raw.root, f'{date}_calib.zip', f'{date}_calib.zip', '-o')
     try:
         calibration = raw.calibration(date)
         camera = stereo_camera(calibration, source=str(raw.root / date / 'calib_cam_to_cam.txt'))
         if any(found.lidar for found in drives):
             velodyne_to_image(calibration, raw.velodyne_calibration(date))
     except InputError as error:
-        return [Fault(str(error), again)]
+        # A file that is there may be somebody's own, so that it is not to be overwritten.
+        there = (raw.root / date / 'calib_cam_to_cam.txt').is_file() and 'calib_cam_to_cam.txt' in str(error)
+        archive = f'{date}_calib.zip'
+        return [Fault(str(error), () if there else _fetch(raw.root, archive, archive, '-o'))]
     faults = []
     share = camera.focal / camera.width
-    if not FOCAL_PER_WIDTH[0] < share < FOCAL_PER_WIDTH[1]:
-        text = f'{date}: a focal length of {camera.focal:.1f} px at a width of {camera.width} px is not a KITTI camera'
-        faults.append(Fault(text, again))
-    if not BASELINES[0] < camera.baseline < BASELINES[1]:
-        faults.append(Fault(f'{date}: a baseline of {camera.baseline:.3f} m is not that of KITTI, 0.53 m', again))
+    if date in DATES:
+        own = 'if the recording is of a rig of your own, call its folder by another date'
+        if not FOCAL_PER_WIDTH[0] < share < FOCAL_PER_WIDTH[1]:
+            numbers = f'a focal length of {camera.focal:.1f} px at a width of {camera.width} px'
+            faults.append(Fault(f'{date}: {numbers} is not a KITTI camera; {own}'))
+        if not BASELINES[0] < camera.baseline < BASELINES[1]:
+            text = f'{date}: a baseline of {camera.baseline:.3f} m is not that of KITTI, 0.53 m; {own}'
+            faults.append(Fault(text))
     height, width = (int(number) for number in reversed(calibration['S_rect_02']))
     sizes: Counter[tuple[int, int]] = sum((found.sizes for found in drives), Counter())
     for size in sorted(set(sizes) - {(height, width)}):
@@ -131,14 +150,61 @@ def layout_faults(root: Path) -> list[Fault]:
     if archives:
         commands = tuple(f'unzip -n {shlex.quote(str(path))} -d {shlex.quote(str(root))}' for path in archives)
         return [Fault(f'{root}: {len(archives)} archives are still packed', commands)]
-    if any(DRIVE_FOLDER.fullmatch(path.name) for path in root.iterdir()):
-        return [Fault(f'{root} is the folder of one date', _doctor(root.resolve().parent))]
+    if drives := [path.name for path in root.iterdir() if DRIVE_FOLDER.fullmatch(path.name)]:
+        if root.resolve().name == drives[0][:10]:
+            return [Fault(f'{root} is the folder of one date', _doctor(root.resolve().parent))]
+        place, dates = shlex.quote(str(root)), sorted({name[:10] for name in drives})
+        moves = (f'(cd {place} && mkdir -p {date} && mv {date}_drive_* {date}/)' for date in dates)
+        return [Fault(f'{root} has drives without the folder of their date, which holds the calibration', tuple(moves))]
+    if (fault := _other_layout(root)) is not None:
+        return [fault]
     below = sorted({path.parent.parent for path in root.glob('*/*/*_sync') if DRIVE_FOLDER.fullmatch(path.name)})
     if below:
         return [Fault(f'the dates are one folder deeper, in {below[0]}', _doctor(below[0]))]
     if any(root.glob('*/*_drive_*_extract')):
         return [Fault(f'{root} holds unsynchronised recordings (_extract): download those named _sync')]
     return [Fault(f'{root} holds nothing of KITTI: looked for <date>/<date>_drive_<nnnn>_sync')]
+
+
+# Other data sets of KITTI: the folder above image_2, a file or folder that tells them apart, and the calibrations.
+LAYOUTS = {
+    'odometry': ('[0-9][0-9]', 'image_2', 'calib.txt'),
+    "odometry's sequences": ('sequences/[0-9][0-9]', 'image_2', 'calib.txt'),
+    'stereo 2015': ('training', 'disp_occ_0', 'calib_cam_to_cam/*.txt'),
+    'object': ('training', 'image_2', 'calib/*.txt'),
+}
+
+
+def _other_layout(root: Path) -> Fault | None:
+    """A data set of KITTI that is not the raw recordings, with the command that trains on its pairs."""
+    for name, (pattern, mark, calibration) in LAYOUTS.items():
+        folder = next((path for path in sorted(root.glob(pattern)) if (path / mark).is_dir()), None)
+        if folder is None:
+            continue
+        if not (folder / 'image_3').is_dir():
+            return Fault(f'{root} is KITTI {name} without image_3: pairs are needed, so download the right images too')
+        numbers = ['focal=PX', 'baseline=METRES']
+        for file in sorted(folder.glob(calibration))[:1]:
+            with suppress(InputError):
+                camera = stereo_camera(_as_raw(read_calibration(file)), source=str(file))
+                numbers = [f'focal={camera.focal:.6g}', f'baseline={camera.baseline:.4f}']
+        given = [
+            f'left={shlex.quote(str(folder / "image_2"))}',
+            f'right={shlex.quote(str(folder / "image_3"))}',
+            *numbers,
+        ]
+        options = ' '.join(f'train_dataloader.dataset.{option}' for option in given)
+        return Fault(
+            f'{root} is KITTI {name}, not the raw recordings: its pairs train as two folders, without ground truth',
+            (f'bireal train bireal_r18_own_pairs --cfg-options {options}',),
+        )
+    return None
+
+
+def _as_raw(calibration: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A calibration by the keys of the raw recordings, which call ``P2`` of other data sets ``P_rect_02``."""
+    renamed = {f'P_rect_0{camera}': calibration[f'P{camera}'] for camera in (2, 3) if f'P{camera}' in calibration}
+    return {'S_rect_02': np.ones(2), **renamed, **calibration}
 
 
 def _doctor(root: Path) -> tuple[str, ...]:
@@ -154,6 +220,8 @@ def unpack(root: Path, folder: str, option: str) -> tuple[str, ...]:
 def _fetch(root: Path, name: str, address: str, option: str) -> tuple[str, ...]:
     """Download an archive unless it is in the root or one of its dates, then unpack it."""
     place = shlex.quote(str(root))
+    if name[:10] not in DATES:
+        return ()  # there is no such archive
     archive = next((path for path in (root / name, root / name[:10] / name) if path.is_file()), None)
     if archive is not None:
         return (f'unzip {option} {shlex.quote(str(archive))} -d {place}',)

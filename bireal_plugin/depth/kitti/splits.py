@@ -37,10 +37,12 @@ GARG_DRIVES: dict[str, tuple[tuple[str, str], ...]] = {
     for part, table in (('train', _TRAIN), ('test', _TEST))
 }
 
-IMAGE = re.compile(r'(?:.*/)?(\d{4}_\d{2}_\d{2})_drive_(\d{4})_sync/image_(0[23])/data/(\d+)\.(?:png|jpe?g)')
-DRIVE = re.compile(r'(?:.*/)?(\d{4}_\d{2}_\d{2})_drive_(\d{4})_sync/?')
+DRIVE = r'(\d{4}_\d{2}_\d{2})_drive_(\d{4})_sync'
+IMAGE = re.compile(rf'{DRIVE}/image_(0[23])/data/(\d+)(?:\.(?:png|jpe?g))?(?=\s|$)', re.IGNORECASE)
+TRUTH = re.compile(rf'\S*{DRIVE}/proj_depth/groundtruth/image_0[23]/(\d+)\.png|none', re.IGNORECASE)
+MOMENT = re.compile(rf'(?:.*/)?{DRIVE}/?\s+(\d+)(?:\s+[lr])?', re.IGNORECASE)
 NUMBER = re.compile(r'\d+(\.\d+)?')
-FORMS = "'imgL imgR', 'date/drive index l|r' or 'img ground-truth focal'"
+FORMS = "'imgL imgR', 'date/drive index l|r', 'img ground-truth focal' or 'img ground-truth'"
 Need = Literal['pair', 'left']
 
 
@@ -61,9 +63,10 @@ class FrameSplit:
 def find_split(split: str | Path, raw: RawFolder, *, need: Need = 'pair') -> FrameSplit:
     """Frames on disk of a split by its name, or of a list by its path.
 
-    A list is in a form of monodepth (``imgL imgR``), monodepth2 (``date/drive index l|r``) or BTS (``img gt focal``);
-    lines may be of different forms. Suffixes may differ from those on disk, indices need no padding, and paths may have
-    something in front of the date. A frame is taken once, whichever of its views are named.
+    A list is in a form of monodepth (``imgL imgR``), monodepth2 (``date/drive index l|r``, left without a side), BTS
+    (``img gt focal``) or Depth Anything (``img gt``); lines may be of different forms, and with ``#`` in front they are
+    comments. Suffixes may differ from those on disk, indices need no padding, and paths may have something in front of
+    the date, and the slashes of Windows. A frame is taken once, whichever of its views are named.
 
     Args:
         split: 'all' for every frame, 'train' or 'test' for all frames of Garg's drives, or a list file. The published
@@ -104,28 +107,42 @@ def list_frames(path: str | Path) -> list[Frame]:
     if not path.is_file():
         raise InputError(f'there is no split list {path}')
     lines = text_lines(path, otherwise=f'so it is no split list: give one with lines {FORMS}')
-    frames = [_frame(line, f'{path} line {number}') for number, line in enumerate(lines, 1) if line.strip()]
+    told = [
+        (number, line) for number, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith('#')
+    ]
+    frames = [_frame(line, f'{path} line {number}') for number, line in told]
     if not frames:
         raise InputError(f'the split list {path} is empty: give one with lines {FORMS}')
     return frames
 
 
 def _frame(line: str, where: str) -> Frame:
-    """Frame that one line names."""
-    words = line.split()
-    first = IMAGE.fullmatch(words[0])
-    if first:
-        second = IMAGE.fullmatch(words[1]) if len(words) == 2 else None
-        if second:
-            if (first[1], first[2], int(first[4])) != (second[1], second[2], int(second[4])):
-                raise InputError(f'{where} pairs two different frames, {words[0]} and {words[1]}: correct the line')
-            if (first[3], second[3]) != ('02', '03'):
+    text = line.strip().replace('\\', '/')
+    images = list(IMAGE.finditer(text))
+    if images:
+        date, drive, side, index = images[0].groups()
+        frame, rest = Frame(date, drive, int(index)), text[images[-1].end() :].split()
+        if len(images) == 2 and not rest:
+            second = images[1].groups()
+            if frame != Frame(second[0], second[1], int(second[3])):
+                raise InputError(
+                    f'{where} pairs two different frames, {images[0][0]} and {images[1][0]}: correct the line'
+                )
+            if (side, second[2]) != ('02', '03'):
                 raise InputError(f'{where} must name image_02 (left) and then image_03 (right): correct the line')
-        if second or len(words) == 1 or (len(words) == 3 and NUMBER.fullmatch(words[2])):
-            return Frame(first[1], first[2], int(first[4]))
-    drive = DRIVE.fullmatch(words[0])
-    if drive and len(words) == 3 and words[1].isdigit() and words[2] in ('l', 'r'):
-        return Frame(drive[1], drive[2], int(words[1]))
+            return frame
+        if len(images) == 1 and not rest:
+            return frame
+        if len(images) == 1 and len(rest) == 2 and NUMBER.fullmatch(rest[1]):
+            return frame
+        truth = TRUTH.fullmatch(rest[0]) if len(images) == len(rest) == 1 else None
+        if truth is not None:
+            if truth[1] is not None and frame != Frame(truth[1], truth[2], int(truth[3])):
+                raise InputError(f'{where} has the ground truth of another frame, {truth[0]}: correct the line')
+            return frame
+    moment = MOMENT.fullmatch(text)
+    if moment:
+        return Frame(moment[1], moment[2], int(moment[3]))
     raise InputError(f'{where}, {line.strip()[:80]!r}, is none of {FORMS}: correct the line')
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import runpy
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from unittest.mock import patch
@@ -228,7 +229,7 @@ def test_ground_truth_can_be_demanded(root, depth):
     ('made', 'told'),
     [
         ('notes', 'holds nothing of KITTI'),
-        ('2011_09_26_drive_0001_sync', 'is the folder of one date'),
+        ('2011_09_26_drive_0001_sync', 'without the folder of their date'),
         ('raw/2011_09_26/2011_09_26_drive_0001_sync', 'one folder deeper'),
         ('2011_09_26/2011_09_26_drive_0001_extract', 'unsynchronised'),
     ],
@@ -238,6 +239,111 @@ def test_a_root_without_drives_is_explained(tmp_path, made, told):
     status, out, _ = doctor(tmp_path)
     assert status == 1
     assert told in out
+
+
+def test_drives_without_the_folder_of_their_date_are_to_be_moved(root):
+    (root / FRAME.date / FRAME.folder).rename(root / FRAME.folder)
+    (root / FRAME.date / 'calib_cam_to_cam.txt').rename(root / 'calib_cam_to_cam.txt')
+    status, out, _ = doctor(root)
+    assert status == 1
+    assert 'has drives without the folder of their date' in out
+    command = f'(cd {root} && mkdir -p 2011_09_26 && mv 2011_09_26_drive_* 2011_09_26/)'
+    assert f'  {command}\n' in out
+    subprocess.run(command, shell=True, check=True)
+    assert 'PROBLEM: 2011_09_26/2011_09_26_drive' not in doctor(root)[1]
+
+
+def test_images_without_the_folder_data_are_to_be_moved(root):
+    for side in ('image_02', 'image_03'):
+        data = file_of(root, side).parent
+        for file in data.iterdir():
+            file.rename(data.parent / file.name)
+        data.rmdir()
+    status, out, _ = doctor(root)
+    assert status == 1
+    assert 'images lie in image_02 and image_03 itself, without the folder data' in out
+    assert 'wget' not in out
+    for line in out.splitlines():
+        if line.startswith('  (cd '):
+            subprocess.run(line, shell=True, check=True)
+    assert doctor(root)[0] == 0
+
+
+OWN = dict(
+    S_rect_02='320 96',
+    P_rect_02='350 0 160 0 0 350 45 0 0 0 1 0',
+    P_rect_03='350 0 160 -42 0 350 45 0 0 0 1 0',
+)
+
+
+def test_the_calibration_of_an_own_rig_is_never_to_be_overwritten(root):
+    write_date(root, **OWN)
+    status, out, _ = doctor(root)
+    assert status == 1
+    assert 'is not a KITTI camera; if the recording is of a rig of your own' in out
+    assert 'unzip' not in out
+    assert 'wget' not in out
+    write_date(root, S_rect_02='320')
+    _, out, _ = doctor(root)
+    assert 'instead of 2 numbers for S_rect_02' in out
+    assert 'unzip' not in out
+
+
+def test_an_own_rig_under_its_own_date_is_usable_and_names_no_archive(tmp_path):
+    frame = Frame('2024_05_17', '0001', 7)
+    write_date(tmp_path, frame.date, **OWN)
+    write_frame(tmp_path, frame)
+    assert doctor(tmp_path)[0] == 0
+    (tmp_path / frame.date / 'calib_cam_to_cam.txt').unlink()
+    file = tmp_path / frame.date / frame.folder / 'image_02/data' / f'{frame.file}.png'
+    file.write_bytes(file.read_bytes()[:-100])
+    status, out, _ = doctor(tmp_path)
+    assert status == 1
+    assert 'write S_rect_02, P_rect_02 and P_rect_03 of your rig into it' in out
+    assert '.zip' not in out
+
+
+def test_images_with_transparency_are_usable(root):
+    for side in ('image_02', 'image_03'):
+        path = file_of(root, side)
+        Image.open(path).convert('RGBA').save(path)
+    assert doctor(root, '--deep')[0] == 0
+
+
+@pytest.mark.parametrize(
+    ('name', 'folder', 'mark', 'calibration'),
+    [
+        ('odometry', '00', 'image_2', 'calib.txt'),
+        ("odometry's sequences", 'sequences/04', 'image_2', 'calib.txt'),
+        ('object', 'training', 'image_2', 'calib/000000.txt'),
+        ('stereo 2015', 'training', 'disp_occ_0', 'calib_cam_to_cam/000000.txt'),
+    ],
+)
+def test_other_data_sets_of_kitti_are_named_with_what_to_do(tmp_path, name, folder, mark, calibration):
+    for part in ('image_2', mark):
+        (tmp_path / folder / part).mkdir(parents=True, exist_ok=True)
+    assert f'is KITTI {name} without image_3' in doctor(tmp_path)[1]
+    (tmp_path / folder / 'image_3').mkdir()
+    file = tmp_path / folder / calibration
+    file.parent.mkdir(exist_ok=True)
+    keys = ('P_rect_02', 'P_rect_03') if name == 'stereo 2015' else ('P2', 'P3')
+    values = (
+        '718.856 0 607 45.38 0 718.856 185 -0.11 0 0 1 0.0038',
+        '718.856 0 607 -337.29 0 718.856 185 2.4 0 0 1 0.0',
+    )
+    file.write_text(''.join(f'{key}: {value}\n' for key, value in zip(keys, values, strict=True)))
+    status, out, _ = doctor(tmp_path)
+    assert status == 1
+    assert f'is KITTI {name}, not the raw recordings' in out
+    assert f'train_dataloader.dataset.left={tmp_path / folder / "image_2"} ' in out
+    assert 'train_dataloader.dataset.focal=718.856 train_dataloader.dataset.baseline=0.5323' in out
+
+
+def test_the_folder_of_one_date_leads_to_the_one_above(root):
+    status, out, _ = doctor(root / FRAME.date)
+    assert status == 1
+    assert 'is the folder of one date' in out
+    assert f'bireal depth doctor {root}\n' in out
 
 
 def test_packed_archives_are_to_be_unpacked(tmp_path):

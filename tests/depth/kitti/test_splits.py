@@ -44,6 +44,16 @@ def list_of(tmp_path):
         f'{IN_DRIVE}/image_02/data/0000000007.png None 721.5377',
         f'{IN_DRIVE}/image_02/data/0000000007.jpg',
         f'{IN_DRIVE} 7 l\r',
+        f'{IN_DRIVE} 7',
+        f'{IN_DRIVE} 7 L',
+        f'{IN_DRIVE}/image_02/data/0000000007',
+        f'{IN_DRIVE}/image_02/data/0000000007.PNG',
+        f'{IN_DRIVE}/image_02/data/0000000007.png /data/kitti/val/{TRUTH}',
+        f'{IN_DRIVE}/image_02/data/0000000007.png None',
+        IMAGES.replace('/', '\\'),
+        'D:\\my data\\' + f'{IN_DRIVE}/image_02/data/0000000007.png'.replace('/', '\\'),
+        f'{IN_DRIVE} 7 l'.replace('/', '\\'),
+        f'/home/me/{IN_DRIVE} 7 l',
     ],
 )
 def test_each_form_of_line_names_its_frame(raw, list_of, line):
@@ -56,7 +66,10 @@ def test_each_form_of_line_names_its_frame(raw, list_of, line):
         'nonsense',
         f'{IN_DRIVE} seven l',
         f'{IN_DRIVE} 7 m',
-        f'{IN_DRIVE} 7',
+        f'{IN_DRIVE} 7 l r',
+        f'{IN_DRIVE}/image_02/data/0000000007.png {TRUTH.replace("07.png", "08.png")}',
+        f'{IN_DRIVE}/image_02/data/0000000007.png other.png',
+        f'{IMAGES} {IMAGES}',
         IMAGES.replace('image_03', 'image_02'),
         ' '.join(reversed(IMAGES.split())),
         IMAGES.replace('07.jpg', '08.jpg', 1),
@@ -67,6 +80,14 @@ def test_each_form_of_line_names_its_frame(raw, list_of, line):
 def test_another_line_is_named_by_its_number(list_of, line):
     with pytest.raises(InputError, match=r'list\.txt line 2'):
         list_frames(list_of(IMAGES, line))
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-16-le', 'utf-16-be'])
+def test_a_list_is_text_as_any_system_writes_it(raw, tmp_path, encoding):
+    text = f'# a comment\r\n{IN_DRIVE} 7 l\r\n'
+    marked = '\ufeff' + text if encoding.endswith('e') else text
+    (tmp_path / 'list.txt').write_bytes(marked.encode(encoding))
+    assert find_split(tmp_path / 'list.txt', raw).frames == (FIRST,)
 
 
 def test_the_order_of_the_list_is_kept_and_both_views_are_one_frame(raw, list_of):
