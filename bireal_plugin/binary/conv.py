@@ -89,7 +89,13 @@ def binarized(weight: Tensor, binarizer: WeightBinarizer | None, dtype: torch.dt
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
-    """Data type in which a convolution of ``x`` computes: autocast's while autocast is on, else that of ``x``."""
+    """Data type in which a convolution of ``x`` computes: autocast's while autocast is on, else that of ``x``.
+
+    Raises:
+        RuntimeError: ``x`` is of integers, which ``nn.Conv2d`` refuses too; every sign of pixels would be +1.
+    """
+    if not x.is_floating_point():
+        raise RuntimeError(f'Input type ({x.dtype}) is not floating point: normalise images before the network')
     device = x.device.type
     if not torch.amp.is_autocast_available(device):  # such as meta, where shapes alone are computed
         return x.dtype
@@ -196,6 +202,35 @@ class BinaryConv2d(nn.Conv2d):
     def geometry(self) -> Geometry:
         """Stride, zero padding, dilation and groups, as convolution functions take them."""
         return list(self.stride), self.zero_padding, list(self.dilation), self.groups
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As of any module, but for a weight that is the old one scaled per channel, as fusers of BatchNorm assign it.
+
+        Raises:
+            InputError: the binary weight would not be scaled alike, and the network would be another one.
+        """
+        if name == 'weight' and isinstance(value, nn.Parameter) and 'weight_binarizer' in vars(self):
+            self._check_scaled(value)
+        super().__setattr__(name, value)
+
+    def _check_scaled(self, new: Tensor) -> None:
+        old = getattr(self, 'weight', None)
+        if old is None or old.is_meta or new.is_meta or old.shape != new.shape or old[0].numel() == 1:
+            return
+        if not self.binary_weight or torch.equal(old, new):
+            return
+        precision = torch.finfo(new.dtype).eps
+        old, new = (weight.detach().flatten(1).double() for weight in (old, new))
+        largest = old.abs().argmax(1, keepdim=True)
+        factor = torch.where(old.gather(1, largest) == 0, 1.0, new.gather(1, largest) / old.gather(1, largest))
+        turned = ((old == 0) & (factor < 0)).any()  # 0 has the sign +1 on both sides of it
+        scaled = torch.allclose(new, factor * old, rtol=8 * precision, atol=0)
+        if scaled and (turned or not self.weight_binarizer.scales_by_channel):
+            raise InputError(
+                f'a 1-bit convolution computes with {self.weight_binarizer} of its weight, which does not scale as the '
+                'weight does: fuse BatchNorm by bireal_plugin.fold(model) or switch_to_deploy(), which are exact, and '
+                'by no function for real convolutions'
+            )
 
     def __call__(self, x: Any) -> Any:
         """As of any module; a symbolic trace by torch.fx keeps the layer whole, as it does ``nn.Conv2d``."""

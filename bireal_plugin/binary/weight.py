@@ -16,7 +16,13 @@ from bireal_plugin.registry import WEIGHT_BINARIZERS
 
 
 class WeightBinarizer:
-    """``binary = scale(weight) * sign(weight)``; the latent gradient is ``grad * window(weight)``."""
+    """``binary = scale(weight) * sign(weight)``; the latent gradient is ``grad * window(weight)``.
+
+    Attributes:
+        scales_by_channel: the binary weight of ``factor * weight`` is ``factor`` times as large, a factor per channel.
+    """
+
+    scales_by_channel = False
 
     def scale(self, weight: Tensor) -> Tensor | None:
         """Positive factor broadcastable to ``weight``, without gradient; None where the weights are exactly +-1.
@@ -62,7 +68,7 @@ class MagnitudeAware(WeightBinarizer):
     def __init__(self, per: Literal['channel', 'layer'] = 'channel') -> None:
         if per not in ('channel', 'layer'):
             raise InputError(f"MagnitudeAware(per=...) is 'channel' or 'layer', not {per!r}")
-        self.per = per
+        self.per, self.scales_by_channel = per, per == 'channel'
 
     def scale(self, weight: Tensor) -> Tensor:
         """Mean magnitude ``(O, 1, 1, 1)``, or ``(1, 1, 1, 1)`` per layer; float64 for float64 weights, else float32."""

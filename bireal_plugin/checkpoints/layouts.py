@@ -6,6 +6,7 @@ Names only: shapes, copying and the report are in ``loading.py``.
 layout                    its names                                     ours
 ========================= ============================================= ==========================================
 published Bi-Real 18/34   ``layer{L}.{i}.binary_conv.weights`` (N, 1)   ``layer{L}.{i}.conv1.weight``, viewed OIHW
+                          or ``binary_conv{k}.weight``, ``bias``        ``conv{k}.weight``, as it is
 published Bi-Real 50      ``layers.{0..15}.*``, ``down_conv1x1``        ``layer{L}.{i}.*``, ``narrow_shortcut``
 stock ResNet              ``layer{L}.{i}.conv2`` of a basic block       ``layer{L}.{2i+1}.conv1``
 (torchvision, timm, mm)   ``downsample.{0,1}``, ``gn{k}``               ``downsample.{1,2}``, ``bn{k}``
@@ -29,9 +30,15 @@ OWN = "the model's own"
 
 Rule = tuple[str, str | Callable[[re.Match[str]], str]]  # pattern and replacement, of a name without 'backbone.'
 
-REACTNET = r'(^|\.)(binary_(?!conv\.weights$)\w+\.weights?|(move|bias)\d*\.bias|(move|bias)\d+|\w*prelu\w*\.weight)$'
+# Numbers of blocks of BiRealResNet; basic depths count one convolution per block, hence twice ResNet's numbers.
+BLOCKS = {18: (4, 4, 4, 4), 34: (6, 8, 12, 6), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+BINARY_CONV = r'\.binary_conv(\d?)\.(weight|bias)s?$'
+# The shifts and PReLUs that a Bi-Real block has not.
+REACTNET = r'(^|\.)((move|bias)\d*\.bias|(move|bias)\d+|\w*prelu\w*\.weight)$'
+HEAD = r'^(?:head\.fc|cls_head\.fc|linear|classifier|head|last_linear|logits)\.(weight|bias)$'
 NO_NARROW_STREAM = 'no narrow stream in a stock bottleneck; these keep their initial values and must be trained'
 NO_COUNTER = 'PyTorch before 0.4.1 did not count batches; nothing reads the count'
+TAKEN_IN = 'taken into the running means of the norms behind, which computes the same'
 UNUSED_SHORTCUT = 'stored by the published code and never used: the first block adds no narrow stream'
 
 
@@ -71,8 +78,8 @@ def naming(names: Collection[str], model_names: Collection[str], source: str) ->
             '(BiRealResNet(rsign=True, rprelu=True) trains the like from the start)'
         )
     layout, rules, dropped = _recognise(inner, model_names)
-    if 'fc.weight' in model_names:
-        rules = [*rules, (r'^head\.fc\.', 'fc.')]
+    if 'fc.weight' in model_names and not _has(HEAD, model_names) and 'fc.weight' not in names:
+        rules = [*rules, (HEAD, r'fc.\1')]
     wants_prefix = any(name.startswith('backbone.') for name in model_names)
     has_prefix = any(name.startswith('backbone.') for name in names)
 
@@ -107,8 +114,10 @@ def _recognise(names: Collection[str], model_names: Collection[str]) -> tuple[st
     def foreign(pattern: str) -> bool:
         return _has(pattern, names) and not _has(pattern, model_names)
 
-    if foreign(r'\.binary_conv\.weights$'):
-        return PUBLISHED_BASIC, [(r'\.binary_conv\.weights$', '.conv1.weight')], {}
+    if foreign(BINARY_CONV):
+        first: Rule = (BINARY_CONV, lambda m: f'.conv{m[1] or 1}.{m[2]}')
+        _, others, _ = _recognise([re.sub(*first, name) for name in names], model_names)
+        return PUBLISHED_BASIC, [first, *others], {}
     if foreign(r'^layers\.\d+\.conv1\.weight$'):
         return PUBLISHED_BOTTLENECK, _published_bottleneck(names), {'layers.0.down_conv1x1.weight': UNUSED_SHORTCUT}
     rules: list[Rule] = []
@@ -148,14 +157,19 @@ class Trunk:
     convolutions: int
 
     @property
-    def depth(self) -> int:
-        """The number in a ResNet's name: convolutions of the blocks, the stem and the classifier."""
-        return sum(self.blocks) * self.convolutions + 2
+    def depth(self) -> int | None:
+        """The depth of the one BiRealResNet that has these stages, or has them first; None where there is none."""
+        count = len(self.blocks)
+        ours = tuple(blocks * (2 if self.convolutions == 2 else 1) for blocks in self.blocks)
+        depths = [depth for depth, blocks in BLOCKS.items() if blocks[:count] == ours]
+        depths = [depth for depth in depths if (depth < 50) == (self.convolutions < 3)]
+        return depths[0] if len(depths) == 1 else None
 
     def __str__(self) -> str:
         plural = 's' if self.convolutions > 1 else ''
         blocks = '-'.join(map(str, self.blocks))
-        return f'{self.depth} layers ({blocks} blocks of {self.convolutions} convolution{plural})'
+        layers = sum(self.blocks) * self.convolutions + 2  # with the stem and the classifier, as ResNets are called
+        return f'{layers} layers ({blocks} blocks of {self.convolutions} convolution{plural})'
 
 
 def trunk_of(names: Iterable[str]) -> Trunk | None:
@@ -178,10 +192,24 @@ def check_depth(names: Iterable[str], model_names: Iterable[str], source: str) -
         return
     common = min(len(theirs.blocks), len(ours.blocks))
     if theirs.blocks[:common] != ours.blocks[:common] or theirs.convolutions != ours.convolutions:
+        ways = [f'build the model with depth={theirs.depth}'] if theirs.depth else []
+        ways += [f'bring weights of depth {ours.depth}'] if ours.depth else []
         raise InputError(
-            f'{source} has {theirs} and the model {ours}: these weights belong to another network; '
-            f'build the model with depth={theirs.depth}, or bring weights of depth {ours.depth}'
+            f'{source} has {theirs} and the model {ours}: these weights belong to another network'
+            + ('; ' if ways else '')
+            + ', or '.join(ways)
         )
+
+
+def mean_behind(bias: str) -> str:
+    """Name of the running mean of the BatchNorm behind the convolution whose bias is called ``bias``; '' if it is none.
+
+    BatchNorm(x + bias) with a running mean is BatchNorm(x) with that mean less the bias.
+    """
+    new = re.sub(r'(^|\.)conv(\d)\.bias$', r'\1bn\2.running_mean', bias)
+    new = re.sub(r'\bdownsample\.1\.bias$', 'downsample.2.running_mean', new)
+    new = re.sub(r'\bstem\.(\d)\.bias$', lambda match: f'stem.{int(match[1]) + 1}.running_mean', new)
+    return new if new != bias else ''
 
 
 def _has(pattern: str, names: Iterable[str]) -> bool:

@@ -7,7 +7,7 @@ import os
 import pickle
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -18,13 +18,34 @@ from mmengine.model import PretrainedInit
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
+from bireal_plugin.binary.activation import REAL_ACTIVATIONS
 from bireal_plugin.binary.switch import binary_convolutions
-from bireal_plugin.checkpoints.file import Checkpoint, read_checkpoint, refused, state_dict_of
-from bireal_plugin.checkpoints.layouts import OWN, PUBLISHED_BASIC, STOCK, Naming, check_depth, naming
+from bireal_plugin.checkpoints.file import (
+    Checkpoint,
+    Origin,
+    drop_unread,
+    origin_of,
+    plain_containers,
+    read_checkpoint,
+    refused,
+    state_dict_of,
+)
+from bireal_plugin.checkpoints.layouts import (
+    OWN,
+    PUBLISHED_BASIC,
+    STOCK,
+    TAKEN_IN,
+    Naming,
+    check_depth,
+    mean_behind,
+    naming,
+)
 from bireal_plugin.errors import InputError, listed
 from bireal_plugin.hosts.mmengine_private import note_initialisation
 
 State = dict[str, Tensor]
+KINDS = {**REAL_ACTIVATIONS, 'sign': nn.Identity}
+STEPS = list(KINDS)  # of the recipe, in their order
 
 
 @CheckpointLoader.register_scheme(prefixes='timm://')
@@ -47,8 +68,8 @@ def fetch_checkpoint(address: str, *, map_location: Any = 'cpu') -> Checkpoint:
         return read_checkpoint(address, map_location=map_location)
     try:
         # mmengine downloads through torch.hub, which unpickles anything unless the environment says otherwise.
-        with patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD='1'):
-            return dict(CheckpointLoader.load_checkpoint(address, map_location=map_location, logger='current'))
+        with patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD='1'), plain_containers():
+            content = dict(CheckpointLoader.load_checkpoint(address, map_location=map_location, logger='current'))
     except pickle.UnpicklingError as error:
         raise refused(address, error) from error
     except (LookupError, RuntimeError, OSError) as error:
@@ -57,6 +78,8 @@ def fetch_checkpoint(address: str, *, map_location: Any = 'cpu') -> Checkpoint:
             f'{address} cannot be loaded ({type(error).__name__}: {reason}); check the name and the connection, or '
             'give a file'
         ) from error
+    drop_unread(content)
+    return content
 
 
 def part_of(state: Mapping[str, Tensor], prefix: str, source: str) -> State:
@@ -84,7 +107,7 @@ class LoadReport:
         missing: the model's names that the file has nothing for, without explanation; ``naming.absent`` has the others.
         unknown: the file's names that the model has no place for; ``naming.dropped`` has those no network has.
         wrong_shape: the model's name -> shapes in the file and in the model.
-        advice: a consequence for training; empty if there is none.
+        advice: consequences for training; empty if there are none.
     """
 
     source: str
@@ -100,6 +123,11 @@ class LoadReport:
     def complete(self) -> bool:
         """Everything fits but the tensors whose absence the layout explains."""
         return bool(self.loaded) and not (self.missing or self.unknown or self.wrong_shape)
+
+    @property
+    def level(self) -> int:
+        """Of ``logging``: a warning where something does not fit or has consequences."""
+        return logging.INFO if self.complete and not self.advice else logging.WARNING
 
     def sentence(self, limit: int) -> str:
         """Counts of tensors that fit and that do not, with up to ``limit`` names of each kind."""
@@ -128,16 +156,26 @@ class LoadReport:
         return '\n'.join(f'{count:5d}  {old} -> {new}' for (old, new), count in counts.items())
 
 
-def load_weights(model: nn.Module, state: State, *, source: str, strict: bool) -> LoadReport:
+def load_weights(
+    model: nn.Module,
+    state: State,
+    *,
+    source: str,
+    strict: bool,
+    allow_partial: bool = False,
+    origin: Origin | None = None,
+) -> LoadReport:
     """Copy the tensors of ``state`` that fit into ``model``, under translated names, and report all that do not.
 
     Args:
         source: name of the weights in sentences, such as a file name.
         strict: demand that names and shapes agree, but for what the layout explains.
+        allow_partial: take them too where less than half of the model's tensors and of the file's fit.
+        origin: the training behind the weights, whose structure and activation are compared with the model's.
 
     Raises:
-        InputError: another depth or kind of network, nothing fits, or ``strict`` and something does not. The model is
-            then unchanged.
+        InputError: another depth or kind of network, nothing fits, less than half does, or ``strict`` and something
+            does not. The model is then unchanged.
     """
     target = model.state_dict()
     found = naming(state, target, source)
@@ -154,24 +192,22 @@ def load_weights(model: nn.Module, state: State, *, source: str, strict: bool) -
             tensors[new] = value
         else:
             wrong_shape[new] = (tuple(value.shape), tuple(target[new].shape))
-    origin = {new: old for old, new in found.names.items()}
-    binary = sum(conv.binary_input or conv.binary_weight for _, conv in binary_convolutions(model))
-    advice = ''
-    if found.layout == STOCK and binary:  # real weights behind a sign are a start for training and no trained network
-        advice = (
-            f'the {binary} 1-bit convolutions start from real weights trained behind ReLU: train real stages (ReLU, '
-            'leaky clip, clip) before the binary one, as configs/_base_/recipe_basic.py does, or expect little of the '
-            'start'
-        )
+    for old, new in list(found.names.items()):
+        mean = mean_behind(new)
+        if new not in target and mean in tensors and tensors[mean].shape == state[old].shape:
+            tensors[mean] = tensors[mean] - state[old]
+            found.dropped[old] = TAKEN_IN
+            del found.names[old]
+    placed = {new: old for old, new in found.names.items()}
     report = LoadReport(
         source=source,
         naming=found,
         total=len(target),
-        loaded={new: origin[new] for new in tensors},
-        missing=tuple(name for name in target if name not in origin and name not in found.absent),
+        loaded={new: placed[new] for new in tensors},
+        missing=tuple(name for name in target if name not in placed and name not in found.absent),
         unknown=tuple(old for old, new in found.names.items() if new not in target),
         wrong_shape=wrong_shape,
-        advice=advice,
+        advice='; '.join(_advice(model, found.layout, origin)),
     )
     for prefix in () if tensors else dict.fromkeys(name.partition('.')[0] + '.' for name in state if '.' in name):
         part = naming(part_of(state, prefix, source), target, source)
@@ -182,24 +218,71 @@ def load_weights(model: nn.Module, state: State, *, source: str, strict: bool) -
             )
     if not tensors or (strict and not report.complete):
         raise InputError(f'{report.sentence(limit=20)}; these weights belong to another network')
+    if not strict and not allow_partial and 2 * len(tensors) < min(len(target), len(state)):
+        raise InputError(
+            f'{report.sentence(limit=4)}; less than half of the model and of the file fits, so these weights belong to '
+            f'another network; to take the {len(tensors)} all the same, give allow_partial=True'
+        )
     model.load_state_dict(tensors, strict=False)
     return report
+
+
+def _advice(model: nn.Module, layout: str, origin: Origin | None) -> Iterator[str]:
+    """Consequences of weights that were trained in another structure or behind another activation than the model's."""
+    convs = [conv for _, conv in binary_convolutions(model)]
+    binary = sum(conv.binary_input or conv.binary_weight for conv in convs)
+    structures = {module.structure for module in model.modules() if hasattr(module, 'structure')}
+    theirs: Mapping[str, Any] = dict(structure='resnet', activation='relu') if layout == STOCK else {}
+    if origin is not None:
+        network = origin.config.get('model') or {}
+        theirs = {'structure': 'bireal', 'activation': 'sign', **network.get('backbone', network)}
+    structure, activation = theirs.get('structure'), theirs.get('activation')
+    if structure and structures and {structure} != structures:
+        ours = ', '.join(sorted(map(str, structures)))
+        yield (
+            f'the weights were trained with structure={structure!r} and the model has {ours!r}, whose shortcuts start '
+            'and end elsewhere: it begins at the accuracy of chance, and needs a whole training, no fine-tuning'
+        )
+    if layout == STOCK and binary:
+        yield (
+            f'the {binary} 1-bit convolutions start from real weights trained behind ReLU: train real stages (ReLU, '
+            'leaky clip, clip) before the binary one, as configs/_base_/recipe_basic.py does, or expect little of the '
+            'start'
+        )
+    elif activation in STEPS and convs:
+        ours = (
+            'sign' if convs[0].binary_input else next((n for n in STEPS if type(convs[0].activation) is KINDS[n]), '')
+        )
+        if ours in STEPS and STEPS.index(ours) - STEPS.index(activation) not in (0, 1):
+            yield (
+                f'the weights were trained behind {activation} and the model has {ours}: it begins at the accuracy of '
+                f'chance; the recipe goes from one to the next of {", ".join(STEPS)}, and trains at each'
+            )
 
 
 class ReportedPretrained(PretrainedInit):
     """mmengine's ``Pretrained`` with the same arguments; mmengine's own loads what fits and says nothing.
 
+    Args:
+        allow_partial: see ``load_weights``.
+
     Raises:
-        InputError: (on the call) the checkpoint cannot be read, has nothing under ``prefix``, or nothing of it fits.
+        InputError: (on the call) the checkpoint cannot be read, has nothing under ``prefix``, or too little of it fits.
     """
 
+    def __init__(self, checkpoint: str, *args: Any, allow_partial: bool = False, **options: Any) -> None:
+        super().__init__(checkpoint, *args, **options)
+        self.allow_partial = allow_partial
+
     def __call__(self, module: nn.Module) -> None:
-        state = state_dict_of(fetch_checkpoint(self.checkpoint, map_location=self.map_location), self.checkpoint)
+        source = self.checkpoint
+        content = fetch_checkpoint(source, map_location=self.map_location)
+        state, origin = state_dict_of(content, source), origin_of(content, source)
         if self.prefix is not None:
-            state = part_of(state, self.prefix, self.checkpoint)
-        report = load_weights(module, state, source=self.checkpoint, strict=False)
-        level = logging.INFO if report.complete and not report.advice else logging.WARNING
-        print_log(str(report), logger='current', level=level)
+            state = part_of(state, self.prefix, source)
+        allow_partial = self.allow_partial
+        report = load_weights(module, state, source=source, strict=False, allow_partial=allow_partial, origin=origin)
+        print_log(str(report), logger='current', level=report.level)
         note_initialisation(module, self)
 
 

@@ -30,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--resume', nargs='?', const='auto', metavar='FILE', help=resume)
     changed = 'with --resume: go on although network, data or stages are not what the work directory was trained with'
     add('--allow-changed', action='store_true', help=changed)
+    partial = 'take weights of load_from of which less than half fits'
+    add('--allow-partial', action='store_true', help=partial)
     add('--amp', action='store_true', help='mixed precision; bfloat16 on a CPU')
     add('--auto-scale-lr', action='store_true', help='scale the learning rate with the total batch')
     add_overrides(parser)
@@ -39,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     config = load_config(arguments.config, arguments.cfg_options)
     work_dir = work_dir_of(config, arguments.work_dir)
+    if arguments.allow_partial:
+        config.allow_partial = True
     if arguments.amp:
         use_amp(config)
     if arguments.auto_scale_lr:

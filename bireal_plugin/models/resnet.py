@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bireal_plugin.binary.conv import conv_factory
 from bireal_plugin.binary.switch import WeightStep, set_activation, set_weights
+from bireal_plugin.checkpoints.layouts import BLOCKS
 from bireal_plugin.checkpoints.loading import reporting
 from bireal_plugin.errors import InputError, check_choice
 from bireal_plugin.folding.fold import fold_
@@ -19,13 +20,8 @@ from bireal_plugin.hosts.torch_private import NormWithStatistics
 from bireal_plugin.models.blocks import BasicBlock, Block, Bottleneck, Stage, Structure, advance
 from bireal_plugin.models.norm import norm_factory
 
-# Basic depths count one convolution per block, hence twice ResNet's numbers.
 DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
-    18: (BasicBlock, (4, 4, 4, 4)),
-    34: (BasicBlock, (6, 8, 12, 6)),
-    50: (Bottleneck, (3, 4, 6, 3)),
-    101: (Bottleneck, (3, 4, 23, 3)),
-    152: (Bottleneck, (3, 8, 36, 3)),
+    depth: (BasicBlock if depth < 50 else Bottleneck, blocks) for depth, blocks in BLOCKS.items()
 }
 
 REFUSED = {

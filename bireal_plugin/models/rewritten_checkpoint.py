@@ -15,11 +15,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bireal_plugin.checkpoints.file import Origin, read_checkpoint, state_dict_of
-from bireal_plugin.checkpoints.layouts import naming, trunk_of
+from bireal_plugin.checkpoints.layouts import HEAD, naming, trunk_of
 from bireal_plugin.checkpoints.loading import LoadReport, State, fetch_checkpoint, load_weights, part_of
 from bireal_plugin.errors import InputError, check_choice
 from bireal_plugin.models.classifier import BiRealClassifier
-from bireal_plugin.models.resnet import DEPTHS, BiRealResNet
+from bireal_plugin.models.resnet import BiRealResNet
 from bireal_plugin.whole_file import whole
 
 Target = Literal['backbone', 'classifier', 'timm']
@@ -96,7 +96,8 @@ def convert_checkpoint(
 
 def _classes(state: State) -> int | None:
     """Number of classes of the source's linear layer; None without one."""
-    weight = state.get('fc.weight', state.get('head.fc.weight'))
+    names = (name for name in state if re.sub(HEAD, r'fc.\1', name.removeprefix('backbone.')) == 'fc.weight')
+    weight = state.get(next(names, ''))
     return None if weight is None or weight.dim() != 2 else len(weight)
 
 
@@ -111,7 +112,7 @@ def _options(state: State, source: str, depth: int | None) -> dict[str, Any]:
         )
     if depth is None:
         depth = trunk.depth
-        if depth not in DEPTHS or len(trunk.blocks) != 4:
+        if depth is None or len(trunk.blocks) != 4:
             raise InputError(f'{source} has {trunk}, which is no BiRealResNet; give its config as --config')
     shapes = {new: state[old].shape for old, new in names.items()}
     deep_stem = 'stem.0.weight' in shapes
@@ -140,5 +141,6 @@ def _built(to: Target, state: State, source: str, **options: Any) -> nn.Module:
 
 def _outside_backbone(state: State) -> dict[str, str]:
     """Names that are not of a backbone, with the reason: those without ``backbone.``, or a classifier's ``fc``."""
-    inside = r'backbone\.' if any(name.startswith('backbone.') for name in state) else r'(?!(head\.)?fc\.)'
-    return {name: 'not of the backbone, which alone was asked for' for name in state if not re.match(inside, name)}
+    has_prefix = any(name.startswith('backbone.') for name in state)
+    outside = r'(?!backbone\.)' if has_prefix else rf'fc\.|{HEAD}'
+    return {name: 'not of the backbone, which alone was asked for' for name in state if re.match(outside, name)}

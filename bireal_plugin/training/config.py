@@ -28,7 +28,7 @@ CONFIGS = (Path(__file__).parents[1] / '.mim' / 'configs').resolve()
 CONFIG_KEYS = {
     *inspect.signature(Runner.__init__).parameters,
     *('activation_checkpointing', 'compile', 'efficient_conv_bn_eval', 'find_unused_parameters', 'load_strict'),
-    *('model_wrapper_cfg', 'runner_type', 'sync_bn'),
+    *('allow_partial', 'model_wrapper_cfg', 'runner_type', 'sync_bn'),
 } - {'self', 'cfg'}
 
 # Dictionaries that are written in Python, whose own code is not what looked a key up.

@@ -16,7 +16,7 @@ from mmengine.runner import BaseLoop, Runner
 from mmengine.visualization import Visualizer
 from torch import nn
 
-from bireal_plugin.checkpoints.file import state_dict_of
+from bireal_plugin.checkpoints.file import origin_of, state_dict_of
 from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights
 from bireal_plugin.errors import InputError
 from bireal_plugin.hosts.mmengine_private import mark_loaded
@@ -49,8 +49,13 @@ class BiRealRunner(Runner):
 
     * A checkpoint is written beside its place and renamed into it: an interrupted write leaves the earlier file.
     * Checkpoints are read with ``weights_only=True`` alone.
+<<<<<<< HEAD
     * Loading says what matched and what did not; resuming, and ``load_strict=True`` in the config, demand all of it.
     * Resuming takes the schedule as the config has it now, and refuses another network or other data.
+=======
+    * Loading says what matched and what did not; resuming, and ``load_strict=True`` in the config, demand all of it;
+      less than half needs ``allow_partial=True``.
+>>>>>>> 842000b (Checkpoints of other trainers and spellings load, partial fits and other structures are told or refused; fusers of real convolutions are exact or refused; integer images raise)
     * A config that cannot be built is an InputError that names the config.
     * ``tensorboard=True`` in the config adds TensorBoard's curves, where its package is installed.
     """
@@ -128,9 +133,11 @@ class BiRealRunner(Runner):
             continue_run(self, checkpoint, str(filename))
         strict = strict or resuming or self.cfg.get('load_strict', False)
         model = unwrapped(self.model)
-        report = load_weights(model, state_dict_of(checkpoint, filename), source=str(filename), strict=strict)
+        source, allow_partial = str(filename), bool(self.cfg.get('allow_partial', False))
+        how: dict[str, Any] = dict(strict=strict, allow_partial=allow_partial, origin=origin_of(checkpoint, source))
+        report = load_weights(model, state_dict_of(checkpoint, source), source=source, **how)
         if self.cfg.get('absorb_scales'):
             check_absorbed(model, str(filename))
         mark_loaded(self)
-        self.logger.info(str(report))
+        self.logger.log(report.level, str(report))
         return checkpoint

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from bireal_plugin.binary import BinaryConv2d, approx_sign
+from bireal_plugin.binary import ABCConv2d, BinaryConv2d, XNORConv2d, approx_sign
 from bireal_plugin.errors import InputError
 
 SWITCHES = [(True, True), (True, False), (False, True), (False, False)]
@@ -234,3 +234,13 @@ def test_the_sign_of_the_activation_is_the_surrogates():
     (a,) = torch.autograd.grad(conv(x).sum(), x)
     (b,) = torch.autograd.grad(F.conv2d(approx_sign(x), conv.weight).sum(), x)
     torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.int64, torch.bool])
+@pytest.mark.parametrize('kind', [BinaryConv2d, XNORConv2d, ABCConv2d])
+@pytest.mark.parametrize('options', [{}, dict(binary_input=False), dict(binary_weight=False)])
+def test_integer_images_raise_as_with_a_real_convolution(dtype, kind, options):
+    x = torch.ones(1, 3, 8, 8).to(dtype)
+    for conv in (torch.nn.Conv2d(3, 4, 3), kind(3, 4, 3, **options)):
+        with pytest.raises(RuntimeError, match='Input type'):
+            conv(x)

@@ -1,6 +1,8 @@
 """``init_cfg=dict(type='Pretrained')`` and ``pretrained=``: what is loaded, and what the log says about it."""
 
 import logging
+import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import mmengine.runner.checkpoint
@@ -12,6 +14,7 @@ from torch import nn
 
 from bireal_plugin import BiRealResNet, InputError
 from bireal_plugin.checkpoints import loading
+from bireal_plugin.checkpoints.file import Origin
 from tests.models import published
 
 
@@ -193,3 +196,59 @@ def test_a_downloaded_pickle_with_code_is_not_run(torchvision_file, tmp_path):
     with pytest.raises(InputError, match=r'torchvision://resnet50 holds objects .* could run any code'):
         initialised(checkpoint='torchvision://resnet50')
     assert not touched.exists()
+
+
+@pytest.mark.parametrize(
+    ('trained', 'model', 'words'),
+    [
+        ({}, {}, []),
+        (
+            dict(structure='resnet'),
+            {},
+            [r"trained with structure='resnet' and the model has 'bireal'.* accuracy of chance"],
+        ),
+        (dict(activation='relu'), dict(activation='leaky_clip'), []),  # a step of the recipe
+        (dict(activation='clip'), {}, []),
+        (
+            dict(activation='relu'),
+            {},
+            ['trained behind relu and the model has sign: it begins at the accuracy of chance'],
+        ),
+        (dict(activation='relu'), dict(activation='clip'), ['trained behind relu and the model has clip']),
+        ({}, dict(activation='relu', weights='real'), ['trained behind sign and the model has relu']),
+        (dict(structure='plain', activation='relu'), {}, ["structure='plain'", 'trained behind relu']),
+    ],
+)
+def test_another_structure_or_activation_than_trained_is_a_warning(logged, tmp_path, trained, model, words):
+    path = str(tmp_path / 'trained.pth')
+    backbone = dict(type='BiRealResNet', depth=18, base_channels=4, **trained)
+    origin = Origin(dict(model=dict(type='BiRealClassifier', backbone=backbone)))
+    state = BiRealResNet(18, base_channels=4, **trained).state_dict()
+    torch.save(dict(state_dict=state, meta=origin.as_meta()), path)
+    BiRealResNet(18, base_channels=4, init_cfg=dict(type='Pretrained', checkpoint=path), **model).init_weights()
+    [(text, level)] = logged
+    shortcuts = 'resnet' in trained.values() or 'plain' in trained.values()
+    assert level == (logging.WARNING if words or shortcuts else logging.INFO)
+    assert ('trained' in text.replace(path, '')) == bool(words)
+    assert all(re.search(word, text) for word in words)
+
+
+def test_a_stock_resnet_says_that_its_shortcuts_are_others(stock, logged, tmp_path):
+    path = str(tmp_path / 'stock.pth')
+    torch.save(stock, path)
+    real = dict(activation='relu', weights='real')
+    for structure in ('bireal', 'resnet'):
+        pretrained = dict(type='Pretrained', checkpoint=path)
+        BiRealResNet(50, init_cfg=pretrained, structure=structure, **real).init_weights()
+    assert "trained with structure='resnet' and the model has 'bireal'" in logged[0][0]
+    assert 'trained' not in logged[1][0]
+
+
+def test_a_small_part_is_taken_where_it_is_allowed(logged, tmp_path):
+    path = str(tmp_path / 'part.pth')
+    state = {'bn1.weight': torch.ones(4), **{f'other.{i}': torch.ones(1) for i in range(200)}}
+    torch.save(state, path)
+    for options, refused in (({}, True), (dict(allow_partial=True), False)):
+        net = BiRealResNet(18, base_channels=4, init_cfg=dict(type='Pretrained', checkpoint=path, **options))
+        with pytest.raises(InputError, match='less than half') if refused else nullcontext():
+            net.init_weights()

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from bireal_plugin import BiRealClassifier, BiRealResNet, InputError
+from bireal_plugin import BiRealClassifier, BiRealResNet, InputError, fold
 from bireal_plugin.checkpoints.file import state_dict_of
 from bireal_plugin.checkpoints.layouts import trunk_of
 from bireal_plugin.checkpoints.loading import load_weights, part_of
@@ -58,6 +58,73 @@ def test_report_of_a_published_checkpoint_counts_all_of_it(depth):
     assert str(report).startswith(
         f"given.pth: {loaded} of the model's {loaded} tensors loaded; names of a {layout} mapped"
     )
+
+
+def as_ordinary(state):
+    """The same weights as another code base may keep them: convolutions' own shape, `weight`, a head called linear."""
+    renamed = {}
+    for name, value in state.items():
+        if name.endswith('binary_conv.weights'):
+            bn = state[name.replace('binary_conv.weights', 'bn1.weight')]
+            value = value.view(len(bn), -1, 3, 3)
+        renamed[re.sub('^fc', 'linear', name.replace('conv.weights', 'conv.weight'))] = value
+    return renamed
+
+
+@pytest.mark.parametrize('make', [classifier, timm_model])
+def test_names_without_shift_or_prelu_are_bi_reals_whatever_the_spelling(make):
+    state = published.state_of(18)
+    model = make(18)
+    report = load(model, as_ordinary(state))
+    assert report.complete
+    x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    expected = published.logits(18, x, {name: value.double() for name, value in state.items()})
+    with torch.no_grad():
+        torch.testing.assert_close(model.double().eval()(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('head', ['linear', 'classifier', 'head', 'head.fc', 'last_linear'])
+def test_heads_of_other_names_are_the_linear_layer(head):
+    state = {re.sub('^fc', head, name): value for name, value in published.state_of(18).items()}
+    model = classifier(18)
+    load(model, state)
+    assert torch.equal(model.fc.weight, state[f'{head}.weight'])
+
+
+def with_biases(depth):
+    """A published state whose 1-bit and real convolutions have biases, and the one that computes the same without."""
+    state = published.state_of(depth)
+    biased = dict(state)
+    torch.manual_seed(1)
+    for name in [name for name in state if name.endswith('running_mean')]:
+        conv = re.sub(r'bn(\d)\.running_mean$', r'conv\1.bias', name).replace(
+            'downsample.2.running_mean', 'downsample.1.bias'
+        )
+        if depth == 18 and '.' in conv[:-10]:
+            conv = conv.replace('conv1', 'binary_conv')
+        biased[conv] = torch.randn(state[name].shape)
+        biased[name] = state[name] + biased[conv]
+    return biased, state
+
+
+@pytest.mark.parametrize('depth', [18, 50])
+def test_biases_of_convolutions_load_and_fold(depth):
+    biased, plain = with_biases(depth)
+    model = classifier(depth)
+    report = load(model, biased)
+    taken = [name for name, why in report.naming.dropped.items() if 'taken into the running means' in why]
+    assert len(taken) == len(biased) - len(plain)
+    x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    expected = published.logits(depth, x, {name: value.double() for name, value in plain.items()})
+    with torch.no_grad():
+        torch.testing.assert_close(fold(model.double().eval(), x.shape)(x), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_bias_without_a_norm_behind_is_told():
+    model = classifier(50, norm_cfg=dict(type='GN', num_groups=2), base_channels=8)
+    state = {**model.state_dict(), 'backbone.layer1.0.conv2.bias': torch.zeros(8)}
+    with pytest.raises(InputError, match=r'1 not in the model \(backbone\.layer1\.0\.conv2\.bias\)'):
+        load(model, state)
 
 
 def test_mapping_lists_each_kind_of_renaming_with_its_count():
@@ -136,6 +203,23 @@ def test_another_depth_is_refused_by_its_own_sentence(theirs, ours, strict):
         load(classifier(ours), state, strict=strict)
 
 
+@pytest.mark.parametrize(
+    ('blocks', 'ours', 'ways'),
+    [
+        ((4, 4, 4, 3), dict(depth=18), '; bring weights of depth 18'),  # 17 layers, which is no depth
+        ((3, 5, 4, 4), dict(depth=18), '; bring weights of depth 18'),  # 18 layers, but not those of depth 18
+        ((6, 8, 12, 6), dict(depth=18), '; build the model with depth=34, or bring weights of depth 18'),
+        ((6, 8), dict(depth=18, num_stages=3), '; build the model with depth=34, or bring weights of depth 18'),
+        ((4, 4, 4, 3), dict(depth=50, num_stages=2), ''),  # two stages of 3-4 are those of 50, 101 and 152... of two
+    ],
+)
+def test_advice_names_depths_that_there_are(blocks, ours, ways):
+    state = {f'layer{s}.{i}.conv1.weight': torch.ones(1) for s, n in enumerate(blocks, 1) for i in range(n)}
+    with torch.device('meta'), pytest.raises(InputError, match=r'has .* layers') as refused:
+        load(BiRealResNet(**{'strides': (1, 2, 2, 2), 'out_indices': (0,), **ours}), state)
+    assert str(refused.value).partition('these weights belong to another network')[2] == ways
+
+
 def without(state, *names):
     return {name: value for name, value in state.items() if name not in names}
 
@@ -165,9 +249,13 @@ MISTAKES = {
         lambda s: {**s, 'layer1.0.conv1.weight': torch.ones(64, 64, 3, 3)},
         r'layer1\.0\.binary_conv\.weights and layer1\.0\.conv1\.weight would both become backbone\.layer1\.0\.conv1',
     ),
-    'reactnet convolution': (
-        lambda s: {name.replace('conv.weights', 'conv.weight'): value for name, value in s.items()},
-        r'layer1\.0\.binary_conv\.weight is a name of ReActNet-style networks, whose blocks add learned biases',
+    'reactnet shift': (
+        lambda s: {**s, 'layer1.0.move11.bias': torch.zeros(1, 64, 1, 1)},
+        r'layer1\.0\.move11\.bias is a name of ReActNet-style networks, whose blocks add learned biases',
+    ),
+    'binary convolution of another name': (
+        lambda s: {name.replace('binary_conv', 'binary_3x3'): value for name, value in s.items()},
+        r'layer1\.0\.binary_3x3\.weights',
     ),
     'reactnet bias': (
         lambda s: {**s, 'layer1.0.move0.bias': torch.zeros(1, 64, 1, 1)},
