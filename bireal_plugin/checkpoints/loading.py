@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
-import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
@@ -20,32 +16,15 @@ from torch import Tensor, nn
 
 from bireal_plugin.binary.activation import REAL_ACTIVATIONS
 from bireal_plugin.binary.switch import binary_convolutions
-from bireal_plugin.checkpoints.file import (
-    Checkpoint,
-    Origin,
-    drop_unread,
-    origin_of,
-    plain_containers,
-    read_checkpoint,
-    refused,
-    state_dict_of,
-)
-from bireal_plugin.checkpoints.layouts import (
-    OWN,
-    PUBLISHED_BASIC,
-    STOCK,
-    TAKEN_IN,
-    Naming,
-    check_depth,
-    mean_behind,
-    naming,
-)
+from bireal_plugin.checkpoints.containers import drop_unread, plain_containers
+from bireal_plugin.checkpoints.file import Checkpoint, Origin, origin_of, read_checkpoint, refused, state_dict_of
+from bireal_plugin.checkpoints.layouts import PUBLISHED_BASIC, STOCK, TAKEN_IN, check_depth, mean_behind, naming
+from bireal_plugin.checkpoints.report import LoadReport
 from bireal_plugin.errors import InputError, listed
 from bireal_plugin.hosts.mmengine_private import note_initialisation
 
 State = dict[str, Tensor]
-KINDS = {**REAL_ACTIVATIONS, 'sign': nn.Identity}
-STEPS = list(KINDS)  # of the recipe, in their order
+STEPS = (*REAL_ACTIVATIONS, 'sign')  # of the recipe, in their order
 
 
 @CheckpointLoader.register_scheme(prefixes='timm://')
@@ -94,66 +73,6 @@ def part_of(state: Mapping[str, Tensor], prefix: str, source: str) -> State:
         starts = sorted({name.partition('.')[0] + '.' for name in state})
         raise InputError(f'{source}: no name starts with {prefix!r}; they start with {listed(starts, 12)}')
     return part
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """Report of one loading: ``str`` of it is a line for the log, ``mapping`` lists the renamed tensors.
-
-    Attributes:
-        source: name of the weights in sentences, such as a file name.
-        total: number of the model's tensors.
-        loaded: the model's name -> the file's, of what was copied.
-        missing: the model's names that the file has nothing for, without explanation; ``naming.absent`` has the others.
-        unknown: the file's names that the model has no place for; ``naming.dropped`` has those no network has.
-        wrong_shape: the model's name -> shapes in the file and in the model.
-        advice: consequences for training; empty if there are none.
-    """
-
-    source: str
-    naming: Naming
-    total: int
-    loaded: dict[str, str]
-    missing: tuple[str, ...]
-    unknown: tuple[str, ...]
-    wrong_shape: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
-    advice: str = ''
-
-    @property
-    def complete(self) -> bool:
-        """Everything fits but the tensors whose absence the layout explains."""
-        return bool(self.loaded) and not (self.missing or self.unknown or self.wrong_shape)
-
-    @property
-    def level(self) -> int:
-        """Of ``logging``: a warning where something does not fit or has consequences."""
-        return logging.INFO if self.complete and not self.advice else logging.WARNING
-
-    def sentence(self, limit: int) -> str:
-        """Counts of tensors that fit and that do not, with up to ``limit`` names of each kind."""
-        parts = [f"{self.source}: {len(self.loaded)} of the model's {self.total} tensors loaded"]
-        if self.naming.layout != OWN:
-            parts.append(f'names of a {self.naming.layout} mapped')
-        for word, reasons in (('not in the file', self.naming.absent), ('left out', self.naming.dropped)):
-            for reason in dict.fromkeys(reasons.values()):
-                names = [name for name in reasons if reasons[name] == reason]
-                parts.append(f'{len(names)} {word} ({listed(names, limit)}): {reason}')
-        misfits = (('not in the file', self.missing), ('not in the model', self.unknown))
-        for word, misfit in (*misfits, ('of another shape', tuple(self.wrong_shape))):
-            if misfit:
-                parts.append(f'{len(misfit)} {word} ({listed(misfit, limit)})')
-        if self.wrong_shape:
-            theirs, ours = next(iter(self.wrong_shape.values()))
-            parts[-1] += f', the first {theirs} instead of {ours}'
-        return '; '.join(parts)
-
-    def __str__(self) -> str:
-        return '; '.join(filter(None, [self.sentence(limit=4), self.advice]))
-
-    def mapping(self) -> str:
-        """One line per kind of renaming, ``count  file's name -> model's name``, block numbers as ``*``."""
-        counts = Counter((_pattern(old), _pattern(new)) for new, old in self.loaded.items())
-        return '\n'.join(f'{count:5d}  {old} -> {new}' for (old, new), count in counts.items())
 
 
 def load_weights(
@@ -231,18 +150,13 @@ def _advice(model: nn.Module, layout: str, origin: Origin | None) -> Iterator[st
     """Consequences of weights that were trained in another structure or behind another activation than the model's."""
     convs = [conv for _, conv in binary_convolutions(model)]
     binary = sum(conv.binary_input or conv.binary_weight for conv in convs)
-    structures = {module.structure for module in model.modules() if hasattr(module, 'structure')}
+    found = (getattr(module, 'structure', None) for module in model.modules())
+    structures = {structure for structure in found if isinstance(structure, str)}
     theirs: Mapping[str, Any] = dict(structure='resnet', activation='relu') if layout == STOCK else {}
     if origin is not None:
         network = origin.config.get('model') or {}
         theirs = {'structure': 'bireal', 'activation': 'sign', **network.get('backbone', network)}
     structure, activation = theirs.get('structure'), theirs.get('activation')
-    if structure and structures and {structure} != structures:
-        ours = ', '.join(sorted(map(str, structures)))
-        yield (
-            f'the weights were trained with structure={structure!r} and the model has {ours!r}, whose shortcuts start '
-            'and end elsewhere: it begins at the accuracy of chance, and needs a whole training, no fine-tuning'
-        )
     if layout == STOCK and binary:
         yield (
             f'the {binary} 1-bit convolutions start from real weights trained behind ReLU: train real stages (ReLU, '
@@ -250,14 +164,19 @@ def _advice(model: nn.Module, layout: str, origin: Origin | None) -> Iterator[st
             'start'
         )
     elif activation in STEPS and convs:
-        ours = (
-            'sign' if convs[0].binary_input else next((n for n in STEPS if type(convs[0].activation) is KINDS[n]), '')
-        )
+        real = (name for name, kind in REAL_ACTIVATIONS.items() if type(convs[0].activation) is kind)
+        ours = 'sign' if convs[0].binary_input else next(real, '')
         if ours in STEPS and STEPS.index(ours) - STEPS.index(activation) not in (0, 1):
             yield (
                 f'the weights were trained behind {activation} and the model has {ours}: it begins at the accuracy of '
                 f'chance; the recipe goes from one to the next of {", ".join(STEPS)}, and trains at each'
             )
+    if structure and structures and {structure} != structures:
+        ours = ', '.join(sorted(structures))
+        yield (
+            f'the weights were trained with structure={structure!r} and the model has {ours!r}, whose shortcuts start '
+            'and end elsewhere: it begins at the accuracy of chance, and needs a whole training, no fine-tuning'
+        )
 
 
 class ReportedPretrained(PretrainedInit):
@@ -294,8 +213,3 @@ def reporting(init_cfg: Any) -> Any:
     pretrained = [config for config in configs if config['type'] in ('Pretrained', PretrainedInit)]
     others = [config for config in configs if config not in pretrained]
     return [*others, *(dict(config, type=ReportedPretrained) for config in pretrained)]
-
-
-def _pattern(name: str) -> str:
-    name = re.sub(r'(layer\d|layers)\.\d+', r'\1.*', name)
-    return re.sub(r'layer\d', 'layer*', re.sub(r'(bn\d|downsample\.\d|fc)\.\w+$', r'\1.*', name))

@@ -17,8 +17,9 @@ from bireal_plugin.checkpoints.loading import reporting
 from bireal_plugin.errors import InputError, check_choice
 from bireal_plugin.folding.fold import fold_
 from bireal_plugin.hosts.torch_private import NormWithStatistics
-from bireal_plugin.models.blocks import BasicBlock, Block, Bottleneck, Stage, Structure, advance
+from bireal_plugin.models.blocks import BasicBlock, Bottleneck
 from bireal_plugin.models.norm import norm_factory
+from bireal_plugin.models.stages import Block, Stage, Structure, advance
 
 DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     depth: (BasicBlock if depth < 50 else Bottleneck, blocks) for depth, blocks in BLOCKS.items()

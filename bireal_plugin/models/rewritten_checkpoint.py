@@ -16,7 +16,8 @@ from torch import nn
 
 from bireal_plugin.checkpoints.file import Origin, read_checkpoint, state_dict_of
 from bireal_plugin.checkpoints.layouts import HEAD, naming, trunk_of
-from bireal_plugin.checkpoints.loading import LoadReport, State, fetch_checkpoint, load_weights, part_of
+from bireal_plugin.checkpoints.loading import State, fetch_checkpoint, load_weights, part_of
+from bireal_plugin.checkpoints.report import LoadReport
 from bireal_plugin.errors import InputError, check_choice
 from bireal_plugin.models.classifier import BiRealClassifier
 from bireal_plugin.models.resnet import BiRealResNet

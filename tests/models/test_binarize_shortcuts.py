@@ -128,3 +128,9 @@ def test_what_is_no_shortcut_is_named_with_the_way_out(shortcut, sentence):
     with pytest.raises(InputError, match=sentence):
         binarize(model, shape=(3, 32, 32))
     assert dict(model.named_modules()) == before
+
+
+@pytest.mark.parametrize('name', ['run', 'branches'])
+def test_a_name_that_a_bi_real_block_uses_itself_is_refused(name):
+    with pytest.raises(InputError, match=rf'3\.{name}: a Bi-Real block has something else of that name; rename it'):
+        converted(nn.Sequential(nn.Conv2d(8, 8, 1)), nn.Sequential(convolution()), name=name)

@@ -1,15 +1,23 @@
 """Stages and blocks as hosts use them: called, hooked, sliced, compiled and recomputed as those of any ResNet."""
 
+from functools import partial
+
 import pytest
 import timm
 import torch
 import torchvision
 from mmengine.runner import turn_on_activation_checkpointing
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
+    CheckpointImpl,
+    apply_activation_checkpointing,
+    checkpoint_wrapper,
+)
 from torch.utils.checkpoint import checkpoint
 
 from bireal_plugin import InputError, binarize
 from bireal_plugin.models import BiRealResNet
+from bireal_plugin.models.stages import Block, Stage
 
 STRUCTURES = ['bireal', 'resnet', 'plain']
 CASES = [(depth, structure) for depth in (18, 50) for structure in STRUCTURES]
@@ -109,6 +117,23 @@ def test_activation_checkpointing_by_name_recomputes_and_keeps_every_gradient(de
     assert len(calls) == 2 + (len(modules) == 2 and modules[1].startswith(f'{modules[0]}.'))
     for name, gradient in got.items():
         torch.testing.assert_close(gradient, expected[name])
+
+
+@pytest.mark.parametrize('implementation', CheckpointImpl)
+@pytest.mark.parametrize('kind', [Block, Stage])
+@pytest.mark.parametrize(('depth', 'structure'), CASES)
+def test_wrappers_of_torch_recompute_blocks_and_stages(depth, structure, kind, implementation):
+    net, x = network(depth, structure=structure).train(), images()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0
+    parameters = list(net.parameters())
+    expected = list(gradients(net, lambda x: net(x)[-1], x).values())
+    wrap = partial(checkpoint_wrapper, checkpoint_impl=implementation)
+    apply_activation_checkpointing(net, checkpoint_wrapper_fn=wrap, check_fn=lambda module: isinstance(module, kind))
+    gradients(net, lambda x: net(x)[-1], x)
+    for parameter, gradient in zip(parameters, expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
 
 
 @pytest.mark.parametrize('target', ['layer4', 'layer4.1', 'layer2'])

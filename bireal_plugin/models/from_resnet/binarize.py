@@ -15,9 +15,9 @@ from bireal_plugin.cost import Cost, model_cost
 from bireal_plugin.dry_run import Shape, input_shape, weightless_copy
 from bireal_plugin.errors import InputError, check_choice, listed
 from bireal_plugin.hosts.torch_private import move_hooks
-from bireal_plugin.models.blocks import Structure
 from bireal_plugin.models.from_resnet.trunk import TrunkPlan, find_host, plan_trunk
 from bireal_plugin.models.from_resnet.twins import MakeConv, TwinBasicBlock, TwinBottleneck
+from bireal_plugin.models.stages import Structure
 
 Filter = Callable[[str, nn.Module], bool]
 

@@ -127,10 +127,11 @@ def _check_flow(block: Call, plan: BlockPlan, only_call: Any, host: nn.Module) -
     if shortcut.y.shape != last.y.shape:
         raise InputError(f'{shortcut.name} gives {tuple(shortcut.y.shape)}, and {last.name} {tuple(last.y.shape)}')
     if plan.shortcut_conv is None and not _is_linear(host.get_submodule(shortcut.name), shortcut.x.shape):
+        pool = f'nn.AvgPool2d({max(plan.strides)}), ' if max(plan.strides) > 1 else ''
+        conv = f'nn.Conv2d({shortcut.x.shape[1]}, {last.y.shape[1]}, 1)'
         raise InputError(
             f'{shortcut.name!r} ({type(shortcut.module).__name__}) is not linear, as a shortcut around signs must be; '
-            f'write it as nn.Sequential(nn.AvgPool2d({max(plan.strides)}), nn.Conv2d({shortcut.x.shape[1]}, '
-            f'{last.y.shape[1]}, 1), nn.BatchNorm2d({last.y.shape[1]}))'
+            f'write it as nn.Sequential({pool}{conv}, nn.BatchNorm2d({last.y.shape[1]}))'
         )
 
 

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from bireal_plugin.binary.activation import LeakyClip
 from bireal_plugin.errors import InputError
 from bireal_plugin.hosts.torch_private import move_hooks
-from bireal_plugin.models.blocks import Block, Structure, TwoStreams, average_pool
+from bireal_plugin.models.blocks import TwoStreams, average_pool
 from bireal_plugin.models.from_resnet.anatomy import BlockPlan
+from bireal_plugin.models.stages import Block, Structure
 
 MakeConv = Callable[[nn.Conv2d], nn.Conv2d]
 
@@ -38,6 +39,7 @@ class TwinBlock(Block):
         self.name, self.structure = plan.name, structure
         self.with_cp = bool(getattr(block, 'with_cp', False))
         self.shortcut_name = plan.shortcut if structure != 'plain' else None
+        self.branches: list[tuple[str, ...]] = []
         kept = {child for branch in plan.branches for child in branch} | {self.shortcut_name}
         for name, child in block.named_children():
             if name in plan.convs and name not in real:
@@ -48,7 +50,6 @@ class TwinBlock(Block):
                 raise InputError(f'{plan.name}.{name}: a Bi-Real block has something else of that name; rename it')
             if name in kept:
                 self.add_module(name, child)
-        self.branches = []
         for branch in plan.branches:
             if branch[0] in real:
                 clip = branch[0].replace('conv', 'clip')
