@@ -49,13 +49,9 @@ class BiRealRunner(Runner):
 
     * A checkpoint is written beside its place and renamed into it: an interrupted write leaves the earlier file.
     * Checkpoints are read with ``weights_only=True`` alone.
-<<<<<<< HEAD
-    * Loading says what matched and what did not; resuming, and ``load_strict=True`` in the config, demand all of it.
-    * Resuming takes the schedule as the config has it now, and refuses another network or other data.
-=======
     * Loading says what matched and what did not; resuming, and ``load_strict=True`` in the config, demand all of it;
       less than half needs ``allow_partial=True``.
->>>>>>> 842000b (Checkpoints of other trainers and spellings load, partial fits and other structures are told or refused; fusers of real convolutions are exact or refused; integer images raise)
+    * Resuming takes the schedule as the config has it now, and refuses another network or other data.
     * A config that cannot be built is an InputError that names the config.
     * ``tensorboard=True`` in the config adds TensorBoard's curves, where its package is installed.
     """
