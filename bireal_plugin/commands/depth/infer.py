@@ -52,13 +52,16 @@ def predictor_of(arguments: argparse.Namespace, real_layers: Precision = 'f32') 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = '%(prog)s INPUT [INPUT ...] --checkpoint FILE [options]'
     inputs = 'images, videos, folders, globs, or lists of files (.txt)'
-    parser.add_argument('inputs', nargs='+', metavar='INPUT', help=inputs)
+    images = parser.add_argument_group('images')
+    images.add_argument('inputs', nargs='+', metavar='INPUT', help=inputs)
+    pixels = 'of an image, beyond which it is refused (default: 179 million)'
+    images.add_argument('--max-pixels', type=positive, default=MAX_PIXELS, metavar='N', help=pixels)
     network = parser.add_argument_group('network')
     checkpoint = 'trained weights or an exported file'
     network.add_argument('--checkpoint', type=Path, required=True, metavar='FILE', help=checkpoint)
     add_network(network)
     network.add_argument('--real-layers', choices=['f32', 'bf16'], default='f32', help='of an .xml (default: f32)')
-    camera = parser.add_argument_group('camera', "by default KITTI's calibration where an image lies beside one")
+    camera = parser.add_argument_group("camera (default: KITTI's calibration where an image lies beside one)")
     add = camera.add_argument
     add('--calibration', type=Path, metavar='FILE', help='a calib_cam_to_cam.txt for all inputs')
     add('--focal', type=float, metavar='PX', help="focal length in px of the image's own width")
@@ -67,8 +70,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cropped = "inputs are bottom or centre crops of the calibration's images"
     add('--cropped', choices=[*PLACES], metavar='PLACE', help=cropped)
     add('--relative', action='store_true', help='no metres, whatever calibration there is')
-    pixels = 'of an image, beyond which it is refused (default: 179 million)'
-    parser.add_argument('--max-pixels', type=positive, default=MAX_PIXELS, metavar='N', help=pixels)
     output = parser.add_argument_group('output')
     add = output.add_argument
     add('--out', type=Path, default=Path('depth_maps'), metavar='DIR', help='for the files (default: depth_maps)')
