@@ -56,6 +56,23 @@ class Renamed(argparse.Action):
         setattr(namespace, self.dest, [*earlier, values] if self.append else values)
 
 
+class Overrides(DictAction):
+    """mmengine's reader of ``KEY=VALUE`` words.
+
+    Raises:
+        InputError: a word without ``=``, or brackets that do not match.
+    """
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        for word in values:
+            if '=' not in word.strip('='):
+                raise InputError(f'{option} {" ".join(values)}: {word!r} is no KEY=VALUE, such as data_root=/data')
+        try:
+            super().__call__(parser, namespace, values, option)
+        except (AssertionError, ValueError, IndexError, RecursionError) as error:
+            raise InputError(f'{option} {" ".join(values)}: the value cannot be read ({error})') from error
+
+
 def add_size(parser: argparse._ActionsContainer, explained: str, **options: Any) -> None:
     """``--size H W`` of images, px."""
     parser.add_argument('--size', nargs=2, type=positive, metavar=('H', 'W'), help=explained, **options)
@@ -64,7 +81,7 @@ def add_size(parser: argparse._ActionsContainer, explained: str, **options: Any)
 def add_overrides(parser: argparse._ActionsContainer) -> None:
     """``--cfg-options``."""
     explained = 'change entries of the config, such as model.backbone.depth=34'
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help=explained)
+    parser.add_argument('--cfg-options', nargs='+', action=Overrides, metavar='KEY=VALUE', help=explained)
 
 
 def add_launcher(parser: argparse._ActionsContainer) -> None:

@@ -131,6 +131,7 @@ class TopKAccuracy(BaseMetric):
     def __init__(self, topk: Sequence[int] = (1, 5), collect_device: str = 'cpu', prefix: str | None = None) -> None:
         super().__init__(collect_device, prefix)
         self.topk = tuple(topk)
+        self.names = tuple(f'{self.prefix}/top{k}' for k in self.topk)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         for sample in data_samples:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.dist import master_only
 from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
@@ -24,8 +26,9 @@ from bireal_plugin.training.config import config_mistakes
 from bireal_plugin.training.data_check import check_data
 from bireal_plugin.training.hooks.plain_checkpoint import PlainCheckpointHook
 from bireal_plugin.training.hooks.plan import PHASES, settle_phases, unwrapped
+from bireal_plugin.training.hooks.stage import MonitorHook
 from bireal_plugin.training.resume import continue_run, read_resumed
-from bireal_plugin.training.trained import check_absorbed
+from bireal_plugin.training.trained import check_absorbed, check_finite
 from bireal_plugin.whole_file import whole
 
 
@@ -41,6 +44,24 @@ def _naming_config(build: Callable[..., Any]) -> Callable[..., Any]:
             return built
 
     return told
+
+
+@contextmanager
+def machine_failures() -> Iterator[None]:
+    """Turns into one sentence what torch raises when a loader's worker is killed or memory runs out."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        text, saved = str(error), 'what was saved stays, and --resume goes on from there'
+        told = f'({text.strip().partition(chr(10))[0].rstrip(".") or type(error).__name__})'
+        if 'DataLoader worker' in text or 'bus error encountered in worker' in text:
+            raise InputError(
+                f'a worker of the data loader was killed, as a rule because memory or /dev/shm ran out {told}: lower '
+                f'num_workers or batch_size of the data loader; {saved}'
+            ) from error
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in text:
+            raise InputError(f'memory ran out {told}: lower batch_size, or train with --amp; {saved}') from error
+        raise
 
 
 @RUNNERS.register_module()
@@ -63,6 +84,14 @@ class BiRealRunner(Runner):
     build_optim_wrapper = _naming_config(Runner.build_optim_wrapper)
     build_param_scheduler = _naming_config(Runner.build_param_scheduler)
 
+    def train(self) -> nn.Module:
+        with machine_failures():
+            return super().train()
+
+    def test(self) -> dict[str, float]:
+        with machine_failures():
+            return super().test()
+
     def build_model(self, model: Any) -> nn.Module:
         """mmengine's, in the phases of the checkpoint that it is to be tested with."""
         built = super().build_model(model)
@@ -70,10 +99,11 @@ class BiRealRunner(Runner):
         return built
 
     def register_hooks(self, default_hooks: Any = None, custom_hooks: Any = None) -> None:
-        """mmengine's hooks, and PlainCheckpointHook, without which a checkpoint could not be read again."""
+        """mmengine's hooks, and PlainCheckpointHook, without which no checkpoint could be read again; MonitorHook."""
         super().register_hooks(default_hooks, custom_hooks)
-        if not any(isinstance(hook, PlainCheckpointHook) for hook in self.hooks):
-            self.register_hook(PlainCheckpointHook())
+        for kind in (PlainCheckpointHook, MonitorHook):
+            if not any(isinstance(hook, kind) for hook in self.hooks):
+                self.register_hook(kind())
 
     def build_logger(self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: Any) -> MMLogger:
         """mmengine's logger; the dumps of environment and config (hundreds of lines) are in the log file alone."""
@@ -128,10 +158,11 @@ class BiRealRunner(Runner):
         if resuming:
             continue_run(self, checkpoint, str(filename))
         strict = strict or resuming or self.cfg.get('load_strict', False)
-        model = unwrapped(self.model)
         source, allow_partial = str(filename), bool(self.cfg.get('allow_partial', False))
+        model, state = unwrapped(self.model), state_dict_of(checkpoint, source)
+        check_finite(state, source)
         how: dict[str, Any] = dict(strict=strict, allow_partial=allow_partial, origin=origin_of(checkpoint, source))
-        report = load_weights(model, state_dict_of(checkpoint, source), source=source, **how)
+        report = load_weights(model, state, source=source, **how)
         if self.cfg.get('absorb_scales'):
             check_absorbed(model, str(filename))
         mark_loaded(self)

@@ -19,6 +19,7 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.models.distill import student_config
 from bireal_plugin.training.config import load_config, override, scope_of
 from bireal_plugin.training.differences import network_difference
+from bireal_plugin.training.hooks.plain_checkpoint import not_finite
 from bireal_plugin.training.hooks.plan import PHASES
 from bireal_plugin.training.recipe import build_model, stage_config
 
@@ -44,8 +45,9 @@ def load_trained(
     source = str(checkpoint)
     content = fetch_checkpoint(source)
     chosen = trained_config(config, source, stage=stage, allow_other_network=allow_other_network, content=content)
-    model = build_model(chosen)
-    load_weights(model, state_dict_of(content, source), source=source, strict=True)
+    model, state = build_model(chosen), state_dict_of(content, source)
+    check_finite(state, source)
+    load_weights(model, state, source=source, strict=True)
     if chosen.get('absorb_scales'):
         check_absorbed(model, source)
     return model.eval(), chosen
@@ -157,6 +159,15 @@ def _with_stage(config: Config, origin: Origin | None, source: str, stage: str |
 
 def _stage_words(origin: Origin | None) -> str:
     return 'a run without stages' if origin is None or origin.stage is None else f'stage {origin.stage}'
+
+
+def check_finite(state: Mapping[str, Any], source: str) -> None:
+    """Refuse weights that are no numbers, of which every output would be none."""
+    if broken := not_finite(state):
+        raise InputError(
+            f'{source}: {broken[0]} (and {len(broken) - 1} more tensors) hold NaN or infinite numbers, so its training '
+            'has diverged: take an earlier checkpoint'
+        )
 
 
 def check_absorbed(model: nn.Module, source: str) -> None:

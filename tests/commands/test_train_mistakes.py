@@ -1,12 +1,18 @@
 """Mistakes on the command line: one sentence, status 1, and everything left as it was."""
 
+import os
 import shutil
+import signal
 
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
+from torch.utils.data import get_worker_info
 
+from bireal_plugin.data import ClassificationDataset
 from bireal_plugin.models import BiRealResNet
+from bireal_plugin.models.classifier import TopKAccuracy
 
 
 def assert_refused(ended, *words):
@@ -170,3 +176,114 @@ def test_interruption_says_how_to_go_on(run_tool, tiny_config, tmp_path, monkeyp
     monkeypatch.setattr(BiRealResNet, 'forward', interrupt)
     ended = run_tool('train.py', tiny_config, '--work-dir', tmp_path)
     assert (ended.status, ended.err) == (130, 'interrupted; what was saved stays, and --resume continues from there\n')
+
+
+@pytest.mark.parametrize('words', [['data_root', '/data'], ['data_root'], ['=3'], ['train_cfg.max_epochs=']])
+def test_options_that_are_no_key_and_value(run_tool, tiny_config, tmp_path, words):
+    ended = run_tool('train.py', tiny_config, '--work-dir', tmp_path / 'run', '--cfg-options', *words)
+    assert_refused(ended, f'--cfg-options {" ".join(words)}: ', 'is no KEY=VALUE, such as data_root=/data')
+
+
+@pytest.mark.parametrize('word', ['a=1,2)', 'a=[[1,2],'])
+def test_options_whose_brackets_do_not_match(run_tool, tiny_config, tmp_path, word):
+    ended = run_tool('train.py', tiny_config, '--work-dir', tmp_path / 'run', '--cfg-options', word)
+    assert_refused(ended, f'--cfg-options {word}')
+
+
+def test_a_killed_worker_is_told_with_the_likely_cause(run_tool, tiny_config, tmp_path, monkeypatch):
+    get = ClassificationDataset.__getitem__
+
+    def killed(self, key):
+        if get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return get(self, key)
+
+    monkeypatch.setattr(ClassificationDataset, '__getitem__', killed)
+    option = 'train_dataloader.num_workers=1'
+    ended = run_tool('train.py', tiny_config, '--work-dir', tmp_path, '--cfg-options', option)
+    assert_refused(ended, 'a worker of the data loader was killed', 'lower num_workers or batch_size', '--resume')
+
+
+@pytest.mark.parametrize(
+    'error',
+    [
+        torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB.\nGPU 0 has ...'),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: can't allocate memory: you tried"),
+        MemoryError(),
+    ],
+    ids=['GPU', 'CPU', 'Python'],
+)
+def test_the_end_of_memory_is_told(run_tool, tiny_config, tmp_path, monkeypatch, error):
+    def exhausted(self, inputs):
+        raise error
+
+    monkeypatch.setattr(BiRealResNet, 'forward', exhausted)
+    ended = run_tool('train.py', tiny_config, '--work-dir', tmp_path)
+    assert_refused(ended, 'memory ran out', 'lower batch_size', '--resume')
+
+
+def test_other_errors_are_not_mistaken_for_the_machines(run_tool, tiny_config, tmp_path, monkeypatch):
+    def broken(self, inputs):
+        raise RuntimeError('a bug')
+
+    monkeypatch.setattr(BiRealResNet, 'forward', broken)
+    with pytest.raises(RuntimeError, match='a bug'):
+        run_tool('train.py', tiny_config, '--work-dir', tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (['default_hooks.checkpoint.save_best=accuracy/top3'], "save_best='accuracy/top3' is not measured"),
+        (['default_hooks.checkpoint.save_best=[accuracy/top1,acc]'], "save_best='acc' is not measured"),
+        (['custom_hooks.0.type=EarlyStoppingHook', 'custom_hooks.0.monitor=top1'], "monitor='top1' is not measured"),
+    ],
+    ids=['best', 'one of two', 'early stopping'],
+)
+def test_a_metric_that_is_not_measured_is_named_before_the_first_epoch(run_tool, tiny_config, tmp_path, options, words):
+    ended = run_tool('train.py', tiny_config, '--work-dir', tmp_path, '--cfg-options', *options)
+    assert_refused(ended, words, 'the metrics of val_evaluator are accuracy/top1, accuracy/top5')
+    assert list(tmp_path.rglob('epoch_*.pth')) == []
+
+
+def test_a_schedule_that_follows_what_is_not_measured_is_named_too(run_tool, tiny_config_with, tmp_path):
+    plateau = "param_scheduler = dict(_delete_=True, type='ReduceOnPlateauLR', rule='less')"
+    config = tiny_config_with(f'{plateau}\nstages = dict(_delete_=True, float=dict(train_cfg=dict(max_epochs=2)))')
+    assert_refused(run_tool('train.py', config, '--work-dir', tmp_path), "monitor='loss' is not measured")
+
+
+def test_a_metric_that_tells_no_names_is_looked_at_after_the_first_validation(
+    run_tool, tiny_config, tmp_path, monkeypatch
+):
+    measure = TopKAccuracy.__init__
+
+    def nameless(self, *args, **options):
+        measure(self, *args, **options)
+        del self.names
+
+    monkeypatch.setattr(TopKAccuracy, '__init__', nameless)
+    option = 'default_hooks.checkpoint.save_best=accuracy/top3'
+    ended = run_tool('train.py', tiny_config, '--work-dir', tmp_path, '--cfg-options', option)
+    assert_refused(ended, "save_best='accuracy/top3' is not measured; the metrics of val_evaluator are accuracy/top1, ")
+    assert (tmp_path / 'float' / 'epoch_1.pth').is_file()
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+@pytest.mark.parametrize('tool', ['test.py', 'export.py', 'train.py'])
+def test_weights_that_are_no_numbers_are_refused(run_tool, tiny_config, finished_run, tmp_path, tool, suffix, value):
+    state = finished_run.weights('bn')
+    state['fc.weight'][0, 0] = value
+    path = tmp_path / f'broken{suffix}'
+    if suffix == '.pth':
+        torch.save(dict(state_dict=state, meta=finished_run.checkpoint('bn')['meta']), path)
+    else:
+        safetensors.torch.save_file(state, path)
+    arguments = {
+        'test.py': [tiny_config, path, '--stage', 'bn', '--work-dir', tmp_path / 'test'],
+        'export.py': [tiny_config, path, '--stage', 'bn', '--format', 'packed', 'openvino', '--out', tmp_path / 'out'],
+        'train.py': [tiny_config, '--work-dir', tmp_path / 'run', '--cfg-options', f'load_from={path}'],
+    }[tool]
+    ended = run_tool(tool, *arguments)
+    assert_refused(ended, f'{path}: fc.weight (and 0 more tensors) hold NaN or infinite numbers', 'earlier checkpoint')
+    assert [file for file in tmp_path.rglob('*') if file.suffix in ('.bireal', '.xml')] == []

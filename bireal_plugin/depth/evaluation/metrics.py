@@ -137,6 +137,7 @@ class DepthMetric(BaseMetric):
         super().__init__(collect_device, prefix)
         crop_mask(crop, (1, 1))  # a wrong name is refused now and not after the first epoch
         self.crop, self.cap, self.median_scaling = crop, cap, median_scaling
+        self.names = tuple(f'{self.prefix}/{name}' for name in METRIC_NAMES)
 
     def process(self, data_batch: Mapping[str, Any], data_samples: Sequence[dict[str, Any]]) -> None:
         missing = [key for key in ('depth', 'focal', 'baseline') if key not in data_batch]

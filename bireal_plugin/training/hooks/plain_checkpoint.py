@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,12 @@ def latest_checkpoint(folder: str | Path) -> Path | None:
     pointer = Path(folder, 'last_checkpoint')
     pointed = [Path(pointer.read_text().strip())] if pointer.is_file() else []
     return next(iter([*numbered_checkpoints(folder), *pointed]), None)
+
+
+def not_finite(state: Mapping[str, Any]) -> list[str]:
+    """Names of the tensors that hold NaN or infinite numbers."""
+    floats = {name: each for name, each in state.items() if isinstance(each, Tensor) and each.is_floating_point()}
+    return [name for name, each in floats.items() if not each.isfinite().all()]
 
 
 def data_facts(runner: Any) -> dict[str, Any]:
@@ -82,8 +88,7 @@ class PlainCheckpointHook(Hook):
         runner.message_hub.update_info(VALIDATED, [*earlier, runner.iter])
 
     def before_save_checkpoint(self, runner: Any, checkpoint: Checkpoint) -> None:
-        tensors = {name: each for name, each in checkpoint['state_dict'].items() if isinstance(each, Tensor)}
-        broken = [name for name, each in tensors.items() if each.is_floating_point() and not each.isfinite().all()]
+        broken = not_finite(checkpoint['state_dict'])
         if broken:
             raise InputError(
                 f'training diverged: {broken[0]} (and {len(broken) - 1} more tensors) became NaN or infinite; nothing '

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -73,6 +75,36 @@ class DivergenceHook(Hook):
                 f'the loss became {loss.item()} in epoch {runner.epoch + 1}, iteration {batch_idx + 1}; checkpoints '
                 f'in {runner.work_dir} are from before; lower the learning rate and use --resume'
             )
+
+
+@HOOKS.register_module()
+class MonitorHook(Hook):
+    """Refuses to follow a metric that is not measured: ``save_best``, early stopping, schedules that watch one.
+
+    Before the first epoch where every metric of the evaluator tells its ``names``, else at the first validation.
+    """
+
+    priority = 'VERY_HIGH'  # before the CheckpointHook looks the metric up
+
+    def before_train(self, runner: Any) -> None:
+        metrics = [] if runner.val_loop is None else runner.val_loop.evaluator.metrics
+        if metrics and all(hasattr(metric, 'names') for metric in metrics):
+            self._check(runner, [name for metric in metrics for name in metric.names])
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        if metrics:
+            self._check(runner, metrics)
+
+    def _check(self, runner: Any, measured: Iterable[str]) -> None:
+        schedulers = runner.param_schedulers or []
+        every = chain(*schedulers.values()) if isinstance(schedulers, dict) else schedulers
+        followed = [('monitor', getattr(each, 'monitor', None)) for each in (*runner.hooks, *every)]
+        followed += [('save_best', name) for hook in runner.hooks for name in getattr(hook, 'save_best', None) or ()]
+        for key, name in followed:
+            if name not in (None, 'auto', *measured):
+                raise InputError(
+                    f'{key}={name!r} is not measured; the metrics of val_evaluator are {", ".join(measured)}'
+                )
 
 
 @HOOKS.register_module()
