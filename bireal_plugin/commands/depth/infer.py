@@ -75,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--out', type=Path, default=Path('depth_maps'), metavar='DIR', help='for the files (default: depth_maps)')
     forms = f'some of {", ".join(SUFFIXES)} (default: colour)'
     add('--save', action=Words, default=['colour'], metavar='FORM', help=forms)
+    add('--jpeg', action='store_true', help='pictures as JPEG instead of PNG: smaller, and faster to write')
     add_existing(output)
     add('--at', type=point, action='append', default=[], metavar='X,Y', help='print the depth at a pixel, m')
     median = 'print the median depth of a box, m'
@@ -89,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_forms(arguments.save, flip=arguments.flip)
     allow_pixels(arguments.max_pixels)
     style = Style(arguments.colours, tuple(arguments.range) if arguments.range else None, arguments.max_depth)
-    files = (arguments.overwrite, arguments.skip_existing)
+    files = (arguments.overwrite, arguments.skip_existing, arguments.jpeg)
     wanted = Wanted(arguments.out, arguments.save, style, arguments.at, arguments.box, arguments.flip, *files)
     camera = (arguments.calibration, arguments.focal, arguments.baseline, arguments.relative, arguments.cropped)
     cameras = CameraChoice(*camera)

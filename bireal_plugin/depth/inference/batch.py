@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ from bireal_plugin.data.image_file import read_rgb
 from bireal_plugin.depth.camera import Camera
 from bireal_plugin.depth.inference.inputs import CameraChoice, Input
 from bireal_plugin.depth.inference.outputs import FILMED, Estimate, Style, depth_of, output_path, picture, save
-from bireal_plugin.depth.inference.pictures import depth_range
+from bireal_plugin.depth.inference.pictures import RunningRange
 from bireal_plugin.depth.inference.predictor import PredictDisparity, flip_averaged
 from bireal_plugin.depth.inference.video import VideoReader, VideoWriter
 from bireal_plugin.depth.maps import Box, Point, depth_at, depth_in
@@ -36,6 +39,10 @@ class Wanted:
     flip: bool = False  # whether the mirror image is averaged in
     overwrite: bool = False
     skip_existing: bool = False
+    jpeg: bool = False  # whether pictures are JPEG files
+
+
+WAITING = 4  # estimates that may wait to be written, so that memory stays bounded
 
 
 def infer(
@@ -66,6 +73,8 @@ def infer(
         batch.complain(problem)
     start = time.perf_counter()
     for number, item in enumerate(progress(inputs, unit='input'), start=1):
+        for following in inputs[number : number + 1]:
+            batch.read_ahead(following)
         try:
             (batch.video if item.is_video else batch.image)(item, f'[{number}/{len(inputs)}]')
         except InputError as error:
@@ -73,6 +82,9 @@ def infer(
             batch.complain(text if str(item.path) in text else f'{item.path}: {text}')
         except OSError as error:
             batch.complain(f'{item.path}: nothing could be written or read: {error}')
+    batch.written()
+    batch.reader.shutdown()
+    batch.writer.shutdown()
     batch.seconds = time.perf_counter() - start
     return batch
 
@@ -95,6 +107,10 @@ class Batch:
     network_seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
     told: str = ''
+    reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    reading: dict[Path, Future[np.ndarray]] = field(default_factory=dict)
+    writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    writing: deque[Future[None]] = field(default_factory=deque)
 
     def __str__(self) -> str:
         rate = ''
@@ -136,11 +152,10 @@ class Batch:
         """Path of each form's file that is to be written.
 
         Raises:
-            InputError: a file exists, to be neither replaced nor skipped; or a form needs the camera and none is known.
+            InputError: a file exists, to be neither replaced nor skipped.
         """
-        if 'ply' in forms and not metric:
-            raise InputError('a point cloud needs the camera; give --focal PX, or --calibration FILE')
-        paths = {form: output_path(self.wanted.folder, name, form, metric=metric, filmed=filmed) for form in forms}
+        options = dict(metric=metric, filmed=filmed, jpeg=self.wanted.jpeg)
+        paths = {form: output_path(self.wanted.folder, name, form, **options) for form in forms}
         there = [path for path in paths.values() if path.exists()]
         if self.wanted.skip_existing:
             return {form: path for form, path in paths.items() if path not in there}
@@ -148,8 +163,30 @@ class Batch:
             raise InputError(f'{there[0]} exists; give another --out, --overwrite to replace it, or --skip-existing')
         return paths
 
+    def save(self, name: str, estimate: Estimate, paths: Mapping[str, Path], style: Style) -> list[Path]:
+        """Write the forms; one that fails is reported and does not keep the others from being written."""
+        written = []
+        for form, path in paths.items():
+            try:
+                save(estimate, form, path, style)
+                written.append(path)
+            except (InputError, OSError) as error:
+                self.complain(str(error) if name in str(error) else f'{name}, {form}: {error}')
+        return written
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Do the work in the thread that writes, while the network sees the next image; its errors are raised later."""
+        while len(self.writing) >= WAITING:
+            self.writing.popleft().result()
+        self.writing.append(self.writer.submit(work))
+
+    def written(self) -> None:
+        """Wait until everything is written."""
+        while self.writing:
+            self.writing.popleft().result()
+
     def image(self, item: Input, place: str) -> None:
-        image = np.asarray(read_rgb(item.path))
+        image = self.read(item)
         camera, scale = self.cameras.camera(item.path, image.shape[:2])
         paths = self.paths(item.name, self.wanted.forms, metric=camera is not None)
         if not paths and not (self.wanted.points or self.wanted.boxes):
@@ -159,9 +196,22 @@ class Batch:
         estimate = self.estimate(image, camera)
         for line in [*self.measured(item.name, estimate)]:
             say(line)
-        for form, path in paths.items():
-            save(estimate, form, path, self.wanted.style)
-        say(f'{place} {item.path} -> {", ".join(map(str, paths.values()))}')
+
+        def write() -> None:
+            written = self.save(str(item.path), estimate, paths, self.wanted.style)
+            say(f'{place} {item.path} -> {", ".join(map(str, written)) or "nothing"}')
+
+        self.later(write)
+
+    def read(self, item: Input) -> np.ndarray:
+        """Pixels of an image, read ahead where the item before it has asked for that."""
+        ahead = self.reading.pop(item.path, None)
+        return ahead.result() if ahead is not None else _pixels(item.path)
+
+    def read_ahead(self, item: Input) -> None:
+        """Begin to read an image that comes next."""
+        if not item.is_video:
+            self.reading[item.path] = self.reader.submit(_pixels, item.path)
 
     def video(self, item: Input, place: str) -> None:
         reader = VideoReader(item.path)
@@ -169,28 +219,47 @@ class Batch:
         filmed = [form for form in self.wanted.forms if form in FILMED]
         single = [form for form in self.wanted.forms if form not in FILMED]
         films = self.paths(item.name, filmed, metric=camera is not None, filmed=True)
-        if not films and not single and not (self.wanted.points or self.wanted.boxes):
+        measures = bool(self.wanted.points or self.wanted.boxes)
+        if not films and not single and not measures:
             say(f'{place} {item.path}: its files exist')
             return
-        style, read = self.wanted.style, 0
+        ranges = RunningRange(float(reader.rate))
+        read = 0
         with ExitStack() as stack:
             writers = {form: stack.enter_context(VideoWriter(path, reader.rate)) for form, path in films.items()}
-            for image in progress(reader, unit='frame', total=reader.count or None):
+            stack.callback(self.written)  # before a film is ended
+            self.tell_scale(scale)
+            for image in progress(reader, unit='frame', total=reader.expected):
                 name = f'{item.name}-{read:06d}'
+                read += 1
                 paths = self.paths(name, single, metric=camera is not None)
-                if not read:
-                    self.tell_scale(scale)
+                if not paths and not films and not measures:
+                    continue
                 estimate = self.estimate(image, camera)
-                if style.near_far is None:  # colours keep their meaning over a video
-                    style = replace(style, near_far=depth_range(estimate.depth))
                 for line in [*self.measured(name, estimate)]:
                     say(line)
-                for form, writer in writers.items():
-                    writer.write(picture(estimate, form, style))
-                for form, path in paths.items():
-                    save(estimate, form, path, style)
-                read += 1
+                style = self.wanted.style
+                if films and style.near_far is None:
+                    style = replace(style, near_far=ranges.after(estimate.depth))
+                self.later(partial(self._write_frame, name, estimate, paths, writers, style, reader.time))
         files = [*map(str, films.values()), *([f'{self.wanted.folder / item.name}-*'] if single else [])]
         say(f'{place} {item.path} -> {", ".join(files)} ({read} frames)')
-        if read < reader.count:
-            raise InputError(f'{item.path} ended after {read} of {reader.count} frames: it is truncated or damaged')
+        if reader.problem is not None:
+            raise InputError(f'{item.path} ended after {read} frames, and {reader.problem}: it is truncated or damaged')
+
+    def _write_frame(
+        self,
+        name: str,
+        estimate: Estimate,
+        paths: Mapping[str, Path],
+        writers: Mapping[str, VideoWriter],
+        style: Style,
+        time: float | None,
+    ) -> None:
+        for form, writer in writers.items():
+            writer.write(picture(estimate, form, style), time)
+        self.save(name, estimate, paths, style)
+
+
+def _pixels(path: Path) -> np.ndarray:
+    return np.asarray(read_rgb(path))

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
-from PIL import Image
 
 from bireal_plugin.depth.camera import Camera
 from bireal_plugin.depth.inference.pictures import Colours, coloured, depth_range, side_by_side, with_bar
@@ -15,6 +15,7 @@ from bireal_plugin.depth.maps import write_depth_png
 from bireal_plugin.errors import InputError
 from bireal_plugin.whole_file import whole
 
+JPEG_QUALITY = 92
 MAX_DEPTH = 80.0  # m; points beyond are a grey wall of sky
 PROPERTIES = ('x', 'y', 'z', 'red', 'green', 'blue')
 VERTEX = np.dtype([*zip(PROPERTIES, ['<f4'] * 3 + ['u1'] * 3, strict=True)])
@@ -121,10 +122,12 @@ class Style:
             raise InputError(f'--max-depth must be positive, not {self.max_depth:g}')
 
 
-def output_path(folder: Path, name: str, form: str, *, metric: bool, filmed: bool = False) -> Path:
-    """Path of the file that holds one form of the input ``name``; ``filmed`` for a video of it."""
+def output_path(folder: Path, name: str, form: str, *, metric: bool, filmed: bool = False, jpeg: bool = False) -> Path:
+    """Path of the file that holds one form of the input ``name``; ``filmed`` for a video, ``jpeg`` for a JPEG."""
     suffix = SUFFIXES[form].format(kind='depth' if metric else 'relative')
-    return folder / f'{name}{suffix.replace(".png", ".mp4") if filmed else suffix}'
+    if form in FILMED and (filmed or jpeg):
+        suffix = suffix.replace('.png', '.mp4' if filmed else '.jpg')
+    return folder / f'{name}{suffix}'
 
 
 def check_forms(forms: Sequence[str], *, flip: bool) -> None:
@@ -163,8 +166,11 @@ def save(estimate: Estimate, form: str, path: Path, style: Style) -> None:
         with whole(path) as partial:
             np.save(partial, estimate.depth)
     elif form == 'ply':
-        assert estimate.camera is not None, 'a point cloud needs the camera'
+        if estimate.camera is None:
+            raise InputError('a point cloud needs the camera; give --focal PX, or --calibration FILE')
         write_point_cloud(path, estimate.depth, estimate.image, estimate.camera, max_depth=style.max_depth)
     else:
+        kind = [cv2.IMWRITE_PNG_COMPRESSION, 1] if path.suffix == '.png' else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+        pixels = cv2.cvtColor(picture(estimate, form, style), cv2.COLOR_RGB2BGR)
         with whole(path) as partial:
-            Image.fromarray(picture(estimate, form, style)).save(partial, compress_level=1)
+            partial.write_bytes(cv2.imencode(path.suffix, pixels, kind)[1].tobytes())

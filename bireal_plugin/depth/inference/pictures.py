@@ -6,6 +6,8 @@ linear in depth they would all look the same. The bar's labels stand where their
 
 from __future__ import annotations
 
+from collections import deque
+from functools import cache
 from typing import Any, Literal
 
 import cv2
@@ -15,6 +17,8 @@ from bireal_plugin.errors import InputError
 
 Colours = Literal['magma', 'plasma']
 MAPS = dict(magma=cv2.COLORMAP_MAGMA, plasma=cv2.COLORMAP_PLASMA)
+RANGE_PIXELS = 200_000  # looked at for a range
+FEWEST_FRAMES, MOST_FRAMES = 10, 120  # of a running range
 PERCENTILES = (2, 95)  # the far end earlier: sky and horizon have no depth worth a colour
 MIN_HEIGHT = 64  # of a picture with a bar, in px, so that two labels fit
 FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -24,12 +28,13 @@ NO_DEPTH = (128, 128, 128)
 
 
 def depth_range(depth: np.ndarray) -> tuple[float, float]:
-    """Nearest and farthest depth to show of a map: its 2nd and 95th percentile.
+    """Nearest and farthest depth to show of a map: its 2nd and 95th percentile, of every nth pixel of a large one.
 
     Raises:
         InputError: there is no depth in it at all.
     """
-    seen = depth[np.isfinite(depth) & (depth > 0)]
+    few = depth.ravel()[:: max(1, depth.size // RANGE_PIXELS)]
+    seen = next((seen for values in (few, depth) if (seen := values[np.isfinite(values) & (values > 0)]).size), few[:0])
     if not seen.size:
         raise InputError('no pixel has a depth: the network predicts no positive disparity')
     near, far = (float(value) for value in np.percentile(seen, PERCENTILES))
@@ -37,16 +42,57 @@ def depth_range(depth: np.ndarray) -> tuple[float, float]:
     return (near, far) if far > near * 1.02 else (near * 0.9, near * 1.1)
 
 
+class RunningRange:
+    """Range of the colours of a video: the median of the ranges of its last two seconds.
+
+    Frames that are black, as at the start of many videos, or odd ones are outvoted, and colours move slowly.
+
+    Args:
+        rate: frames per second.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self.ranges: deque[tuple[float, float]] = deque(maxlen=min(max(round(2 * rate), FEWEST_FRAMES), MOST_FRAMES))
+
+    def after(self, depth: np.ndarray) -> tuple[float, float]:
+        """Nearest and farthest depth to show of the next frame, ``(H, W)``.
+
+        Raises:
+            InputError: neither this frame nor one before it has any depth.
+        """
+        try:
+            self.ranges.append(depth_range(depth))
+        except InputError:
+            if not self.ranges:
+                raise
+        near, far = (float(np.median(ends)) for ends in zip(*self.ranges, strict=True))
+        return near, far
+
+
 def coloured(depth: np.ndarray, near: float, far: float, *, colours: Colours = 'magma') -> np.ndarray:
     """A depth map ``(H, W)`` as RGB uint8 ``(H, W, 3)``: ``near`` and nearer brightest, ``far`` and farther darkest.
 
     Infinite depth is far. Zero, negative and NaN are no depth, and grey.
     """
-    valid = depth > 0
-    shade = np.zeros(depth.shape, np.float64)
-    shade[valid] = shade_of(depth[valid].astype(np.float64), near, far)
-    picture = cv2.applyColorMap(np.round(shade * 255).astype(np.uint8), MAPS[colours])[:, :, ::-1]
-    return np.where(valid[:, :, None], picture, np.array(NO_DEPTH, np.uint8))
+    with np.errstate(divide='ignore', invalid='ignore'):
+        shade = np.reciprocal(depth, dtype=np.float32)
+        shade -= np.float32(1 / far)
+        shade *= np.float32(255 / (1 / near - 1 / far))
+    np.clip(shade, 0, 255, out=shade)
+    np.rint(shade, out=shade)
+    seen = depth > 0
+    if seen.all():
+        return cv2.applyColorMap(shade.astype(np.uint8), _table(colours))
+    shade[~seen] = 0
+    picture = cv2.applyColorMap(shade.astype(np.uint8), _table(colours))
+    picture[~seen] = NO_DEPTH
+    return picture
+
+
+@cache
+def _table(colours: Colours) -> np.ndarray:
+    """Colours of the 256 shades in RGB, as ``cv2.applyColorMap`` looks them up."""
+    return cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], MAPS[colours])[:, :, ::-1].copy()
 
 
 def shade_of(depth: Any, near: float, far: float) -> Any:

@@ -17,14 +17,21 @@ from bireal_plugin.whole_file import whole
 
 UNKNOWN_RATE = Fraction(25)  # frames per second, where a file does not say
 QUALITY = '18'  # x264's constant rate factor: hardly to be told from the source
+TICK = Fraction(1, 90_000)  # s, of frames at times of their own; whole in all usual rates
+EDGE = 0.1  # s, by which the end of a whole file may lie behind that of its last frame
 BT709 = 1  # matrix of colours in H.264, as in FFmpeg's AVCOL_SPC_BT709
 
 
 class VideoReader:
     """Iterates once over the frames ``(H, W, 3)`` of a video file, turned upright as a player shows them.
 
+    A file may claim more frames than it shows, where it was cut without being encoded anew.
+
     Attributes:
-        rate: frames per second. count: number of frames that the file claims; 0 if it does not. width, height: in px.
+        rate: frames per second, on average. count: number of frames that the file claims; 0 if it does not.
+        width, height: in px. expected: number of frames by the file's length; None where unknown.
+        time: of the frame that was given last, in s from the first one; None where unknown.
+        problem: after the last frame, reason to think that there should be more; None for a whole file.
 
     Raises:
         InputError: the file is missing or no video that can be decoded.
@@ -39,7 +46,8 @@ class VideoReader:
             stream = self.container.streams.video[0]
             stream.thread_type = 'AUTO'
             self.frames = self.container.decode(stream)
-            self.first = _upright(next(self.frames))
+            first = next(self.frames)
+            self.first, self.start = _upright(first), first.time
         except (av.FFmpegError, IndexError, StopIteration) as error:
             raise InputError(
                 f'{path} cannot be decoded as a video: it is truncated, damaged or something else'
@@ -47,15 +55,28 @@ class VideoReader:
         self.rate = stream.average_rate or stream.guessed_rate or UNKNOWN_RATE
         self.count = max(stream.frames, 0)
         self.height, self.width = self.first.shape[:2]
+        known = stream.duration is not None and stream.time_base is not None
+        self.length = float(stream.duration * stream.time_base) if known else None  # type: ignore[operator]
+        self.expected = round(self.length * float(self.rate)) if self.length else self.count or None
+        self.time: float | None = None if self.start is None else 0.0
+        self.problem: str | None = None
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        step = 1 / float(self.rate)
         with self.container:
             yield self.first
             try:
                 for frame in self.frames:
+                    before = self.time
+                    self.time = None if frame.time is None or self.start is None else float(frame.time - self.start)
+                    if self.time is not None and before is not None:
+                        step = max(step, self.time - before)
                     yield _upright(frame)
-            except av.FFmpegError:
-                return  # the caller compares with ``count``
+            except av.FFmpegError as error:
+                self.problem = f'it cannot be decoded any further ({error.strerror})'
+                return
+        if self.length is not None and self.time is not None and self.time + 2 * step < self.length - EDGE:
+            self.problem = f'its last frame is {self.length - self.time:.1f} s before its end'
 
 
 class VideoWriter:
@@ -80,8 +101,8 @@ class VideoWriter:
         self.container = self.stack.enter_context(av.open(str(partial), 'w', options=dict(movflags='faststart')))
         return self
 
-    def write(self, image: np.ndarray) -> None:
-        """Append one frame RGB uint8 ``(H, W, 3)``; all have the size of the first.
+    def write(self, image: np.ndarray, time: float | None = None) -> None:
+        """Append one frame RGB uint8 ``(H, W, 3)``, shown at a time in s, by default at the rate; all have one size.
 
         Raises:
             InputError: the video cannot be encoded.
@@ -91,9 +112,13 @@ class VideoWriter:
             self.stream = self.container.add_stream('libx264', rate=self.rate, options=dict(crf=QUALITY))
             self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, 'yuv420p'
             self.stream.codec_context.colorspace = BT709
+            if time is not None:
+                self.stream.codec_context.time_base = TICK
         padded = np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)), mode='edge')
-        frame = av.VideoFrame.from_ndarray(padded, format='rgb24')
-        self._encode(frame.reformat(format='yuv420p', dst_colorspace=BT709))
+        frame = av.VideoFrame.from_ndarray(padded, format='rgb24').reformat(format='yuv420p', dst_colorspace=BT709)
+        if time is not None:
+            frame.pts, frame.time_base = round(time / TICK), TICK
+        self._encode(frame)
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
         assert self.stream is not None

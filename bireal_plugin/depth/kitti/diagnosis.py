@@ -59,8 +59,8 @@ def drive_faults(raw: RawFolder, found: DriveSurvey) -> list[Fault]:
     if found.unequal:
         faults.append(Fault(f'{name}: {_some(found.unequal, "pairs differ in size")}', again))
     if found.order is not None and found.order < 0.5:
-        folder = shlex.quote(str(raw.root / found.date / found.folder))
-        swap = f'cd {folder} && mv image_02 swapped && mv image_03 image_02 && mv swapped image_03'
+        place = shlex.quote(str(raw.root / found.date / found.folder))
+        swap = f'cd {place} && mv image_02 swapped && mv image_03 image_02 && mv swapped image_03'
         text = (
             f'{name}: left and right are swapped ({found.order:.0%} of the matches lie where a right camera sees them)'
         )

@@ -163,10 +163,10 @@ def test_without_a_camera_depth_is_relative_and_says_so(infer, photo, tmp_path):
 
 
 def test_a_point_cloud_without_camera_is_a_sentence(infer, photo, tmp_path):
-    ended = infer(photo, '--save', 'npy,ply')
+    ended = infer(photo, '--save', 'ply,npy')
     assert ended.status == 1
-    assert 'photo.png: a point cloud needs the camera' in ended.err
-    assert written(tmp_path) == set()
+    assert 'photo.png, ply: a point cloud needs the camera' in ended.err
+    assert written(tmp_path) == {'photo_relative.npy'}  # a form that fails does not keep the others from being written
 
 
 def test_nothing_is_replaced_without_asking(infer, photo, tmp_path):
@@ -252,8 +252,8 @@ def test_a_fixed_range_gives_one_depth_one_colour(infer, photo, tmp_path):
     assert abs(picture.astype(int) - expected).max() <= 4  # one step of the map, where float32 and float64 round apart
 
 
-def test_a_video_becomes_videos_with_the_first_frames_range(infer, film, tmp_path):
-    ended = infer(film, '--save', 'side,npy', *OWN_CAMERA)
+def test_a_video_becomes_videos_of_one_range(infer, film, tmp_path):
+    ended = infer(film, '--save', 'side,npy', *OWN_CAMERA, '--range', 3, 40)
     assert ended.status == 0, ended.err
     assert written(tmp_path) == {'film_side.mp4', *(f'film-{i:06d}_depth.npy' for i in range(3))}
     reader = VideoReader(tmp_path / 'out/film_side.mp4')
@@ -261,10 +261,70 @@ def test_a_video_becomes_videos_with_the_first_frames_range(infer, film, tmp_pat
     assert (reader.rate, len(frames)) == (10, 3)
     for frame, source in zip(frames, sources, strict=True):
         assert abs(frame[:64, :192].astype(int) - source).mean() < 12
-    # The bar, with its labels, stays as it was in the first frame.
+    # The bar, with its labels, stays as it is.
     bars = [frame[:, 2 * 192 :].astype(int) for frame in frames]
     assert max(abs(bar - bars[0]).mean() for bar in bars) < 6
     assert '3 image(s)' in ended.out
+
+
+def test_a_cut_video_with_frames_of_their_own_times_is_whole(infer, tmp_path):
+    """Frames at uneven times, and a file that claims more frames than it has: both are as long as what they show."""
+    times = [0.0, 0.1, 0.25, 0.3, 0.7]
+    with VideoWriter(tmp_path / 'uneven.mp4', 10) as writer:
+        for seed, time in enumerate(times):
+            writer.write(render_street(seed, (64, 192)).left, time)
+    ended = infer(tmp_path / 'uneven.mp4', '--save', 'colour')
+    assert ended.status == 0, ended.err
+    reader, found = VideoReader(tmp_path / 'out/uneven_colour.mp4'), []
+    for _ in reader:
+        found.append(reader.time)
+    assert found == pytest.approx(times, abs=1e-3)
+
+
+def test_a_video_cut_short_is_told_after_its_frames_are_written(infer, film, tmp_path):
+    with VideoWriter(tmp_path / 'long.mp4', 10) as writer:
+        for seed in range(60):
+            writer.write(np.random.default_rng(seed).integers(0, 255, (64, 96, 3), np.uint8))
+    content = (tmp_path / 'long.mp4').read_bytes()
+    (tmp_path / 'long.mp4').write_bytes(content[: len(content) // 2])
+    ended = infer(tmp_path / 'long.mp4')
+    assert ended.status == 1
+    assert re.search(r'long\.mp4 ended after \d+ frames, and its last frame is [\d.]+ s before its end', ended.err)
+    assert written(tmp_path) == {'long_colour.mp4'}
+
+
+def test_skipping_what_exists_continues_a_batch_without_the_network(infer, run_tool, network, film, photo, tmp_path):
+    assert infer(film, photo, '--save', 'npy').status == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / 'out').iterdir()}
+    (tmp_path / 'out/film-000001_relative.npy').unlink()
+    ended = infer(film, photo, '--save', 'npy', '--skip-existing')
+    assert ended.status == 0, ended.err
+    assert '1 image(s)' in ended.out  # the frame that was missing
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / 'out').iterdir()}
+    assert after.keys() == before.keys()
+    assert [path.name for path in after if after[path] != before[path]] == ['film-000001_relative.npy']
+
+
+def test_pictures_can_be_jpeg(infer, photo, tmp_path):
+    ended = infer(photo, '--save', 'colour', 'side', 'png16', '--jpeg')
+    assert ended.status == 0, ended.err
+    assert written(tmp_path) == {'photo_colour.jpg', 'photo_side.jpg', 'photo_relative.png'}
+    infer(photo, '--save', 'colour')
+    jpeg, png = (cv2.imread(str(tmp_path / f'out/photo_colour.{suffix}')).astype(int) for suffix in ('jpg', 'png'))
+    assert abs(jpeg - png).mean() < 4
+
+
+def test_images_are_written_in_their_order_and_each_its_own(infer, run_tool, network, tmp_path):
+    (tmp_path / 'photos').mkdir()
+    for seed in range(12):
+        Image.fromarray(render_street(seed, (40, 100)).left).save(tmp_path / f'photos/{seed:02d}.png')
+    ended = infer(tmp_path / 'photos', '--save', 'npy')
+    assert re.findall(r'^\[(\d+)/12\]', ended.out, re.M) == [str(number) for number in range(1, 13)]
+    for seed in (0, 5, 11):
+        flags = (*network, '--save', 'npy', '--out', tmp_path / f'one{seed}')
+        assert run_tool('../depth/infer.py', tmp_path / f'photos/{seed:02d}.png', *flags).status == 0
+        alone = np.load(tmp_path / f'one{seed}/{seed:02d}_relative.npy')
+        np.testing.assert_array_equal(np.load(tmp_path / f'out/{seed:02d}_relative.npy'), alone)
 
 
 def test_an_exported_network_makes_the_same_map(infer, run_tool, tiny, photo, tmp_path):

@@ -1,5 +1,6 @@
 """Colours of depth and the bar that explains them."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from bireal_plugin.depth.inference.pictures import (
     MAPS,
+    RunningRange,
     bar_labels,
     coloured,
     depth_range,
@@ -106,3 +108,50 @@ def test_labels_lie_in_the_range_and_do_not_touch(near, ratio, pixels):
     places = np.sort(shade_of(labels, near, near * ratio)) * pixels
     assert len(places) >= 2
     assert np.diff(places).min() >= 20 - 0.02 * pixels  # the ends are rounded to three digits
+
+
+def frame(near, far):
+    """A map whose range is from ``near`` to ``far``, about."""
+    return (1 / np.linspace(1 / near, 1 / far, 10_000)).reshape(100, 100)
+
+
+def test_black_frames_at_the_start_of_a_video_are_outvoted():
+    ranges = RunningRange(10.0)
+    for _ in range(3):
+        ranges.after(frame(0.5, 0.6))
+    for _ in range(5):
+        found = ranges.after(frame(4, 60))
+    assert found == depth_range(frame(4, 60))
+
+
+def test_colours_move_slowly_and_an_odd_frame_moves_nothing():
+    ranges = RunningRange(30.0)
+    steady = [ranges.after(frame(4, 60)) for _ in range(60)][-1]
+    assert ranges.after(frame(40, 600)) == steady
+    moving = [ranges.after(frame(4 + 0.02 * step, 60)) for step in range(100)]
+    steps = np.diff([near for near, _ in moving])
+    assert steps.max() < 0.05
+    assert moving[-1][0] > 5
+
+
+def test_a_frame_without_depth_takes_the_range_before_it():
+    ranges = RunningRange(10.0)
+    with pytest.raises(InputError, match='no pixel has a depth'):
+        ranges.after(np.full((3, 3), np.inf))
+    first = ranges.after(frame(4, 60))
+    assert ranges.after(np.full((3, 3), np.inf)) == first
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+def test_every_shade_is_that_of_its_formula(dtype):
+    depth = np.linspace(0.5, 120, 5000, dtype=dtype).reshape(50, 100)
+    shades = np.rint(255 * np.clip((1 / depth - 1 / 80) / (1 / 4 - 1 / 80), 0, 1)).astype(np.uint8)
+    expected = cv2.applyColorMap(shades, cv2.COLORMAP_MAGMA)[:, :, ::-1].astype(int)
+    found = coloured(depth, 4, 80).astype(int)
+    assert (abs(found - expected).max(axis=2) > 0).mean() < 2e-3  # a rounding apart, one shade in 256
+    assert abs(found - expected).max() <= 6
+
+
+def test_the_range_of_a_large_map_is_that_of_all_its_pixels():
+    depth = np.random.default_rng(0).gamma(4, 5, (1080, 1920)).astype(np.float32)
+    assert depth_range(depth) == pytest.approx(np.percentile(depth, (2, 95)), rel=0.01)
