@@ -6,6 +6,7 @@ Their ``meta`` tells their origin: the config, stage and recipe that trained the
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 import re
 import struct
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -31,6 +33,7 @@ UNREADABLE = (
 )
 
 KEY = 'trained'  # in the meta of a checkpoint
+AVERAGED = ('state_dict_ema', 'model_ema', 'ema_state_dict')
 # Place and progress of one run, no part of the network or its data.
 OF_ONE_RUN = (
     *('work_dir', 'load_from', 'resume', 'allow_changed', 'load_strict', 'allow_partial', 'experiment_name'),
@@ -86,6 +89,8 @@ def refused(source: str | Path, error: pickle.UnpicklingError) -> InputError:
 def state_dict_of(checkpoint: Mapping[str, Any], source: str | Path) -> dict[str, Tensor]:
     """The weights in a checkpoint: its ``state_dict`` (or ``model``) entry, or itself; ``module.`` prefixes removed.
 
+    A second set, as of moving averages, is not taken, and the log says so.
+
     Raises:
         InputError: there are no tensors in it.
     """
@@ -93,6 +98,10 @@ def state_dict_of(checkpoint: Mapping[str, Any], source: str | Path) -> dict[str
     for key in ('state_dict', 'model', 'model_state'):
         if isinstance(checkpoint.get(key), Mapping):
             state = checkpoint[key]
+            averaged = next((name for name in AVERAGED if isinstance(checkpoint.get(name), Mapping)), None)
+            if averaged:
+                told = f'{source} holds a second set of weights, {averaged}; {key} is taken'
+                print_log(told, logger='current', level=logging.WARNING)
             break
     tensors = {key.removeprefix('module.'): value for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:

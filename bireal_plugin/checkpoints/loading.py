@@ -101,9 +101,7 @@ def load_weights(
     check_depth(found.names.values(), target, source)
     tensors: State = {}
     wrong_shape = {}
-    for old, new in found.names.items():
-        if new not in target:
-            continue
+    for old, new in ((old, new) for old, new in found.names.items() if new in target):
         value = state[old]
         if found.layout == PUBLISHED_BASIC and value.shape == (target[new].numel(), 1):
             value = value.view(target[new].shape)
@@ -111,7 +109,8 @@ def load_weights(
             tensors[new] = value
         else:
             wrong_shape[new] = (tuple(value.shape), tuple(target[new].shape))
-    for old, new in list(found.names.items()):
+    ours = next(binary_convolutions(model), None) is not None  # whose norms stand behind the convolutions
+    for old, new in list(found.names.items()) if ours else ():
         mean = mean_behind(new)
         if new not in target and mean in tensors and tensors[mean].shape == state[old].shape:
             tensors[mean] = tensors[mean] - state[old]

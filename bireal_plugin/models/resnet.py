@@ -141,6 +141,7 @@ class BiRealResNet(BaseModule):
         check_choice('BiRealResNet', 'expansion', expansion, (None, block.expansion))
         norm = norm_factory(norm_cfg or dict(type='BN'))
         make_conv = conv_factory(conv, sign=sign, weight=weight)
+        shared: dict[str, Any] = dict(conv=make_conv, norm=norm, structure=structure, rsign=rsign, rprelu=rprelu)
 
         width = stem_channels or base_channels
         self.deep_stem = deep_stem
@@ -164,16 +165,13 @@ class BiRealResNet(BaseModule):
                 counts[stage] // in_stock_block, dilations[stage], contract=contract_dilation, multi_grid=grid
             )
             for i in range(counts[stage]):
-                options: dict[str, Any] = dict(
-                    stride=strides[stage] if i == 0 else 1, dilation=dilation[i // in_stock_block], structure=structure
-                )
                 if block is BasicBlock:
-                    options |= dict(opens=i % 2 == 0)
+                    own: dict[str, Any] = dict(opens=i % 2 == 0)
                 else:
                     first = stage == 0 and i == 0
-                    options |= dict(narrow_channels=narrow, first=first, stride_on_reduce=style == 'caffe')
-                options |= dict(conv=make_conv, norm=norm, rsign=rsign, rprelu=rprelu)
-                blocks.append(block(width, channels, **options))
+                    own = dict(narrow_channels=narrow, first=first, stride_on_reduce=style == 'caffe')
+                geometry = dict(stride=strides[stage] if i == 0 else 1, dilation=dilation[i // in_stock_block])
+                blocks.append(block(width, channels, **geometry, **own, **shared))
                 blocks[-1].name = f'layer{stage + 1}.{i}'
                 width, narrow = channels * block.expansion, channels  # type: ignore[operator]
             self.add_module(f'layer{stage + 1}', Stage(*blocks))
@@ -231,11 +229,7 @@ class BiRealResNet(BaseModule):
 
     def forward_stages(self, x: Tensor, count: int | None = None) -> list[Tensor]:
         """The output of every stage (of the first ``count``), from the stem's output."""
-        outputs = []
-        for stage in self.stages[:count]:
-            x = advance(stage, x)
-            outputs.append(x)
-        return outputs
+        return [x := advance(stage, x) for stage in self.stages[:count]]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Image ``(N, in_channels, H, W)`` to the feature maps of ``out_indices``, strides 4, 8, 16, 32 by default."""

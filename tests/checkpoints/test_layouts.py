@@ -120,6 +120,14 @@ def test_biases_of_convolutions_load_and_fold(depth):
         torch.testing.assert_close(fold(model.double().eval(), x.shape)(x), expected, rtol=1e-3, atol=1e-3)
 
 
+def test_a_bias_of_a_network_whose_norms_may_stand_in_front_is_told():
+    model = nn.ModuleDict(dict(bn1=nn.BatchNorm2d(3), conv1=nn.Conv2d(3, 4, 1, bias=False), bn2=nn.BatchNorm2d(3)))
+    before = model.bn1.running_mean.clone()
+    with pytest.raises(InputError, match=r'1 not in the model \(conv1\.bias\)'):
+        load(model, {**model.state_dict(), 'conv1.bias': torch.ones(3)})
+    assert torch.equal(model.bn1.running_mean, before)
+
+
 def test_a_bias_without_a_norm_behind_is_told():
     model = classifier(50, norm_cfg=dict(type='GN', num_groups=2), base_channels=8)
     state = {**model.state_dict(), 'backbone.layer1.0.conv2.bias': torch.zeros(8)}

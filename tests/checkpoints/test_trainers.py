@@ -18,6 +18,7 @@ from timm.utils import CheckpointSaver
 
 import bireal_plugin
 from bireal_plugin import BiRealResNet, InputError
+from bireal_plugin.checkpoints import file
 from bireal_plugin.checkpoints.file import read_checkpoint, state_dict_of
 from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights
 
@@ -165,3 +166,15 @@ def test_a_backbone_in_a_large_detector_and_a_small_part_of_ours_are_no_partial_
     assert len(load_weights(net, detector, source='f', strict=False).loaded) == 120
     stem = {name: value for name, value in backbone.items() if name.startswith(('conv1', 'bn1'))}
     assert len(load_weights(net, stem, source='f', strict=False).loaded) == 6
+
+
+@pytest.mark.parametrize('name', ['state_dict_ema', 'model_ema', 'ema_state_dict'])
+def test_a_second_set_of_weights_is_told(monkeypatch, name):
+    told = []
+    monkeypatch.setattr(file, 'print_log', lambda text, **options: told.append(text))
+    weights = dict(w=torch.ones(1))
+    state = state_dict_of({'state_dict': weights, name: dict(w=torch.zeros(1))}, 'c.pth')
+    assert torch.equal(state['w'], weights['w'])
+    assert told == [f'c.pth holds a second set of weights, {name}; state_dict is taken']
+    state_dict_of(dict(state_dict=weights), 'c.pth')
+    assert len(told) == 1
