@@ -5,6 +5,7 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS
+from torch import nn
 from torch.nn import functional as F
 
 from bireal_plugin.errors import InputError
@@ -166,7 +167,7 @@ def test_wrong_options_are_told(distilled, options, sentence):
 
 
 def test_code_in_a_checkpoint_is_not_run(distilled, tmp_path):
-    torch.save(dict(state_dict={}, extra=Path('x')), tmp_path / 'unsafe.pth')
+    torch.save(dict(state_dict={}, extra=nn.Linear(1, 1)), tmp_path / 'unsafe.pth')
     with pytest.raises(InputError, match='could run any code'):
         distilled(teacher_checkpoint=str(tmp_path / 'unsafe.pth'))
 
