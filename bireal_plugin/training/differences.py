@@ -46,7 +46,16 @@ def mixed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]
 
 def rescheduled(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
     """Differences in how two runs train: optimizer, learning rate and its schedule, length."""
-    theirs, ours = ({key: _listed(each.get(key)) for key in SCHEDULE} for each in (before, now))
+    return _of_keys(before, now, SCHEDULE)
+
+
+def retuned(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+    """All other differences in what two runs train with, which a resumed run takes too: losses, hooks, loaders, places."""
+    return _of_keys(before, now, ('model', 'data_preprocessor', 'train_dataloader', 'custom_hooks', 'sync_bn'))
+
+
+def _of_keys(before: Mapping[str, Any], now: Mapping[str, Any], keys: Collection[str]) -> list[Difference]:
+    theirs, ours = ({key: _listed(each.get(key)) for key in keys} for each in (before, now))
     return list(_differences(theirs, ours, ''))
 
 

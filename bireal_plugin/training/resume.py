@@ -17,7 +17,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from bireal_plugin.checkpoints.file import Checkpoint, origin_of, plain, read_checkpoint
 from bireal_plugin.checkpoints.loading import fetch_checkpoint
 from bireal_plugin.errors import InputError
-from bireal_plugin.training.differences import Difference, mixed, rescheduled
+from bireal_plugin.training.differences import Difference, mixed, rescheduled, retuned
 from bireal_plugin.training.hooks.plain_checkpoint import DATA, data_facts, numbered_checkpoints
 
 
@@ -76,10 +76,12 @@ def continue_run(runner: Runner, checkpoint: Checkpoint, source: str) -> None:
     Raises:
         InputError: see ``compare``.
     """
-    if origin_of(checkpoint, source) is None:
+    origin = origin_of(checkpoint, source)
+    if origin is None:
         runner.logger.warning(f'{source} does not tell what it was trained with, so nothing is compared')
+        return
     others, changes = compare(checkpoint, source, runner.cfg, data_facts(runner))
-    for each in (*others, *changes):
+    for each in (*(others or retuned(origin.config, plain(runner.cfg.to_dict()))), *changes):
         runner.logger.info(f'resumed with {each}')
     if any(each.key == '.randomness.seed' for each in others):
         checkpoint['meta'].pop('seed', None)  # or mmengine would go on with that one

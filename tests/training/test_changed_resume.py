@@ -164,7 +164,10 @@ def test_they_are_taken_when_that_is_asked_for(train, tmp_path):
 def test_what_only_training_sees_may_change(train, tmp_path):
     train('run', 'train_cfg.max_epochs=1')
     changes = ('model.drop_rate=0.3', 'train_dataloader.num_workers=1', 'val_dataloader.batch_size=7')
-    assert train('run', *changes, resume=True).status == 0
+    ended = train('run', *changes, resume=True)
+    assert ended.status == 0, ended.err
+    for told in ('model.drop_rate = 0.3 (was 0.1)', 'train_dataloader.num_workers = 1 (was 0)'):
+        assert f'resumed with {told}' in ended.out
 
 
 @pytest.mark.parametrize(('images', 'classes', 'words'), [(63, None, 'images = 64 (was 63)'), (None, ['a'], 'classes')])
