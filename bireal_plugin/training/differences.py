@@ -50,7 +50,7 @@ def rescheduled(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Diffe
 
 
 def retuned(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
-    """All other differences in what two runs train with, which a resumed run takes too: losses, hooks, loaders, places."""
+    """All other differences in what two runs train with, which a resumed run takes too: losses, hooks, loaders."""
     return _of_keys(before, now, ('model', 'data_preprocessor', 'train_dataloader', 'custom_hooks', 'sync_bn'))
 
 
