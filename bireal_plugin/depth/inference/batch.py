@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -214,7 +214,7 @@ class Batch:
             self.reading[item.path] = self.reader.submit(_pixels, item.path)
 
     def video(self, item: Input, place: str) -> None:
-        reader = VideoReader(item.path)
+        reader = VideoReader(item.path, item.stream)
         camera, scale = self.cameras.camera(item.path, (reader.height, reader.width))
         filmed = [form for form in self.wanted.forms if form in FILMED]
         single = [form for form in self.wanted.forms if form not in FILMED]
@@ -227,9 +227,12 @@ class Batch:
         read = 0
         with ExitStack() as stack:
             writers = {form: stack.enter_context(VideoWriter(path, reader.rate)) for form, path in films.items()}
-            stack.callback(self.written)  # before a film is ended
             self.tell_scale(scale)
-            for image in progress(reader, unit='frame', total=reader.expected):
+            stack.callback(self.written)  # before a film is ended
+            frames = progress(reader, unit='frame', total=reader.expected)
+            # Ctrl-C ends a stream as its last frame would.
+            stack.enter_context(nullcontext() if item.stream is None else suppress(KeyboardInterrupt))
+            for image in frames:
                 name = f'{item.name}-{read:06d}'
                 read += 1
                 paths = self.paths(name, single, metric=camera is not None)

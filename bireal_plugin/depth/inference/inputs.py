@@ -23,7 +23,10 @@ from bireal_plugin.progress import say
 
 VIDEOS = ('.mp4', '.m4v', '.avi', '.mov', '.mkv', '.webm')
 SUFFIXES = (*IMAGE_SUFFIXES, *VIDEOS)
-KNOWN = f'images ({", ".join(IMAGE_SUFFIXES)}), videos ({", ".join(VIDEOS)}), folders, globs and lists of files (.txt)'
+KNOWN = (
+    f'images ({", ".join(IMAGE_SUFFIXES)}), videos ({", ".join(VIDEOS)}), folders, globs, lists of files (.txt), '
+    'numbers of webcams, addresses of streams (http://, rtsp://) and - for a video on standard input'
+)
 CALIBRATION = 'calib_cam_to_cam.txt'
 NAMED = 5  # files in a note on others
 RAW_LEVELS = 4  # <date>/<drive>/image_02/data/<image>
@@ -33,15 +36,19 @@ ADVICE = 'put it there, give --calibration FILE, or --focal PX, or --relative'
 
 @dataclass(frozen=True)
 class Input:
-    """A file to predict; ``name`` is unique among all inputs, and the names of its outputs begin with it."""
+    """A file to predict; ``name`` is unique among all inputs, and the names of its outputs begin with it.
+
+    ``stream`` is the address of a video that is no file: of a webcam, of a network, or '-' for standard input.
+    """
 
     path: Path
     name: str
+    stream: str | None = None
 
     @property
     def is_video(self) -> bool:
-        """Whether the file is a video."""
-        return self.path.suffix.lower() in VIDEOS
+        """Whether it is a video."""
+        return self.stream is not None or self.path.suffix.lower() in VIDEOS
 
 
 def find_inputs(given: Sequence[str]) -> tuple[list[Input], list[str]]:
@@ -50,10 +57,16 @@ def find_inputs(given: Sequence[str]) -> tuple[list[Input], list[str]]:
     * A folder names the images and videos in it, not in its sub-folders; ``folder/**/*.png`` is for those.
     * A list has a file per line, relative to the list or to the current folder; of a line with several columns, as in
       the lists of stereo pairs ``left right``, the first counts. Lines with ``#`` in front are comments.
+    * A whole number is a webcam, an address with ``://`` a video of the network, and ``-`` one on standard input; these
+      follow the files.
     """
     files: dict[Path, Path] = {}
+    streams: dict[str, Input] = {}
     problems: list[str] = []
     for text in given:
+        if (name := stream_name(text)) is not None:
+            streams.setdefault(text, Input(Path(text), name, stream=text))
+            continue
         try:
             found, unusable = _files_of(text)
         except (InputError, OSError) as error:
@@ -63,7 +76,17 @@ def find_inputs(given: Sequence[str]) -> tuple[list[Input], list[str]]:
         for path in found:
             files.setdefault(path.absolute(), path)
     paths = list(files.values())
-    return [Input(path, name) for path, name in zip(paths, unique_names(paths), strict=True)], problems
+    named = [Input(path, name) for path, name in zip(paths, unique_names(paths), strict=True)]
+    return [*named, *streams.values()], problems
+
+
+def stream_name(text: str) -> str | None:
+    """Name of the outputs of a video that is no file; None for everything else."""
+    if text == '-':
+        return 'stdin'
+    if text.isdecimal() and not Path(text).exists():
+        return f'camera{text}'
+    return re.sub(r'[^\w.-]+', '-', text.partition('://')[2]).strip('-') or 'stream' if '://' in text else None
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from fractions import Fraction
@@ -10,6 +11,7 @@ from types import TracebackType
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from bireal_plugin.errors import InputError
@@ -18,6 +20,8 @@ from bireal_plugin.whole_file import whole
 UNKNOWN_RATE = Fraction(25)  # frames per second, where a file does not say
 QUALITY = '18'  # x264's constant rate factor: hardly to be told from the source
 TICK = Fraction(1, 90_000)  # s, of frames at times of their own; whole in all usual rates
+WEBCAMS = dict(linux=('v4l2', '/dev/video{}'), darwin=('avfoundation', '{}'), win32=('vfwcap', '{}'))
+PATIENCE = 20  # s to wait for a stream
 EDGE = 0.1  # s, by which the end of a whole file may lie behind that of its last frame
 BT709 = 1  # matrix of colours in H.264, as in FFmpeg's AVCOL_SPC_BT709
 
@@ -26,6 +30,10 @@ class VideoReader:
     """Iterates once over the frames ``(H, W, 3)`` of a video file, turned upright as a player shows them.
 
     A file may claim more frames than it shows, where it was cut without being encoded anew.
+
+    Args:
+        path: of the file. stream: instead of it the number of a webcam, the address of a stream, or '-' for a video on
+            standard input.
 
     Attributes:
         rate: frames per second, on average. count: number of frames that the file claims; 0 if it does not.
@@ -37,26 +45,28 @@ class VideoReader:
         InputError: the file is missing or no video that can be decoded.
     """
 
-    def __init__(self, path: Path) -> None:
-        if not path.is_file():
+    def __init__(self, path: Path, stream: str | None = None) -> None:
+        if stream is None and not path.is_file():
             raise InputError(f'{path} does not exist')
         self.path = path
         try:
-            self.container = av.open(str(path))
-            stream = self.container.streams.video[0]
-            stream.thread_type = 'AUTO'
-            self.frames = self.container.decode(stream)
+            self.container = _opened(path, stream)
+            track = self.container.streams.video[0]
+            track.thread_type = 'AUTO'
+            self.frames = self.container.decode(track)
             first = next(self.frames)
             self.first, self.start = _upright(first), first.time
-        except (av.FFmpegError, IndexError, StopIteration) as error:
+        except (av.FFmpegError, IndexError, StopIteration, ValueError) as error:
+            if stream is not None:
+                raise InputError(f'{stream} gives no video: {getattr(error, "strerror", None) or error}') from error
             raise InputError(
                 f'{path} cannot be decoded as a video: it is truncated, damaged or something else'
             ) from error
-        self.rate = stream.average_rate or stream.guessed_rate or UNKNOWN_RATE
-        self.count = max(stream.frames, 0)
+        self.rate = track.average_rate or track.guessed_rate or UNKNOWN_RATE
+        self.count = max(track.frames, 0)
         self.height, self.width = self.first.shape[:2]
-        known = stream.duration is not None and stream.time_base is not None
-        self.length = float(stream.duration * stream.time_base) if known else None  # type: ignore[operator]
+        known = track.duration is not None and track.time_base is not None
+        self.length = float(track.duration * track.time_base) if known else None  # type: ignore[operator]
         self.expected = round(self.length * float(self.rate)) if self.length else self.count or None
         self.time: float | None = None if self.start is None else 0.0
         self.problem: str | None = None
@@ -77,6 +87,17 @@ class VideoReader:
                 return
         if self.length is not None and self.time is not None and self.time + 2 * step < self.length - EDGE:
             self.problem = f'its last frame is {self.length - self.time:.1f} s before its end'
+
+
+def _opened(path: Path, stream: str | None) -> InputContainer:
+    if stream is None:
+        return av.open(str(path))
+    if stream == '-':
+        return av.open(sys.stdin.buffer)
+    if stream.isdecimal():
+        kind, name = WEBCAMS.get(sys.platform, WEBCAMS['linux'])
+        return av.open(name.format(stream), 'r', format=kind)
+    return av.open(stream, 'r', timeout=PATIENCE)
 
 
 class VideoWriter:
