@@ -51,7 +51,7 @@ def predictor_of(arguments: argparse.Namespace, real_layers: Precision = 'f32') 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = '%(prog)s INPUT [INPUT ...] --checkpoint FILE [options]'
-    inputs = 'images, videos, folders, globs, lists (.txt), webcams (0), addresses, stdin (-)'
+    inputs = 'images, videos, folders, globs, lists (.txt), webcams (0), addresses, -'
     images = parser.add_argument_group('images')
     images.add_argument('inputs', nargs='+', metavar='INPUT', help=inputs)
     pixels = 'of an image, beyond which it is refused (default: 179 million)'

@@ -91,9 +91,9 @@ class VideoReader:
 
 def _opened(path: Path, stream: str | None) -> InputContainer:
     if stream is None:
-        return av.open(str(path))
+        return av.open(str(path), 'r')
     if stream == '-':
-        return av.open(sys.stdin.buffer)
+        return av.open(sys.stdin.buffer, 'r')
     if stream.isdecimal():
         kind, name = WEBCAMS.get(sys.platform, WEBCAMS['linux'])
         return av.open(name.format(stream), 'r', format=kind)
