@@ -57,7 +57,9 @@ def test_a_run_that_ends_in_a_mistake_leaves_no_lock(run_tool, tiny_config, tmp_
 
 
 @pytest.mark.parametrize(
-    'changed', [dict(process=2**22 + 1), dict(started='17'), dict(process=os.getpid(), started=None)], ids=str
+    'changed',
+    [dict(process=2**22 + 1), dict(started='17'), dict(process=os.getpid(), started=None)],
+    ids=['no such process', 'another start', 'of this process, without its start'],
 )
 def test_the_lock_of_a_process_that_is_gone_is_taken_over(tmp_path, changed, capsys):
     left_behind(tmp_path, **changed)
