@@ -1,6 +1,7 @@
 """The shipped detection configs, small enough for a test, on twelve photographs of COCO."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -99,3 +100,17 @@ def test_reloaded_checkpoint_predicts_the_same_boxes_and_precision(run_tool, tra
     measured = json.loads(metrics.read_text())
     assert 'coco/bbox_mAP' in measured
     assert measured.items() <= scalars(trained)[-1].items()
+
+
+def test_a_checkpoint_elsewhere_tests_exports_and_verifies_as_itself(run_tool, trained, tmp_path):
+    """Without its config; images of several sizes are exported for the scale of the pipeline's Resize, rounded up."""
+    away, metrics = tmp_path / 'net.pth', tmp_path / 'metrics.json'
+    shutil.copy(trained / 'epoch_12.pth', away)
+    ended = run_tool('test.py', away, '--work-dir', tmp_path / 'test', '--out', metrics)
+    assert ended.status == 0, ended.err
+    assert json.loads(metrics.read_text()).items() <= scalars(trained)[-1].items()
+    options = ['--part', 'backbone', '--format', 'packed', '--out', tmp_path, '--verify', '--images', 2]
+    ended = run_tool('export.py', away, *options)
+    assert ended.status == 0, ended.err
+    assert 'for inputs 1x3x128x192 (as ' in ended.out
+    assert ' verified' in ended.out
