@@ -210,6 +210,12 @@ class TrainedOn:
             )
         return sum(baselines) / len(baselines)
 
+    @property
+    def proportions(self) -> float | None:
+        """Width / height of the images as they were taken, which the network saw squeezed to ``size``; the mean."""
+        known = [camera.width / camera.height for camera in self.cameras if camera.height]
+        return sum(known) / len(known) if known else None
+
     def seen_by(self, camera: Camera) -> Camera:
         """``camera`` with the baseline of the network's disparities; one of the training cameras stays as it is.
 

@@ -28,6 +28,7 @@ KNOWN = (
     'numbers of webcams, addresses of streams (http://, rtsp://) and - for a video on standard input'
 )
 CALIBRATION = 'calib_cam_to_cam.txt'
+ALIKE = 1.2  # ratio of proportions (width / height), up to which a network sees things as in its training
 NAMED = 5  # files in a note on others
 RAW_LEVELS = 4  # <date>/<drive>/image_02/data/<image>
 RAW_DRIVE = re.compile(r'\d{4}_\d\d_\d\d_drive_\d{4}_(sync|extract)')
@@ -233,7 +234,13 @@ class CameraChoice:
                 raise
             return None, f'relative depth: {error}'
         numbers = f'focal length {camera.focal:.1f} px at width {camera.width}'
-        return camera, f'metric depth: {camera.source} ({numbers}, baseline {camera.baseline:.4f} m {origin})'
+        line = f'metric depth: {camera.source} ({numbers}, baseline {camera.baseline:.4f} m {origin})'
+        trained = None if self.trained_on is None else self.trained_on.proportions
+        if trained is not None and not trained / ALIKE < (own := size[1] / size[0]) < trained * ALIKE:
+            line += (
+                f'; roughly, since its proportions, {own:.2f}, are not those of the images in training, {trained:.2f}'
+            )
+        return camera, line
 
     def _with_baseline(self, camera: Camera) -> tuple[Camera, str]:
         """``camera`` with the baseline of the network's disparities, and the origin of that."""

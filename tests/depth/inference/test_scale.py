@@ -129,6 +129,13 @@ def test_flags_that_contradict_each_other_are_refused(options, message):
         CameraChoice(**options)
 
 
+@pytest.mark.parametrize(('size', 'rough'), [((375, 1242), False), ((300, 1000), False), ((3000, 4000), True)])
+def test_metres_of_an_image_of_other_proportions_than_in_training_are_called_rough(tmp_path, size, rough):
+    camera, said = replace(CHOICE, focal=900).camera(tmp_path / 'a.png', size)
+    assert camera.focal == 900
+    assert ('roughly, since its proportions' in said) == rough
+
+
 def test_a_baseline_alone_is_no_scale(tmp_path):
     with pytest.raises(InputError, match='--baseline alone gives no scale'):
         CameraChoice(baseline=0.5).camera(tmp_path / 'a.png', (100, 100))
