@@ -3,7 +3,7 @@
 A nursery is started at the first need: a process that imports the engines, runs nothing, and forks. For each object it
 forks a guard, which forks the child that holds the object, waits for it, and tells how it ended. Children therefore
 start in milliseconds, and without the threads that engines have started in this process. (The fork server of
-multiprocessing runs a caller's script again in each child, and serves no daemonic process, as workers of a DataLoader are.)
+multiprocessing runs the caller's script again in each child, and serves no workers of a DataLoader, which are daemons.)
 """
 
 from __future__ import annotations
