@@ -45,7 +45,7 @@ def items_size(dataset: Any, divisor: int = 1) -> Size | None:
 
 
 def tested_size(config: Config) -> Size:
-    """Height and width of the images that ``config`` tests with; without test data, of its validation data.
+    """Height and width of the images that ``config`` tests with; without test data, validates with, else trains with.
 
     They are those of real items. Where the data cannot be read, or its images differ in size, the config's own words
     count if they leave no choice: a crop, the size of the data set, or the ``Resize`` of its pipeline, rounded up.
@@ -53,9 +53,9 @@ def tested_size(config: Config) -> Size:
     Raises:
         InputError: neither the data nor the config tells one size.
     """
-    entry = dataset_of(config) or dataset_of(config, 'val')
+    entry = next(filter(None, (dataset_of(config, split) for split in ('test', 'val', 'train'))), None)
     if not entry:
-        raise InputError(f'{config.filename} has no test data that would tell the size of the images: give --size H W')
+        raise InputError(f'{config.filename} has no data that would tell the size of the images: give --size H W')
     preprocessor = (config.get('model') or {}).get('data_preprocessor') or config.get('data_preprocessor') or {}
     divisor = preprocessor.get('pad_size_divisor')
     reason = 'its images are of several sizes'

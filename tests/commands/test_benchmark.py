@@ -89,7 +89,7 @@ def test_a_report_is_not_replaced_unasked(measured, run_tool, narrow, folder):
         (['CONFIG', '--warm-up', 0], '--rounds, --repeats and --warm-up must be at least 1'),
         (['CONFIG', '--threads', 9999], '--threads 9999: this process has'),
         (['CONFIG', '--sides', 'torchvision', '--engines', 'torch', '--size', 32, 32], 'has no side torchvision'),
-        (['CONFIG', '--engines', 'torch'], 'has no test data that would tell the size of the images: give --size H W'),
+        (['CONFIG', '--engines', 'torch'], 'has no data that would tell the size of the images: give --size H W'),
         (['CONFIG', '--checkpoint', 'absent.pth'], 'checkpoint absent.pth does not exist'),
         (['CONFIG', '18', '--checkpoint', 'absent.pth'], 'give one model'),
     ],

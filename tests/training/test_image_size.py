@@ -51,7 +51,7 @@ def test_the_data_set_says_it_or_shows_it(dataset, size):
             dict(type='ImageNetFolder', root='nowhere', transform=dict(type='ImageToTensor8')),
             'nowhere.*give it as --size H W',
         ),
-        ({}, 'x.py has no test data .* give --size H W'),
+        ({}, 'x.py has no data .* give --size H W'),
     ],
 )
 def test_a_size_that_nothing_says_is_asked_for(dataset, sentence):
@@ -67,9 +67,11 @@ def test_what_the_preprocessor_pads_is_counted(divisor):
     assert size_of(config) == (-(-28 // step) * step, -(-40 // step) * step)
 
 
-def test_without_test_data_the_validation_data_count():
-    config = Config(dict(val_dataloader=dict(dataset=dict(type='Digits', size=24))))
-    assert size_of(config) == (24, 24)
+@pytest.mark.parametrize('splits', [('val',), ('train',), ('train', 'val')])
+def test_without_test_data_those_of_validation_count_or_of_training(splits):
+    sizes = dict(val=24, train=40)
+    loaders = {f'{split}_dataloader': dict(dataset=dict(type='Digits', size=sizes[split])) for split in splits}
+    assert size_of(Config(loaders)) == (sizes[splits[-1]],) * 2
 
 
 @pytest.mark.parametrize(
