@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bireal_plugin.commands.arguments import add_overrides, positive
+from bireal_plugin.commands.arguments import add_trained_options, positive
 from bireal_plugin.errors import InputError
 
 
@@ -19,15 +19,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('source', nargs='?', metavar='SOURCE', help='checkpoint or work directory; without it the surrogates alone')
     add('--out', required=True, type=Path, metavar='DIR', help='folder for the pictures')
-    add('--config', metavar='CONFIG', help='file or name (default: as the source was trained)')
     add('--images', type=positive, default=128, metavar='N', help='test images for activations (default: 128)')
-    add_overrides(parser)
+    add_trained_options(parser, config=True)
 
 
 def run(arguments: argparse.Namespace) -> None:
     from bireal_plugin.studies.figures import pictures  # here, so that lack of matplotlib is a sentence
 
     options = dict(config=arguments.config, overrides=arguments.cfg_options)
+    options |= dict(stage=arguments.stage, allow_other_network=arguments.allow_other_network)
     if arguments.source is None:
         written = pictures.draw_surrogates(arguments.out / 'fig7_surrogates')
     elif Path(arguments.source).is_dir():

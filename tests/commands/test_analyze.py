@@ -50,7 +50,9 @@ def test_a_checkpoint_of_an_older_version_needs_its_config(run_tool, finished_ru
     arguments = ('analyze.py', path, '--out', tmp_path / 'out')
     ended = run_tool(*arguments)
     assert (ended.status, 'does not carry the config it was trained with' in ended.err) == (1, True)
-    assert run_tool(*arguments, '--config', tiny_config).status == 0
+    unnamed = run_tool(*arguments, '--config', tiny_config)
+    assert (unnamed.status, 'name one with --stage' in unnamed.err) == (1, True)
+    assert run_tool(*arguments, '--config', tiny_config, '--stage', 'binary').status == 0
 
 
 @pytest.mark.slow

@@ -78,15 +78,15 @@ def stages_of(work_dir: Path, **choices: Any) -> list[TrainedStage]:
 
 
 def stage_of(
-    checkpoint: Path, *, config: str | None = None, overrides: Mapping[str, Any] | None = None
+    checkpoint: Path, *, config: str | None = None, overrides: Mapping[str, Any] | None = None, **choices: Any
 ) -> TrainedStage:
-    """The stage that a checkpoint is of, by ``config`` or the config that it carries.
+    """The stage that a checkpoint is of, by ``config`` or the config that it carries; ``load_trained`` has the choices.
 
     Raises:
         InputError: no config is given and the checkpoint carries none, or they are of different networks.
     """
     whole = checkpoint_config(checkpoint, overrides) if config is None else load_config(config, overrides)
-    model, chosen = load_trained(whole, checkpoint)
+    model, chosen = load_trained(whole, checkpoint, **choices)
     return TrainedStage(chosen.get('stage') or checkpoint.resolve().parent.name, checkpoint, model, chosen)
 
 
