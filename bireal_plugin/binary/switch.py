@@ -27,14 +27,25 @@ def binary_convolutions(model: nn.Module) -> Iterator[tuple[str, BinaryConv2d]]:
 
 def set_activation(model: nn.Module, activation: str) -> None:
     """Give every binary convolution the sign ('sign') or a real activation ('relu', 'leaky_clip', 'clip')."""
+    _refuse_folded(model)
     for _, conv in binary_convolutions(model):
         conv.binary_input = activation == 'sign'
         conv.activation = nn.Identity() if activation == 'sign' else build_activation(activation)
+
+
+def _refuse_folded(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if hasattr(module, 'packed_weight'):
+            raise InputError(
+                f'{name or "the layer"} is folded: its signs are fixed; switch the network before fold() or '
+                'switch_to_deploy()'
+            )
 
 
 def set_weights(model: nn.Module, step: WeightStep) -> None:
     """Make weights 'real', 'binary', or binary in 1x1 convolutions only: 'step1' of the two-step scheme (Sec. 3.5)."""
     if step not in get_args(WeightStep):
         raise InputError(f"weights is 'real', 'step1' or 'binary', not {step!r}")
+    _refuse_folded(model)
     for _, conv in binary_convolutions(model):
         conv.binary_weight = step == 'binary' or (step == 'step1' and conv.kernel_size == (1, 1))

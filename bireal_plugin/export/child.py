@@ -29,7 +29,7 @@ from bireal_plugin.errors import InputError
 START = 'import bireal_plugin.export.engines; from bireal_plugin.export.child import nurse; nurse({}, {})'
 
 
-class EngineCrash(InputError):
+class CrashError(InputError):
     """The process of an engine has ended, by a signal as a rule."""
 
 
@@ -47,7 +47,7 @@ class Child:
 
     Raises:
         InputError: ``build`` or a method does.
-        EngineCrash: the child has ended.
+        CrashError: the child has ended.
     """
 
     seconds = 0.0
@@ -70,7 +70,7 @@ class Child:
     def _ask(self, message: Any) -> Any:
         with self.lock:
             if self.connection.closed:
-                raise EngineCrash(f'the process of {self.name} has ended')
+                raise CrashError(f'the process of {self.name} has ended')
             try:
                 with suppress(OSError):  # the child may have ended, of which its guard tells
                     self.connection.send(message)
@@ -82,7 +82,7 @@ class Child:
         if kind == 'ended':
             self.close()
             how = f'signal {signal.Signals(-content).name}' if content < 0 else f'status {content}'
-            raise EngineCrash(f'{self.name} crashed: its process ended with {how}')
+            raise CrashError(f'{self.name} crashed: its process ended with {how}')
         raise InputError(content)
 
 

@@ -19,9 +19,9 @@ from bireal_plugin.export.onnx.engine import ONNXSession, export_onnx
 from bireal_plugin.export.onnx.qonnx import PACKAGES, QONNXSession, export_qonnx
 from bireal_plugin.export.openvino.engine import OpenVINOSession, export_openvino
 from bireal_plugin.export.packed.file import PackedSession, export_packed
+from bireal_plugin.export.program import folded
 from bireal_plugin.export.session_io import EngineSession, Precision
 from bireal_plugin.export.tflite.engine import TFLiteSession, export_tflite
-from bireal_plugin.folding.fold import fold
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,12 @@ class Engine:
     fuses: bool = False
 
 
-PACKED = {key: RealPrecision(dict(real_layers=key), {}) for key in ('f16', 'bf16', 'int8')}
-OPENVINO = {'bf16': RealPrecision({}, dict(real_layers='bf16')), 'int8': RealPrecision({}, {}, calibrated=True)}
+SMALLER: tuple[Precision, ...] = ('f16', 'bf16', 'int8')
+PACKED: dict[Precision, RealPrecision] = {key: RealPrecision(dict(real_layers=key), {}) for key in SMALLER}
+OPENVINO: dict[Precision, RealPrecision] = {
+    'bf16': RealPrecision({}, dict(real_layers='bf16')),
+    'int8': RealPrecision({}, {}, calibrated=True),
+}
 ENGINES: dict[str, Engine] = {
     'packed': Engine('.safetensors', export_packed, PackedSession, {'f32': F32, **PACKED}),
     'openvino': Engine(
@@ -88,7 +92,7 @@ def export(
     """Write ``model`` for an engine; return the file's path.
 
     Args:
-        model: a trained network, folded or not; it is unchanged.
+        model: a trained network, folded or not, in any precision; it is unchanged. Files have float32 numbers.
         format: 'packed', 'openvino', 'onnx', 'tflite' or 'qonnx'.
         example_shape: ``(N, C, H, W)`` of the input.
         path: by default the class name of ``model`` in the current folder, with the engine's suffix.
@@ -101,7 +105,7 @@ def export(
     if format not in ENGINES:
         raise InputError(f'format is {", ".join(ENGINES)}, not {format!r}')
     path = Path(f'{type(model).__name__.lower()}{ENGINES[format].suffix}') if path is None else Path(path)
-    return write(fold(model, example_shape), format, example_shape, path, **options)
+    return write(folded(model, example_shape), format, example_shape, path, **options)
 
 
 def write(model: nn.Module, format: str, example_shape: Sequence[int], path: Path, **options: Any) -> Path:

@@ -1,7 +1,8 @@
-"""A network as the program that PyTorch's exporter traces, from which most engines' files are made."""
+"""A network as engines take it: folded, in float32, and as the program that PyTorch's exporter traces."""
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,18 @@ from torch.export import ExportedProgram
 
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError, first_line
+from bireal_plugin.folding.fold import fold, fold_
+
+
+def folded(model: nn.Module, example_shape: Sequence[int] | None = None) -> nn.Module:
+    """As ``fold``, in float32. A network with other numbers is folded in float64 and rounded once, with a warning."""
+    others = {tensor.dtype for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()}
+    others -= {torch.float32}
+    if not others:
+        return fold(model, example_shape)
+    names = ' and '.join(sorted(str(dtype).removeprefix('torch.') for dtype in others))
+    warnings.warn(f'{type(model).__name__} has {names} numbers; it is exported in float32', stacklevel=3)
+    return fold_(copy.deepcopy(model).double(), example_shape).float()
 
 
 def traced(model: nn.Module, example_shape: Sequence[int], *, dynamic_shapes: Any = None) -> ExportedProgram:

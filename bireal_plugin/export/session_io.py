@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from typing_extensions import Self
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.child import Child
 
+CLOSED = 'the session of {} is closed; open another one'
 # How a real layer's weights are stored, or in what it computes; each engine has some of them.
 Precision = Literal['f32', 'f16', 'bf16', 'int8']
 
@@ -32,7 +34,9 @@ class EngineSession(ABC):
     """An exported file that is ready to run: ``session(batch)`` gives the network's outputs.
 
     Outputs are float32 arrays in the order of the PyTorch network's; feature maps are ``(N, C, H, W)`` in every engine.
-    A session ends with ``close()``, with its ``with`` block, or when it is collected.
+    Calls from any number of threads are safe; where an engine allows no more they take turns. In a process that was
+    forked from the session's own, calls go to a new process that reads the file again. A session ends with ``close()``,
+    with its ``with`` block, or when it is collected.
 
     Attributes:
         source: the file's path, for error sentences.
@@ -52,14 +56,16 @@ class EngineSession(ABC):
         self.forked: dict[int, ChildSession] = {}
 
     def __call__(self, batch: Tensor | np.ndarray) -> list[np.ndarray]:
-        """Run on a batch ``(N, C, H, W)`` of normalised images.
+        """Run on a batch ``(N, C, H, W)`` of normalised images, of any real type; engines compute in float32.
 
         Raises:
             InputError: the batch has another shape than the file takes, or the session is closed.
         """
         if self.closed:
-            raise InputError(f'the session of {self.source} is closed; open another one')
-        array = batch.detach().cpu().numpy() if isinstance(batch, Tensor) else np.asarray(batch)
+            raise InputError(CLOSED.format(self.source))
+        if isinstance(batch, Tensor):  # numpy has no bfloat16
+            batch = batch.detach().cpu().to(torch.float32 if batch.dtype is torch.bfloat16 else batch.dtype).numpy()
+        array = np.asarray(batch)
         fits = array.ndim == len(self.accepted) and all(
             size == wanted if isinstance(wanted, int) else size > 0
             for size, wanted in zip(array.shape, self.accepted, strict=True)
@@ -122,7 +128,7 @@ class EngineSession(ABC):
 
 
 class ChildSession(EngineSession):
-    """A session of any engine in a process of its own: where the engine crashes, a call raises ``EngineCrash``."""
+    """A session of any engine in a process of its own: where the engine crashes, a call raises ``CrashError``."""
 
     def __init__(self, engine: type[EngineSession], path: Path, **options: Any) -> None:
         super().__init__(path, **options)
@@ -163,13 +169,27 @@ def flat_outputs(outputs: Any) -> list[Tensor]:
     raise InputError(f'a network to export returns tensors, not {type(outputs).__name__}')
 
 
+_pinning = threading.RLock()
+
+
 @contextmanager
 def pinned(threads: int | None) -> Iterator[None]:
-    """Run the block with this number of PyTorch threads; None leaves it as it is."""
-    before = torch.get_num_threads()
-    try:
-        if threads is not None:
-            torch.set_num_threads(threads)
+    """Run the block, one of all at a time, with this number of PyTorch threads; None leaves that as it is."""
+    if threads is None:
         yield
-    finally:
-        torch.set_num_threads(before)
+        return
+    with _pinning:  # the number is one for the whole process
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def _forked() -> None:
+    global _pinning
+    _pinning = threading.RLock()  # a thread that does not exist here may hold the other
+
+
+os.register_at_fork(after_in_child=_forked)

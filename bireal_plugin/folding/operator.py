@@ -5,11 +5,14 @@ Its PyTorch implementation is the reference for every engine; exporters look for
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from bireal_plugin.binary.sign import sign
+from bireal_plugin.errors import InputError
 
 BITS = 8
 
@@ -57,5 +60,13 @@ def binary_conv2d(
     return y * scale.to(y.dtype).view(-1, 1, 1) + bias.to(y.dtype).view(-1, 1, 1)
 
 
-# Without memory it computes shapes.
-torch.library.custom_op('bireal::binary_conv2d', binary_conv2d, mutates_args=()).register_fake(binary_conv2d)
+def _refuse_backward(*_: Any) -> None:
+    raise InputError(
+        'a folded network has no backward, since its signs have no latent weights; train the network that was folded, '
+        'and run the folded one under torch.no_grad() or detach its input'
+    )
+
+
+_operator = torch.library.custom_op('bireal::binary_conv2d', binary_conv2d, mutates_args=())
+_operator.register_fake(binary_conv2d)  # without memory it computes shapes
+_operator.register_autograd(_refuse_backward)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
-from torch.nn.modules.batchnorm import _NormBase as NormWithStatistics
-from torch.nn.modules.conv import _ConvNd as Convolution
-from torch.nn.modules.conv import _ConvTransposeNd as TransposedConvolution
-from torch.nn.modules.dropout import _DropoutNd as Dropout
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch._subclasses.fake_tensor import FakeTensorMode as FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
+from torch.utils._pytree import tree_leaves as tree_leaves
 
-__all__ = ['BatchNorm', 'Convolution', 'Dropout', 'FakeTensorMode', 'NormWithStatistics', 'TorchDispatchMode']
-__all__ += ['TransposedConvolution', 'convolves_plainly', 'move_hooks', 'remove_forward_hooks', 'tree_leaves']
+BatchNorm = nn.modules.batchnorm._BatchNorm
+NormWithStatistics = nn.modules.batchnorm._NormBase
+Convolution = nn.modules.conv._ConvNd
+TransposedConvolution = nn.modules.conv._ConvTransposeNd
+Dropout = nn.modules.dropout._DropoutNd
 
 HOOK_TABLES = ('_forward_pre_hooks', '_forward_hooks', '_backward_pre_hooks', '_backward_hooks')
 HOOK_OPTIONS = ('_forward_pre_hooks_with_kwargs', '_forward_hooks_with_kwargs', '_forward_hooks_always_called')

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.child import EngineCrash
+from bireal_plugin.export.child import CrashError
 from bireal_plugin.export.engines import ENGINES
 from bireal_plugin.export.session_io import ChildSession, flat_outputs, tapped_child
 from bireal_plugin.shipping.compare import LayerComparison, both_sides, compare_layers, fused_error, inputs_apart
@@ -68,7 +68,7 @@ class Trial:
             yield
         except InputError as error:
             self.reasons.append(str(error))
-            self.crashed = isinstance(error, EngineCrash)
+            self.crashed = isinstance(error, CrashError)
 
     def run(self, batch: Batch, wanted: Sequence[np.ndarray]) -> None:
         """Run on a batch, and count differences from the reference's outputs ``wanted``."""

@@ -10,7 +10,7 @@ from operator import truediv
 import pytest
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.child import Child, EngineCrash
+from bireal_plugin.export.child import Child, CrashError
 
 
 class Resident:
@@ -56,24 +56,24 @@ def test_an_object_lives_in_a_process_of_its_own_and_keeps_its_state():
 
 def test_a_mistake_comes_back_and_the_object_lives_on():
     child = Child('a file', Resident)
-    with pytest.raises(InputError, match='^the sentence of a mistake$') as caught:
+    with pytest.raises(InputError, match=r'^the sentence of a mistake$') as caught:
         child('refuse')
-    assert not isinstance(caught.value, EngineCrash)
+    assert not isinstance(caught.value, CrashError)
     assert child('add', 1) == 1
 
 
 @pytest.mark.parametrize(('method', 'how'), [('read', 'signal SIGSEGV'), ('leave', 'status 3')])
 def test_an_end_is_told_and_harms_no_other(method, how):
     child, other = Child('net.xml', Resident), Child('other', Resident)
-    with pytest.raises(EngineCrash, match=f'^net.xml crashed: its process ended with {how}$'):
+    with pytest.raises(CrashError, match=rf'^net\.xml crashed: its process ended with {how}$'):
         child(method)
-    with pytest.raises(EngineCrash, match='the process of net.xml has ended'):
+    with pytest.raises(CrashError, match=r'the process of net\.xml has ended'):
         child('add', 1)
     assert other('add', 1) == 1
 
 
 def test_an_error_of_the_software_ends_the_child_with_its_traceback(capfd):
-    with pytest.raises(EngineCrash, match='status 1'):
+    with pytest.raises(CrashError, match='status 1'):
         Child('a file', truediv, 1, 0)
 
 

@@ -5,7 +5,10 @@ import os
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
+from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
 from bireal_plugin.export import Session, export, fold
 from bireal_plugin.export.engines import ENGINES, files_of
@@ -152,3 +155,25 @@ def test_mistakes_are_told_by_name(net, call, sentence, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=sentence):
         call(net, tmp_path)
+
+
+class OptionA(nn.Module):
+    """A 1-bit layer of stride 2 around which a shortcut takes every second pixel and adds channels of zeros."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = BinaryConv2d(4, 8, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        return self.bn(self.conv(x)) + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2))
+
+
+@pytest.mark.parametrize('format', FORMATS[1:])
+def test_a_strided_shortcut_without_parameters_is_exported(format, tmp_path):
+    pytest.importorskip(PACKAGES[format])
+    torch.manual_seed(0)
+    net, x = trained(OptionA()), torch.randn(2, 4, 9, 12)
+    path = export(net, format, x.shape, path=tmp_path / f'net{ENGINES[format].suffix}')
+    with torch.no_grad():
+        want = net(x).numpy()
+    np.testing.assert_allclose(Session(path, threads=1)(x)[0], want, rtol=1e-5, atol=1e-5)

@@ -45,7 +45,7 @@ def trace(model: nn.Module, example_shape: Sequence[int], *, dynamic: bool) -> M
     dim = torch.export.Dim
     open_axes = ({0: dim.DYNAMIC, 2: dim.AUTO, 3: dim.AUTO},) if dynamic else None
     program = traced(model, example_shape, dynamic_shapes=open_axes)
-    table = {torch.ops.bireal.binary_conv2d.default: _binary_conv2d}
+    table: dict[Any, Any] = {torch.ops.bireal.binary_conv2d.default: _binary_conv2d}
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter('ignore', FutureWarning)  # PyTorch's, about its own code
@@ -68,9 +68,7 @@ def _binary_conv2d(
         *(attribute(name, kind.INTS) for name in ('strides', 'pads', 'dilations')),
         *(attribute(name, kind.INT) for name in ('group', 'in_channels')),
     ]
-    schema = OpSchema(
-        OPERATOR, DOMAIN, 1, inputs=inputs, outputs=[formal('y', 'tensor(float)')], attributes=attributes
-    )
+    schema = OpSchema(OPERATOR, DOMAIN, 1, inputs=inputs, outputs=[formal('y', 'tensor(float)')], attributes=attributes)
     operator = Op(Opset(DOMAIN, 1), OPERATOR, schema)
     geometry = dict(strides=list(stride), pads=[*padding, *padding], dilations=list(dilation), group=groups)
     return operator(x, packed, scale, bias, in_channels=int(x.shape[1]), **geometry)

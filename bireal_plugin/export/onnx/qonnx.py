@@ -54,7 +54,7 @@ def export_qonnx(
 
 
 class QONNXSession(EngineSession):
-    """Runs an exported file in the qonnx package, node by node.
+    """Runs an exported file in the qonnx package, node by node, one call of the process at a time.
 
     Args:
         path: a file that ``export_qonnx`` wrote. threads: taken for the sake of the other engines; the qonnx

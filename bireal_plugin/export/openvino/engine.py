@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,7 @@ from bireal_plugin.export.openvino import file as openvino_file
 from bireal_plugin.export.program import traced
 from bireal_plugin.export.session_io import Choice, EngineSession, Precision
 
+SHAPES = 8  # of compiled models that a session keeps
 QUANTIZED = ('Convolution', 'GroupConvolution', 'MatMul')
 # Without an operand to quantize; the quantizer warns about types that it does not know.
 NOT_OPERATIONS = ('Constant', 'Parameter', 'Result')
@@ -58,7 +60,7 @@ def core() -> Any:
 def convert(model: nn.Module, example_shape: Sequence[int]) -> Any:
     """A folded network as an ``openvino.Model`` for inputs of exactly ``example_shape`` ``(N, C, H, W)``."""
     ov = openvino()
-    from bireal_plugin.export.openvino.nodes import input_channels, translate
+    from bireal_plugin.export.openvino.nodes import input_channels, replace_group_norms, translate
 
     program = traced(model, example_shape)
     # The front end does not know the channels of an intermediate result, which decide the form of a layer.
@@ -68,6 +70,7 @@ def convert(model: nn.Module, example_shape: Sequence[int]) -> Any:
     )
     converted = ov.convert_model(program, example_input=torch.zeros(tuple(example_shape)), extension=[extension])
     converted.reshape(list(example_shape))
+    replace_group_norms(converted)
     return converted
 
 
@@ -96,6 +99,8 @@ def export_openvino(
 class OpenVINOSession(EngineSession):
     """Runs an exported file on any batch and image size that its network takes, one compiled model per shape.
 
+    The ``SHAPES`` compiled models that were used last are kept; several threads share one, with requests of their own.
+
     Args:
         source: path of an .xml that ``export_openvino`` wrote, or an ``openvino.Model``.
         real_layers: precision of layers that the file has in float32: 'f32' or 'bf16'.
@@ -113,6 +118,7 @@ class OpenVINOSession(EngineSession):
         if is_path:
             openvino_file.check(Path(source))
             source = core().read_model(str(source))
+            source = source if real_layers == 'f32' else openvino_file.unmarked(source)
         self.model = source
         self.input_shape = tuple(source.inputs[0].shape)
         self.accepted = ('batch', self.input_shape[1], 'height', 'width')
@@ -120,18 +126,33 @@ class OpenVINOSession(EngineSession):
         self.options: dict[str, Any] = {'INFERENCE_PRECISION_HINT': real_layers, 'PERFORMANCE_HINT': 'LATENCY'}
         if threads is not None:
             self.options['INFERENCE_NUM_THREADS'] = threads
-        self.compiled: dict[tuple[int, ...], Any] = {}
+        self.lock = threading.Lock()
+        self.compiled: dict[tuple[int, ...], tuple[Any, list[Any]]] = {}  # with idle requests; the last used is last
 
     def compile(self, shape: tuple[int, ...]) -> Any:
         """The compiled model for one input shape; compiled at the first call."""
-        if shape not in self.compiled:
-            model = self.model.clone()
-            try:
-                model.reshape(list(shape))
-                self.compiled[shape] = core().compile_model(model, 'CPU', self.options)
-            except RuntimeError as error:
-                raise InputError(f'the network does not take inputs of shape {shape}: {last_line(error)}') from error
-        return self.compiled[shape]
+        return self._of_shape(shape)[0]
+
+    def _of_shape(self, shape: tuple[int, ...]) -> tuple[Any, list[Any]]:
+        with self.lock:
+            found = self.compiled.pop(shape, None)
+            if found is None:
+                model = self.model.clone()
+                try:
+                    model.reshape(list(shape))
+                    found = core().compile_model(model, 'CPU', self.options), []
+                except RuntimeError as error:
+                    reason = last_line(error)
+                    raise InputError(f'the network does not take inputs of shape {shape}: {reason}') from error
+            self.compiled[shape] = found
+            for oldest in list(self.compiled)[:-SHAPES]:
+                del self.compiled[oldest]
+            return found
+
+    def close(self) -> None:
+        super().close()
+        with self.lock:
+            self.compiled.clear()
 
     @staticmethod
     def write_tapped(path: Path, target: Path, choice: Choice) -> int:
@@ -144,8 +165,15 @@ class OpenVINOSession(EngineSession):
         return len(chosen)
 
     def run(self, batch: np.ndarray) -> list[np.ndarray]:
-        result = self.compile(batch.shape)(batch)
-        return [result[i] for i in range(len(result))]
+        compiled, idle = self._of_shape(batch.shape)
+        try:
+            request = idle.pop()
+        except IndexError:
+            request = compiled.create_infer_request()
+        result = request.infer([batch])
+        outputs = [result[i] for i in range(len(result))]
+        idle.append(request)
+        return outputs
 
 
 def quantize_real_layers(model: Any, calibration: Iterable[np.ndarray]) -> Any:

@@ -19,6 +19,9 @@ SECTION = 'bireal'
 VERSION = '1'
 BLANK = '0' * 64
 CHECKSUM = re.compile(rb'<checksum value="([0-9a-f]{64})" />')
+# OpenVINO's mark of layers that compute in the file's own precision. It names float16 and works for bfloat16 too.
+MARK = b'<attribute name="DisablePrecisionConversion" version="0" value="dynamic:f16" />'
+MARK_KEY = 'DisablePrecisionConversion_0'
 FORMAT_VERSION = re.compile(rb'<format_version value="([^"]{1,20})" />')
 
 
@@ -28,8 +31,23 @@ def write(ov: Any, model: Any, path: Path, metadata: Mapping[str, str]) -> None:
         model.set_rt_info(value, [SECTION, key])
     with whole_set(path.with_suffix('.bin'), path) as (weights, xml):
         ov.save_model(model, str(xml), compress_to_fp16=False)
-        text = xml.read_bytes()
+        text = _kept_in_float32(xml.read_bytes())
         xml.write_bytes(CHECKSUM.sub(_element(_digest(text, weights.read_bytes())), text, count=1))
+
+
+def _kept_in_float32(text: bytes) -> bytes:
+    """The .xml with a mark on every layer that keeps a plain ``core.compile_model`` from computing it in bfloat16."""
+    text = text.replace(MARK, b'')
+    text = re.sub(rb'(<layer [^>]*>\s*(?:<data [^>]*/>\s*)?)(?=<input>|<output>)', rb'\1<rt_info></rt_info>', text)
+    return re.sub(rb'(<layer [^>]*>\s*(?:<data [^>]*/>\s*)?<rt_info>)', rb'\1' + MARK, text)
+
+
+def unmarked(model: Any) -> Any:
+    """``model`` without these marks, changed in place."""
+    for node in model.get_ops():
+        if MARK_KEY in node.get_rt_info():
+            del node.get_rt_info()[MARK_KEY]
+    return model
 
 
 def check(path: Path) -> None:

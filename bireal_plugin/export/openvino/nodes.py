@@ -18,6 +18,7 @@ from openvino import Tensor as OVTensor
 from openvino import Type
 from openvino import opset13 as ops
 from openvino.op import Constant
+from openvino.utils import replace_node
 
 from bireal_plugin.folding.operator import unpack_signs
 
@@ -119,3 +120,22 @@ def _padded(x: Any, signs: np.ndarray, missing: int) -> tuple[Any, np.ndarray]:
     x = ops.pad(x, nothing, behind, 'constant', ops.constant(np.float32(0)))
     half = np.ones((signs.shape[0], missing // 2, *signs.shape[2:]), signs.dtype)
     return x, np.concatenate([signs, half, -half], axis=1)
+
+
+def replace_group_norms(model: Any) -> None:
+    """Let every GroupNormalization of ``model`` be a normalisation over reshaped groups and an affine map.
+
+    OpenVINO 2026.4 fuses the addition of a shortcut into a GroupNormalization and then reads foreign memory.
+    """
+    for node in model.get_ops():
+        if node.get_type_name() != 'GroupNormalization':
+            continue
+        x, scale, bias = (node.input_value(i) for i in range(3))
+        attributes = node.get_attributes()
+        grouped = ops.reshape(x, ops.constant(np.array([0, attributes['num_groups'], -1])), special_zero=True)
+        axes = ops.constant(np.array([2]))
+        normal = ops.mvn(grouped, axes, True, attributes['epsilon'], 'inside_sqrt')
+        places = ops.constant(np.array([0, *range(2, len(x.get_partial_shape()))]))
+        scale, bias = (ops.unsqueeze(value, places) for value in (scale, bias))
+        y = ops.add(ops.multiply(ops.reshape(normal, ops.shape_of(x), special_zero=False), scale), bias)
+        replace_node(node, y)

@@ -28,8 +28,9 @@ from bireal_plugin.export.packed.real_layers import (
     restored,
     stored,
 )
+from bireal_plugin.export.program import folded
 from bireal_plugin.export.session_io import Choice, EngineSession, Precision, Tapped, flat_outputs, pinned
-from bireal_plugin.folding.fold import fold, fold_
+from bireal_plugin.folding.fold import fold_
 from bireal_plugin.folding.layers import FoldedBinaryConv2d
 from bireal_plugin.folding.norm_pairs import REFUSALS
 
@@ -57,7 +58,7 @@ def save_packed(
     plain = plain_config(config)
     check_config(plain, source='the config')
     expected = layout(_empty_network(plain, source='the config').state_dict(), real_layers)
-    state = fold(model).state_dict()
+    state = folded(model).state_dict()
     _check_tensors(
         layout(state, real_layers), expected, source='the model', claim='the network that its config describes'
     )

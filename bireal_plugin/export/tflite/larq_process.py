@@ -15,10 +15,11 @@ from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Timer
+from threading import Lock, Timer
 from typing import IO, Any, Literal
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.export.session_io import CLOSED
 
 # How LceBconv2d is computed: without im2col, by im2col and a matrix product, or plainly.
 Kernel = Literal['indirect', 'bgemm', 'reference']
@@ -53,7 +54,7 @@ class LarqProcess:
     """
 
     def __init__(self, name: str, *, threads: int, kernel: Kernel, timeout: float) -> None:
-        self.name, self.timeout = name, timeout
+        self.name, self.timeout, self.lock = name, timeout, Lock()
         python = larq_python()
         self.messages: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed by _end
         self.connection, theirs = Pipe()
@@ -69,13 +70,25 @@ class LarqProcess:
         self._finalizer = weakref.finalize(self, _end, self.process, self.connection, self.messages, os.getpid())
 
     def ask(self, block: bytes, *, answers: int) -> list[bytes]:
-        """Send a block and give the ``answers`` that follow it.
+        """Send a block and give the ``answers`` that follow it; threads take turns.
 
         Raises:
             InputError: the worker says why it cannot, has died, or does not answer in time; it is ended then.
         """
-        if not self._finalizer.alive:
-            raise InputError(f'the session of {self.name} is closed; open another one')
+        with self.lock:
+            if not self._finalizer.alive:
+                raise InputError(CLOSED.format(self.name))
+            sentence, blocks = self._exchange(block, answers)
+            if sentence:
+                self.close()
+                raise InputError(f'{self.name} does not run in the Larq interpreter: {sentence}')
+        return blocks
+
+    def close(self) -> None:
+        """End the process; harmless when it has ended."""
+        self._finalizer()
+
+    def _exchange(self, block: bytes, answers: int) -> tuple[str, list[bytes]]:
         start = time.monotonic()
         watch = Timer(self.timeout, self.process.kill)
         watch.start()
@@ -83,20 +96,15 @@ class LarqProcess:
             with suppress(OSError):  # the worker may have left a sentence before it went
                 self.connection.send_bytes(block)
             sentence = self.connection.recv_bytes().decode()
-            if not sentence:
-                return [self.connection.recv_bytes() for _ in range(answers)]
+            return sentence, [] if sentence else [self.connection.recv_bytes() for _ in range(answers)]
         except (EOFError, OSError) as error:
             raise self._failure(timed_out=time.monotonic() - start >= self.timeout) from error
         finally:
             watch.cancel()
-        self.close()
-        raise InputError(f'{self.name} does not run in the Larq interpreter: {sentence}')
-
-    def close(self) -> None:
-        """End the process; harmless when it has ended."""
-        self._finalizer()
 
     def _failure(self, *, timed_out: bool) -> InputError:
+        if not self._finalizer.alive:  # closed by another thread
+            return InputError(CLOSED.format(self.name))
         status = self.process.wait()
         what = f'did not answer within {self.timeout:g} s' if timed_out else f'ended with status {status}'
         self.messages.seek(0)

@@ -89,7 +89,7 @@ def pads(axes: Sequence[Windows]) -> list[list[int]]:
     return [[0, 0], *([axis.before, axis.after] for axis in axes), [0, 0]]
 
 
-LOWEST = np.finfo(np.float32).min
+LOWEST = float(np.finfo(np.float32).min)
 
 
 def padded(
@@ -130,6 +130,30 @@ def pad(
     if min(amounts) < 0 or mode not in ('constant', 'reflect'):
         raise InputError(f'padding of {tuple(amounts)} in mode {mode!r} is not exported')
     return padded(graph, x, stored, fill=value or 0, mirrored=mode == 'reflect')
+
+
+def cut(
+    graph: Graph,
+    shape: Sequence[int],
+    x: GraphTensor,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
+) -> GraphTensor:
+    """Every ``step``-th element along ``dim``, from ``start`` to before ``end``."""
+    axis = stored_axis(dim, len(shape))
+    first, last, _ = slice(start, end).indices(x.shape[axis])
+    begin, stop, strides = [0] * len(shape), list(x.shape), [1] * len(shape)
+    begin[axis], stop[axis], strides[axis] = first, last, step
+    if step == 1:
+        return crop(graph, x, stored_shape(shape), begin=begin)
+    return graph.move('STRIDED_SLICE', x, stored_shape(shape), begin, stop, strides)
+
+
+def zeros(graph: Graph, shape: Sequence[int], *_: Any, **__: Any) -> GraphTensor:
+    """Zeros of a shape that comes from the input."""
+    return graph.constant(np.zeros(stored_shape(shape)))
 
 
 def concatenate(graph: Graph, shape: Sequence[int], tensors: Sequence[Any], dim: int = 0) -> GraphTensor:

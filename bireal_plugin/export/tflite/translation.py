@@ -43,6 +43,9 @@ LAYERS: dict[Any, LayerWriter] = {
     aten.elu.default: elementwise.elu,
     aten.prelu.default: elementwise.prelu,
     aten.softmax.int: elementwise.softmax,
+    aten.slice.Tensor: shapes.cut,
+    aten.zeros_like.default: shapes.zeros,
+    aten.new_zeros.default: shapes.zeros,
     aten.cat.default: shapes.concatenate,
     aten.pad.default: shapes.pad,
     **dict.fromkeys(RESHAPING, shapes.reshape),
@@ -74,7 +77,7 @@ def translate(program: ExportedProgram) -> Graph:
         elif node.op == 'call_function' and node.target not in CHECKS:
             values[node] = _value(graph, node, values)
         elif node.op == 'output':
-            outputs = [values.get(output) for output in node.args[0]]
+            outputs: list[Any] = [values.get(output) for output in node.args[0]]
             if not all(isinstance(output, GraphTensor) for output in outputs):
                 raise InputError('an output of the network does not depend on its input, which TFLite has no form for')
             graph.outputs += [output.index for output in outputs]

@@ -161,6 +161,15 @@ REAL_LAYERS = {
     'pad': Function(lambda x: F.pad(x, (1, 2, 3, 0))),
     'pad with a number': Function(lambda x: F.pad(x, (1, 2), value=0.5)),
     'pad, reflected': nn.ReflectionPad2d(1),
+    'every second pixel': Function(lambda x: x[:, :, ::2, ::2]),
+    'every third, from one on': Function(lambda x: x[..., 1::3]),
+    'rows in the middle': Function(lambda x: x[:, :, 2:-1]),
+    'the last channels': Function(lambda x: x[:, -2:]),
+    'a shortcut of option A': Function(lambda x: F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 3, 3))),
+    'with zero channels behind': Function(
+        lambda x: torch.cat([x[:, :, ::2, 1::2], torch.zeros_like(x[:, :, ::2, 1::2])], 1)
+    ),
+    'with new zero channels': Function(lambda x: torch.cat([x, x.new_zeros(x.shape[0], 2, *x.shape[2:])], 1)),
     'flatten': nn.Flatten(),
     'flatten pixels': nn.Flatten(2),
     'view': Function(lambda x: x.view(-1, 2, 3, *x.shape[2:])),
