@@ -1,5 +1,6 @@
 """One call writes, one call runs, whatever the engine; mistakes are told by name."""
 
+import copy
 import os
 
 import numpy as np
@@ -177,3 +178,37 @@ def test_a_strided_shortcut_without_parameters_is_exported(format, tmp_path):
     with torch.no_grad():
         want = net(x).numpy()
     np.testing.assert_allclose(Session(path, threads=1)(x)[0], want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('format', FORMATS)
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+def test_networks_and_images_in_other_precisions_are_taken(format, dtype, net, tmp_path):
+    """The exported network is the one that the numbers given say, in float64; the cast is told once."""
+    pytest.importorskip(PACKAGES.get(format, 'torch'))
+    given = copy.deepcopy(net).to(dtype)
+    for parameter in given.parameters():
+        parameter.requires_grad_()
+    path = tmp_path / f'net{ENGINES[format].suffix}'
+    name = str(dtype).removeprefix('torch.')
+    with pytest.warns(UserWarning, match=f'^BiRealClassifier has {name} numbers; it is exported in float32$') as told:
+        export(given, format, SHAPE, path=path, **OPTIONS.get(format, {}))
+    assert len([warning for warning in told if warning.category is UserWarning]) == 1
+    assert {parameter.dtype for parameter in given.parameters()} == {dtype}
+    x = torch.randn(SHAPE, requires_grad=True).to(dtype)
+    with torch.no_grad():
+        want = copy.deepcopy(given).double()(x.double()).numpy()
+    (got,) = Session(path, threads=1)(x)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_tiny_latent_weights_in_float64_keep_their_sign(tmp_path):
+    net = copy.deepcopy(trained(BiRealClassifier(BiRealResNet(18, **BACKBONE), 10))).double()
+    for module in net.modules():
+        if isinstance(module, BinaryConv2d):
+            module.weight.data.mul_(1e-60)
+    with pytest.warns(UserWarning, match='float64'):
+        path = export(net, 'packed', SHAPE, path=tmp_path / 'net.safetensors', config=CONFIG)
+    x = torch.randn(SHAPE)
+    with torch.no_grad():
+        np.testing.assert_allclose(Session(path)(x)[0], net(x.double()).numpy(), rtol=1e-4, atol=1e-4)

@@ -4,6 +4,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bireal_plugin.binary import ABCConv2d, BinaryConv2d, MagnitudeAware, WeightBases, XNORConv2d
+from bireal_plugin.binary.switch import set_activation, set_weights
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.absorb import absorb_scales
 from bireal_plugin.folding.fold import fold, fold_
@@ -194,6 +195,28 @@ def test_a_folded_network_is_for_evaluation_alone():
     folded = fold(BiRealClassifier(BiRealResNet(18, base_channels=8, out_indices=(3,)), 10))
     assert not folded.training
     assert not any(parameter.requires_grad for parameter in folded.parameters())
+
+
+@pytest.mark.parametrize('conv', [BinaryConv2d, XNORConv2d, ABCConv2d])
+def test_a_backward_through_a_folded_layer_is_told_and_a_head_behind_it_trains(conv):
+    net = fold(nn.Sequential(conv(4, 6, 3), nn.BatchNorm2d(6)), (1, 4, 8, 8))
+    head = nn.Linear(6, 2)
+    head(net(torch.randn(2, 4, 8, 8)).mean((2, 3))).sum().backward()
+    assert head.weight.grad is not None
+    with pytest.raises(InputError, match=r'a folded network has no backward.*torch\.no_grad\(\) or detach its input'):
+        net(torch.randn(2, 4, 8, 8, requires_grad=True)).sum().backward()
+
+
+@pytest.mark.parametrize('switch', [lambda net: set_activation(net, 'relu'), lambda net: set_weights(net, 'real')])
+@pytest.mark.parametrize('conv', ['BinaryConv2d', 'XNORConv2d', 'ABCConv2d'])
+def test_a_folded_network_is_not_switched(switch, conv):
+    net = BiRealResNet(18, base_channels=4, num_stages=1, out_indices=(0,), conv=conv).eval()
+    folded = fold(net, (1, 3, 32, 32))
+    switch(net)
+    with pytest.raises(
+        InputError, match=r'layer1\.0\.\S+ is folded: its signs are fixed; switch the network before fold'
+    ):
+        switch(folded)
 
 
 def test_a_convolution_alone_is_folded():

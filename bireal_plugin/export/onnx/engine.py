@@ -1,4 +1,4 @@
-"""ONNX, for every runtime that reads it: standard operators of opset 18 only, no domain of our own.
+"""ONNX, for every runtime that reads it: standard operators only, of opset 18 or another, no domain of our own.
 
 A sign is ``Where(x < 0, -1, 1)``, a 1-bit convolution a Conv on +-1 weights, so its sums are exact integers. 1-bit
 weights are stored 8 per byte and unpacked by operators that runtimes evaluate once, at load time: the file has about
@@ -15,7 +15,7 @@ import numpy as np
 from torch import nn
 
 from bireal_plugin.errors import InputError, last_line, require
-from bireal_plugin.export.onnx.file import read_model, write_model, write_tapped
+from bireal_plugin.export.onnx.file import OPSET, read_model, write_model, write_tapped
 from bireal_plugin.export.session_io import EngineSession
 from bireal_plugin.hosts.engines_private import onnxruntime_errors
 
@@ -23,7 +23,12 @@ FORMAT = 'bireal-onnx-1'
 
 
 def export_onnx(
-    model: nn.Module, path: Path, example_shape: Sequence[int], *, metadata: Mapping[str, str] | None = None
+    model: nn.Module,
+    path: Path,
+    example_shape: Sequence[int],
+    *,
+    metadata: Mapping[str, str] | None = None,
+    opset: int = OPSET,
 ) -> Path:
     """Write a folded network to ``path`` (.onnx).
 
@@ -31,14 +36,16 @@ def export_onnx(
         example_shape: ``(N, C, H, W)``; other batch sizes run too. Other H and W do where the session's
             ``input_shape`` has their names: PyTorch fixes them where the network's code does, and where a feature map
             has a side of one pixel, so export with images that stay larger than that.
+        opset: version of the operators.
 
     Raises:
-        InputError: a network that is not folded or cannot be exported, or onnx is not installed.
+        InputError: a network that is not folded or cannot be exported or has no form in ``opset``, or onnx is not
+            installed.
     """
     require('onnx', 'onnxscript', engine='onnx')
     from onnx.checker import check_model
 
-    from bireal_plugin.export.onnx.lower import Lowering, lower, trace
+    from bireal_plugin.export.onnx.lower import Lowering, in_opset, lower, trace
 
     def sign(lowering: Lowering, value: str, output: str) -> str:
         zero, minus, plus = (lowering.constant(f'/{number}', number) for number in (0, -1, 1))
@@ -46,6 +53,7 @@ def export_onnx(
         return lowering.node('Where', (below, minus, plus), output)
 
     lowered = lower(trace(model, example_shape, dynamic=True), activation=sign, weight=lambda _, signs, __: signs)
+    lowered = in_opset(lowered, opset)
     check_model(lowered, full_check=True)
     write_model(lowered, path, file_format=FORMAT, metadata=metadata)
     return path

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 PRODUCER = 'bireal-plugin'
-IR_VERSION = 8  # the oldest that has opset 18
+# PyTorch's translations are written for opset 18, which every runtime has since 2023 (onnx 1.13).
+OPSET, IR_VERSION = 18, 8
 # Protocol buffers, wire type 2 (tag, length, bytes): metadata_props is field 14 of a model, key and value are 1 and 2.
 METADATA, KEY, VALUE = b'\x72', b'\x0a', b'\x12'
 

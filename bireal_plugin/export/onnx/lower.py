@@ -16,17 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from onnx.defs import OpSchema
+from onnx.defs import OpSchema, onnx_opset_version
+from onnx.version_converter import convert_version
 from onnxscript.values import Op, Opset
 from torch import nn
 
 from bireal_plugin.errors import InputError, first_line
-from bireal_plugin.export.onnx.file import IR_VERSION
+from bireal_plugin.export.onnx.file import IR_VERSION, OPSET
 from bireal_plugin.export.program import traced
 from bireal_plugin.folding.operator import BITS, unpack_signs
 
-# PyTorch's translations are written for opset 18, which every runtime has since 2023 (onnx 1.13).
-OPSET = 18
 DOMAIN, OPERATOR = 'bireal', 'BinaryConv2d'
 AXES = ('batch', 'channels', 'height', 'width')
 
@@ -144,6 +143,33 @@ def lower(model: ModelProto, *, activation: Sign, weight: Sign) -> ModelProto:
     del model.opset_import[:]
     model.opset_import.extend(kept)
     return model
+
+
+def in_opset(model: ModelProto, opset: int) -> ModelProto:
+    """``model`` in the operators of another opset, with onnx's own converter.
+
+    Raises:
+        InputError: onnx does not know the opset, or one of the operators has no form in it.
+    """
+    newest = onnx_opset_version()
+    if not 1 <= opset <= newest:
+        raise InputError(f'opset {opset} is not known to this onnx; give one of up to {newest}, such as {OPSET}')
+    if opset == OPSET:
+        return model
+    for node in model.graph.node:
+        kept = [each for each in node.attribute if each.name != 'noop_with_empty_axes' or each.i]
+        if len(kept) < len(node.attribute):  # its default, which older opsets do not name
+            del node.attribute[:]
+            node.attribute.extend(kept)
+    try:
+        converted = convert_version(model, opset)
+    except RuntimeError as error:
+        reason = first_line(error).rpartition(': ')[2]
+        raise InputError(
+            f'this network has no form in opset {opset} ({reason}); give {OPSET} or a newer one'
+        ) from error
+    converted.ir_version = max(IR_VERSION, helper.find_min_ir_version_for(list(converted.opset_import)))
+    return converted
 
 
 def _lower_node(lowering: Lowering, node: NodeProto, activation: Sign, weight: Sign) -> None:

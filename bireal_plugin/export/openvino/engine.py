@@ -60,7 +60,7 @@ def core() -> Any:
 def convert(model: nn.Module, example_shape: Sequence[int]) -> Any:
     """A folded network as an ``openvino.Model`` for inputs of exactly ``example_shape`` ``(N, C, H, W)``."""
     ov = openvino()
-    from bireal_plugin.export.openvino.nodes import input_channels, replace_group_norms, translate
+    from bireal_plugin.export.openvino.nodes import input_channels, settle, translate
 
     program = traced(model, example_shape)
     # The front end does not know the channels of an intermediate result, which decide the form of a layer.
@@ -70,7 +70,7 @@ def convert(model: nn.Module, example_shape: Sequence[int]) -> Any:
     )
     converted = ov.convert_model(program, example_input=torch.zeros(tuple(example_shape)), extension=[extension])
     converted.reshape(list(example_shape))
-    replace_group_norms(converted)
+    settle(converted)
     return converted
 
 

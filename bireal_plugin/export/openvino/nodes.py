@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from openvino import Tensor as OVTensor
-from openvino import Type
+from openvino import Type, opset1
 from openvino import opset13 as ops
 from openvino.op import Constant
-from openvino.utils import replace_node
+from openvino.utils.node_factory import NodeFactory
+from openvino.utils.types import as_node
 
 from bireal_plugin.folding.operator import unpack_signs
 
@@ -117,25 +118,68 @@ def _padded(x: Any, signs: np.ndarray, missing: int) -> tuple[Any, np.ndarray]:
     where it reaches into the zero padding, since that leaves out both halves alike.
     """
     nothing, behind = (ops.constant(np.array([0, channels, 0, 0])) for channels in (0, missing))
-    x = ops.pad(x, nothing, behind, 'constant', ops.constant(np.float32(0)))
+    x = opset1.pad(x, nothing, behind, 'constant', ops.constant(np.float32(0)))
     half = np.ones((signs.shape[0], missing // 2, *signs.shape[2:]), signs.dtype)
     return x, np.concatenate([signs, half, -half], axis=1)
 
 
-def replace_group_norms(model: Any) -> None:
-    """Let every GroupNormalization of ``model`` be a normalisation over reshaped groups and an affine map.
+def settle(model: Any) -> None:
+    """Let ``model``, in place, have operators that OpenVINO runs as they are.
 
-    OpenVINO 2026.4 fuses the addition of a shortcut into a GroupNormalization and then reads foreign memory.
+    It would make others of some, which lose the mark of their precision (``file.py``): of newer versions of max pools,
+    padding, resizing and softmax, and of products with a constant matrix, which are 1x1 convolutions here.
+    GroupNormalization is a normalisation over reshaped groups here: OpenVINO 2026.4 fuses the addition of a shortcut
+    into its own and then reads foreign memory.
     """
-    for node in model.get_ops():
-        if node.get_type_name() != 'GroupNormalization':
-            continue
-        x, scale, bias = (node.input_value(i) for i in range(3))
-        attributes = node.get_attributes()
-        grouped = ops.reshape(x, ops.constant(np.array([0, attributes['num_groups'], -1])), special_zero=True)
-        axes = ops.constant(np.array([2]))
-        normal = ops.mvn(grouped, axes, True, attributes['epsilon'], 'inside_sqrt')
-        places = ops.constant(np.array([0, *range(2, len(x.get_partial_shape()))]))
-        scale, bias = (ops.unsqueeze(value, places) for value in (scale, bias))
-        y = ops.add(ops.multiply(ops.reshape(normal, ops.shape_of(x), special_zero=False), scale), bias)
-        replace_node(node, y)
+    forms: dict[str, Any] = dict(MaxPool=_max_pool, Pad=_pad, Interpolate=_interpolate, Softmax=_softmax)
+    forms.update(MatMul=_linear, GroupNormalization=_group_norm)
+    for node in model.get_ordered_ops():
+        form = forms.get(node.get_type_name())
+        values = [node.input_value(i) for i in range(node.get_input_size())]
+        settled = form(node.get_attributes(), *values) if form else None
+        if settled is not None:
+            settled.set_friendly_name(node.get_friendly_name())
+            node.output(0).replace(settled.output(0))
+
+
+def _max_pool(given: dict[str, Any], x: Any) -> Any:
+    if given['rounding_type'] == 'ceil_torch' or set(given.get('dilations', [1])) != {1}:
+        return None
+    names = ('strides', 'pads_begin', 'pads_end', 'kernel', 'rounding_type', 'auto_pad')
+    return opset1.max_pool(x, *(given[name] for name in names))
+
+
+def _pad(given: dict[str, Any], x: Any, *amounts: Any) -> Any:
+    begin, end, *value = amounts
+    return opset1.pad(x, begin, end, given['pad_mode'], *value)
+
+
+def _interpolate(given: dict[str, Any], x: Any, sizes: Any, *axes: Any) -> Any:
+    if len(axes) != 1:  # of the version that is kept already
+        return None
+    by_size = given['shape_calculation_mode'] == 'sizes'
+    unused = ops.constant(np.ones(len(axes[0].get_node().data), np.float32 if by_size else np.int64))
+    inputs = [x, *((sizes, unused) if by_size else (unused, sizes)), axes[0]]
+    return NodeFactory('opset4').create('Interpolate', [as_node(value) for value in inputs], given)
+
+
+def _softmax(given: dict[str, Any], x: Any) -> Any:
+    return opset1.softmax(x, given['axis'] % len(x.get_partial_shape()))
+
+
+def _linear(given: dict[str, Any], x: Any, weight: Any) -> Any:
+    if weight.get_node().get_type_name() != 'Constant' or len(x.get_partial_shape()) != 2 or given['transpose_a']:
+        return None
+    matrix = weight.get_node().data if given['transpose_b'] else weight.get_node().data.T
+    kernel = ops.constant(np.ascontiguousarray(matrix)[:, :, None, None])
+    pixel, flat = (ops.constant(np.array(shape)) for shape in ([0, 0, 1, 1], [0, 0]))
+    y = ops.convolution(ops.reshape(x, pixel, special_zero=True), kernel, [1, 1], [0, 0], [0, 0], [1, 1])
+    return ops.reshape(y, flat, special_zero=True)
+
+
+def _group_norm(given: dict[str, Any], x: Any, scale: Any, bias: Any) -> Any:
+    grouped = ops.reshape(x, ops.constant(np.array([0, given['num_groups'], -1])), special_zero=True)
+    normal = ops.mvn(grouped, ops.constant(np.array([2])), True, given['epsilon'], 'inside_sqrt')
+    places = ops.constant(np.array([0, *range(2, len(x.get_partial_shape()))]))
+    scale, bias = (ops.unsqueeze(value, places) for value in (scale, bias))
+    return ops.add(ops.multiply(ops.reshape(normal, ops.shape_of(x), special_zero=False), scale), bias)

@@ -161,3 +161,30 @@ def test_a_failed_export_is_told_and_destroys_nothing(net, shape, sentence, tmp_
     with pytest.raises(InputError, match=sentence):
         export_onnx(net, tmp_path / 'net.onnx', shape)
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [('net.onnx', 'before')]
+
+
+@pytest.mark.parametrize('opset', [14, 17, 18, 19, 21, 26])
+def test_other_opsets_predict_the_same(opset, tmp_path):
+    torch.manual_seed(0)
+    net = fold(trained(BiRealClassifier(BiRealResNet(18, base_channels=8, num_stages=2, out_indices=(1,)), 10)))
+    path = export_onnx(net, tmp_path / 'net.onnx', (1, 3, 32, 32), opset=opset)
+    model = onnx.load(path)
+    assert [(each.domain, each.version) for each in model.opset_import] == [('', opset)]
+    assert [dim.dim_param or dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] == [
+        'batch',
+        3,
+        'height',
+        'width',
+    ]
+    x = torch.randn(2, 3, 40, 33)
+    with torch.no_grad():
+        np.testing.assert_allclose(ONNXSession(path, threads=1)(x)[0], net(x).numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ('opset', 'sentence'), [(9, 'no form in opset 9 .*give 18 or a newer one'), (99, 'opset 99 is not known')]
+)
+def test_an_opset_without_a_form_is_told(opset, sentence, tmp_path):
+    with pytest.raises(InputError, match=sentence):
+        export_onnx(fold(nn.Sequential(BinaryConv2d(4, 8, 3))), tmp_path / 'net.onnx', (1, 4, 9, 9), opset=opset)
+    assert list(tmp_path.iterdir()) == []

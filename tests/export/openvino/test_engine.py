@@ -10,11 +10,13 @@ from torch import nn
 
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
+from bireal_plugin.export.session_io import ChildSession
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from tests.folding.test_fold import trained
 
 pytest.importorskip('openvino')
+from bireal_plugin.export.openvino import engine as openvino_engine
 from bireal_plugin.export.openvino import file as openvino_file
 from bireal_plugin.export.openvino.engine import OpenVINOSession, convert, export_openvino
 
@@ -195,6 +197,141 @@ def test_a_saved_network_runs_at_other_shapes_than_it_was_exported_with(exported
         x = torch.randn(shape)
         torch.testing.assert_close(torch.from_numpy(session(x)[0]), net(x), rtol=1e-3, atol=1e-3)
     assert len(session.compiled) == 3
+
+
+def test_the_compiled_models_of_few_sizes_are_kept_and_the_last_used_last(exported, monkeypatch):
+    monkeypatch.setattr(openvino_engine, 'SHAPES', 2)
+    net, path = exported
+    session = OpenVINOSession(path, threads=1)
+    shapes = [(1, 3, size, 32) for size in (32, 64, 96)]
+    for which in (0, 1, 0, 2):
+        x = torch.randn(shapes[which])
+        torch.testing.assert_close(torch.from_numpy(session(x)[0]), net(x), rtol=1e-3, atol=1e-3)
+    assert list(session.compiled) == [shapes[0], shapes[2]]
+    session.close()
+    assert not session.compiled
+
+
+def test_a_plain_compile_of_the_file_computes_in_float32(exported):
+    """On a CPU that prefers bfloat16 too; the session in bf16 still computes in it."""
+    _, path = exported
+    x = torch.randn(1, 3, 64, 64)
+    core = openvino_engine.core()
+    plain, told = (core.compile_model(str(path), 'CPU', hint) for hint in ({}, {'INFERENCE_PRECISION_HINT': 'f32'}))
+    assert np.array_equal(plain(x.numpy())[0], told(x.numpy())[0])
+    precisions = {}
+    for real_layers, compiled in (('f32', plain), ('bf16', OpenVINOSession(path, real_layers='bf16').compile(x.shape))):
+        infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+        precisions[real_layers] = {
+            info['runtimePrecision'].astype(str) for info in infos if info['layerType'].astype(str) == 'Convolution'
+        }
+    capable = 'BF16' in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+    assert precisions == dict(f32={'f32'}, bf16={'bf16' if capable else 'f32'})
+
+
+def test_a_file_that_is_read_and_written_again_has_the_same_marks(exported, tmp_path):
+    _, path = exported
+    target = tmp_path / path.name
+    assert OpenVINOSession.write_tapped(path, target, lambda pairs: []) == 0
+    marks = [file.read_bytes().count(openvino_file.MARK) for file in (path, target)]
+    assert marks[0] == marks[1] == path.read_bytes().count(b'<layer ')
+
+
+class Blocks(nn.Module):
+    """Two residual blocks of a 1-bit layer and a norm."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 32, 3, padding=1)
+        self.convs = nn.ModuleList(BinaryConv2d(32, 32, 3, padding=1, bias=False) for _ in range(2))
+        self.norms = nn.ModuleList(norm() for _ in range(2))
+
+    def forward(self, x):
+        x = self.stem(x)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = x + norm(conv(x))
+        return x
+
+
+class ChannelNorm(nn.LayerNorm):
+    """LayerNorm over the channels of each pixel."""
+
+    def forward(self, x):
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+NORMS = {
+    'group': lambda: nn.GroupNorm(4, 32),
+    'group, one': lambda: nn.GroupNorm(1, 32),
+    'group, without affine map': lambda: nn.GroupNorm(8, 32, affine=False),
+    'instance': lambda: nn.InstanceNorm2d(32, affine=True),
+    'layer': lambda: nn.LayerNorm([32, 10, 12]),
+    'channels': lambda: ChannelNorm(32),
+    'root mean square': lambda: nn.RMSNorm([32, 10, 12]),
+    'local response': lambda: nn.LocalResponseNorm(3),
+    'batch, of the batch': lambda: nn.BatchNorm2d(32, track_running_stats=False),
+    'batch, behind an activation': lambda: nn.Sequential(nn.ReLU(), nn.BatchNorm2d(32)),
+}
+
+
+class Between(nn.Module):
+    """An operation between two convolutions."""
+
+    def __init__(self, operation):
+        super().__init__()
+        self.operation = operation
+        self.before, self.after = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 4, 3, padding=1)
+
+    def forward(self, x):
+        return self.after(self.operation(self.before(x)))
+
+
+OPERATIONS = {
+    'resizing to a scale': nn.Upsample(scale_factor=2, mode='bilinear'),
+    'resizing to a size': nn.Upsample((40, 37), mode='bilinear', align_corners=True),
+    'nearest': nn.Upsample(scale_factor=2),
+    'padding': nn.ReflectionPad2d(2),
+    'max pool': nn.MaxPool2d(3, 2, 1, ceil_mode=True),
+    'average pool': nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False),
+    'softmax': nn.Softmax(1),
+    'group norm': nn.GroupNorm(4, 16),
+    'classifier': nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 144), nn.Unflatten(1, (16, 3, 3))),
+}
+
+
+@pytest.mark.parametrize('name', OPERATIONS)
+def test_operators_are_right_and_of_a_kind_that_keeps_its_precision(name, tmp_path):
+    torch.manual_seed(0)
+    net, x = Between(OPERATIONS[name]).eval(), torch.randn(1, 3, 14, 18)
+    path = export_openvino(net, tmp_path / 'net.xml', x.shape)
+    compiled = openvino_engine.core().compile_model(str(path), 'CPU')
+    with torch.no_grad():
+        np.testing.assert_allclose(compiled(x.numpy())[0], net(x).numpy(), rtol=1e-4, atol=1e-4)
+    infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    assert {info['runtimePrecision'].astype(str) for info in infos} <= {'f32', 'i32', 'i64'}
+
+
+@pytest.mark.parametrize('name', NORMS)
+def test_norms_that_are_not_folded_run(name, tmp_path):
+    """In a process of its own: OpenVINO 2026.4 crashes where it adds a shortcut to its own GroupNormalization."""
+    torch.manual_seed(0)
+    net = fold(Blocks(NORMS[name]).eval(), (1, 3, 10, 12))
+    for parameter in net.parameters():
+        if parameter.dim() == 1:
+            parameter.data.normal_()
+    x = torch.randn(2, 3, 10, 12)
+    path = export_openvino(net, tmp_path / 'net.xml', x.shape)
+    with torch.no_grad():
+        want = net(x).numpy()
+    np.testing.assert_allclose(ChildSession(OpenVINOSession, path, threads=1)(x)[0], want, rtol=1e-4, atol=1e-4)
+
+
+def test_a_group_norm_takes_other_sizes_too(tmp_path):
+    net = fold(Blocks(NORMS['group']).eval(), (1, 3, 10, 12))
+    session = ChildSession(OpenVINOSession, export_openvino(net, tmp_path / 'net.xml', (1, 3, 10, 12)), threads=1)
+    x = torch.randn(3, 3, 7, 9)
+    with torch.no_grad():
+        np.testing.assert_allclose(session(x)[0], net(x).numpy(), rtol=1e-4, atol=1e-4)
 
 
 def test_all_sixteen_binary_layers_run_by_popcount(exported):
