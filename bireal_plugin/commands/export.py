@@ -54,6 +54,7 @@ def add_order(parser: argparse.ArgumentParser, *, formats: list[str], images: st
     add_size(parser, 'of images, px (default: as trained)')
     add('--batch', type=positive, default=1, metavar='N', help='images in a run (default: 1)')
     add('--shape', dest='size', action=Renamed, now='--size H W, and --batch N', nargs='+', type=int)
+    add('--opset', type=positive, metavar='N', help='of ONNX files (default: 18)')
     add('--calibrate', type=Path, metavar='DIR', help="images for int8 (default: the config's training data)")
     verify = "run every file on images of DIR, or on the config's test data"
     add('--verify', nargs='?', const=True, metavar='DIR', help=verify)
@@ -88,7 +89,10 @@ def shipped(arguments: argparse.Namespace, load: Callable[..., Network], **optio
         demands=demands(arguments),
         overwrite=arguments.overwrite,
         skip_existing=arguments.skip_existing,
+        opset=arguments.opset,
     )
+    if arguments.opset and 'onnx' not in arguments.format:
+        raise InputError(f'--opset is of ONNX files, and --format has {" ".join(arguments.format)} alone; add onnx')
 
     def network() -> Network:
         found = load(**trained(arguments, arguments.checkpoint), size=size, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -75,12 +76,17 @@ def present(artefact: Artefact) -> bool:
 
 
 def export_all(
-    artefacts: Sequence[Artefact], network: Network, shape: Sequence[int], calibration: Callable[[], list[np.ndarray]]
+    artefacts: Sequence[Artefact],
+    network: Network,
+    shape: Sequence[int],
+    calibration: Callable[[], list[np.ndarray]],
+    options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> tuple[list[Artefact], list[str]]:
     """Write every artefact.
 
     Args:
         shape: ``(N, C, H, W)`` of the input. calibration: gives the batches for int8, when they are needed.
+        options: of exporters, by format.
 
     Returns:
         The artefacts that were written, and a sentence for each that could not be.
@@ -89,17 +95,21 @@ def export_all(
     first = {artefact.path: artefact for artefact in reversed(artefacts)}
     for path in dict.fromkeys(artefact.path for artefact in artefacts):
         try:
-            _export(first[path], network, shape, calibration)
+            _export(first[path], network, shape, calibration, options.get(first[path].format, {}))
         except InputError as error:
             failed[path] = f'{first[path].name}: {error}'
     return [artefact for artefact in artefacts if artefact.path not in failed], list(failed.values())
 
 
 def _export(
-    artefact: Artefact, network: Network, shape: Sequence[int], calibration: Callable[[], list[np.ndarray]]
+    artefact: Artefact,
+    network: Network,
+    shape: Sequence[int],
+    calibration: Callable[[], list[np.ndarray]],
+    given: Mapping[str, Any],
 ) -> None:
     precision = ENGINES[artefact.format].precisions[artefact.precision]
-    options: dict[str, Any] = dict(precision.exporting)
+    options: dict[str, Any] = {**precision.exporting, **given}
     if precision.calibrated:
         options['calibration'] = calibration()
     if artefact.format == 'packed':

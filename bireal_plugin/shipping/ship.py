@@ -45,6 +45,7 @@ class Order:
         images: number to verify on; None takes 256 of a classifier, else 8.
         demands: beyond the usual limits.
         overwrite: replace files that are there. skip_existing: leave them alone. Otherwise they are refused.
+        opset: of ONNX files; None takes the exporter's.
     """
 
     formats: Sequence[str]
@@ -59,6 +60,7 @@ class Order:
     demands: Demands = USUAL
     overwrite: bool = False
     skip_existing: bool = False
+    opset: int | None = None
 
 
 class Shipment(NamedTuple):
@@ -93,7 +95,8 @@ def ship(order: Order, load: Callable[[], Network]) -> Shipment:
         return [batch.images for batch in batches(samples, network, shape)]
 
     order.folder.mkdir(parents=True, exist_ok=True)
-    written, problems = export_all(wanted, network, shape, calibration)
+    options = {} if order.opset is None else dict(onnx=dict(opset=order.opset))
+    written, problems = export_all(wanted, network, shape, calibration, options)
     if not written or not order.verify:
         return Shipment(export_table(written, shape) if written else '', problems)
     return _judged(_verified(written, network, shape, order.verify_on, order.images, order.demands), problems)

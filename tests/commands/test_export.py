@@ -320,3 +320,23 @@ def test_a_detectors_backbone_and_neck_on_photographs(run_tool, shared_data, tmp
     packed = run_tool('export.py', config, tmp_path / 'detector.pth', '--format', 'packed', '--out', tmp_path / 'out')
     assert (packed.status, packed.err.count('\n')) == (1, 1)
     assert 'use --part backbone' in packed.err
+
+
+def test_onnx_is_written_in_the_opset_asked_for(export, tmp_path):
+    onnx = pytest.importorskip('onnx')
+    ended = export('--format', 'onnx', '--opset', 17)
+    assert ended.status == 0, ended.err
+    assert [each.version for each in onnx.load(tmp_path / 'out/tiny.onnx').opset_import] == [17]
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'sentence'),
+    [
+        (['--format', 'packed', '--opset', 17], '--opset is of ONNX files, and --format has packed alone; add onnx'),
+        (['--format', 'onnx', '--opset', 9], 'onnx: the network has no form in opset 9'),
+    ],
+)
+def test_an_opset_that_cannot_be_is_told(arguments, sentence, export):
+    ended = export(*arguments)
+    assert ended.status == 1
+    assert sentence in ended.err

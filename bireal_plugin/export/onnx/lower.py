@@ -165,9 +165,7 @@ def in_opset(model: ModelProto, opset: int) -> ModelProto:
         converted = convert_version(model, opset)
     except RuntimeError as error:
         reason = first_line(error).rpartition(': ')[2]
-        raise InputError(
-            f'this network has no form in opset {opset} ({reason}); give {OPSET} or a newer one'
-        ) from error
+        raise InputError(f'the network has no form in opset {opset} ({reason}); give {OPSET} or a newer one') from error
     converted.ir_version = max(IR_VERSION, helper.find_min_ir_version_for(list(converted.opset_import)))
     return converted
 
