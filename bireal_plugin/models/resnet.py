@@ -170,7 +170,7 @@ class BiRealResNet(BaseModule):
                 else:
                     first = stage == 0 and i == 0
                     own = dict(narrow_channels=narrow, first=first, stride_on_reduce=style == 'caffe')
-                geometry = dict(stride=strides[stage] if i == 0 else 1, dilation=dilation[i // in_stock_block])
+                geometry: Any = dict(stride=strides[stage] if i == 0 else 1, dilation=dilation[i // in_stock_block])
                 blocks.append(block(width, channels, **geometry, **own, **shared))
                 blocks[-1].name = f'layer{stage + 1}.{i}'
                 width, narrow = channels * block.expansion, channels  # type: ignore[operator]
