@@ -100,7 +100,9 @@ def kind_of(node: Any, image_channels: int) -> str:
     if kind in ('Convolution', 'GroupConvolution'):
         if node.input(0).get_shape()[1] == image_channels:
             return STEM
-        kernel = tuple(node.input(1).get_shape())[-2:]
+        kernel, size = tuple(node.input(1).get_shape())[-2:], tuple(node.input(0).get_shape())[2:]
+        if size == (1, 1):  # as classifiers are exported
+            return LINEAR
         return {(1, 1): REAL_1X1, (3, 3): REAL_3X3}.get(kernel, REAL_OTHER)
     if kind == 'FakeQuantize':
         return SIGN if 'BinaryConvolution' in _readers(node) else QUANTIZE
