@@ -141,7 +141,9 @@ def test_input_shape_is_the_models_own_or_asked_for():
 
 def test_the_command_prints_the_table(run_tool, tiny_config):
     ended = run_tool('cost.py', 'timm:resnet18', '--shape', '64', '64')
-    assert ended.out.strip() == model_cost(on_meta('resnet18'), (3, 64, 64)).table()
+    told, _, table = ended.out.partition('\n')
+    assert told == 'timm:resnet18: images of 64 x 64 (as --size says)'
+    assert table.strip() == model_cost(on_meta('resnet18'), (3, 64, 64)).table()
     assert ' 1x16x16 ' in run_tool('cost.py', tiny_config).out
     assert ' 1x64x32 ' in run_tool('cost.py', tiny_config, '--size', '64', '32').out
 

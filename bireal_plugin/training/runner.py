@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -76,6 +78,18 @@ class BiRealRunner(Runner):
     * A config that cannot be built is an InputError that names the config.
     * ``tensorboard=True`` in the config adds TensorBoard's curves, where its package is installed.
     """
+
+    @classmethod
+    def from_cfg(cls, cfg: Any) -> Runner:
+        """mmengine's, under a name of its own: loggers, hubs and visualizers of one name are shared.
+
+        mmengine's name is that of the config and the second, in which a second run may start.
+        """
+        cfg = copy.deepcopy(cfg)
+        cfg.setdefault('experiment_name', f'{Path(cfg.work_dir).resolve().name}_{time.time_ns()}')
+        if isinstance(cfg.get('visualizer'), dict):
+            cfg.visualizer['name'] = cfg.experiment_name
+        return super().from_cfg(cfg)
 
     # Built when a run starts, long after the Runner itself.
     build_train_loop = _naming_config(Runner.build_train_loop)

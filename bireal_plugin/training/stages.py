@@ -125,10 +125,6 @@ def _run_stage(config: Config, work_dir: Path, name: str, previous: str | None, 
     stage = stage_config(config, name)
     folder = work_dir / name
     stage.work_dir = str(folder)
-    # Two stages may start within one second, and mmengine tells its loggers, hubs and visualizers apart by their names.
-    stage.experiment_name = f'{work_dir.name}_{name}_{time.time_ns()}'
-    if 'visualizer' in stage:
-        stage.visualizer.name = stage.experiment_name
     started = latest_checkpoint(folder) if resume else None
     stage.resume = started is not None
     if started is not None:
