@@ -87,14 +87,14 @@ ENGINES: dict[str, Engine] = {
 
 
 def export(
-    model: nn.Module, format: str, example_shape: Sequence[int], *, path: str | Path | None = None, **options: Any
+    model: nn.Module, format: str, example_shape: Sequence[Any], *, path: str | Path | None = None, **options: Any
 ) -> Path:
     """Write ``model`` for an engine; return the file's path.
 
     Args:
         model: a trained network, folded or not, in any precision; it is unchanged. Files have float32 numbers.
         format: 'packed', 'openvino', 'onnx', 'tflite' or 'qonnx'.
-        example_shape: ``(N, C, H, W)`` of the input.
+        example_shape: ``(N, C, H, W)`` of the input; a list of shapes for a network with several inputs.
         path: by default the class name of ``model`` in the current folder, with the engine's suffix.
         options: of the engine. 'packed': ``config`` (needed) and ``real_layers``. The others: ``metadata``, texts to
             keep in the file. 'openvino': ``calibration``, batches by which real layers become int8.
@@ -108,7 +108,7 @@ def export(
     return write(folded(model, example_shape), format, example_shape, path, **options)
 
 
-def write(model: nn.Module, format: str, example_shape: Sequence[int], path: Path, **options: Any) -> Path:
+def write(model: nn.Module, format: str, example_shape: Sequence[Any], path: Path, **options: Any) -> Path:
     """As ``export``, for a network that is folded already or has no 1-bit layers."""
     engine = ENGINES[format]
     _check_options(engine.exporter, options, what=f'export to {format}')

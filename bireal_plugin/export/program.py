@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,9 +14,10 @@ from torch.export import ExportedProgram
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError, first_line
 from bireal_plugin.folding.fold import fold, fold_
+from bireal_plugin.folding.norm_pairs import shapes_of
 
 
-def folded(model: nn.Module, example_shape: Sequence[int] | None = None) -> nn.Module:
+def folded(model: nn.Module, example_shape: Sequence[Any] | None = None) -> nn.Module:
     """As ``fold``, in float32. A network with other numbers is folded in float64 and rounded once, with a warning."""
     others = {tensor.dtype for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()}
     others -= {torch.float32}
@@ -27,28 +28,29 @@ def folded(model: nn.Module, example_shape: Sequence[int] | None = None) -> nn.M
     return fold_(copy.deepcopy(model).double(), example_shape).float()
 
 
-def traced(model: nn.Module, example_shape: Sequence[int], *, dynamic_shapes: Any = None) -> ExportedProgram:
+def traced(
+    model: nn.Module, example_shape: Sequence[Any], *, open_axes: Mapping[int, Any] | None = None
+) -> ExportedProgram:
     """A folded network in evaluation mode.
 
     Args:
-        example_shape: ``(N, C, H, W)`` of the input, float32.
-        dynamic_shapes: as ``torch.export.export`` takes them; the batch is among them then.
+        example_shape: ``(N, C, H, W)`` of the input, or of several, float32.
+        open_axes: those of every input that stay open, as ``torch.export.export`` takes them; the batch is among them.
 
     Raises:
         InputError: the shape is none of an image batch, the network is not folded, or PyTorch cannot trace it.
     """
-    shape = tuple(int(size) for size in example_shape)
-    if len(shape) != 4 or min(shape) < 1:
-        raise InputError(f'the example shape is (N, C, H, W), not {shape}; all sizes are positive')
+    shapes = shapes_of(example_shape)
     for name, module in model.named_modules():
         if isinstance(module, BinaryConv2d) and (module.binary_input or module.binary_weight):
             raise InputError(f'{name or "the network"} is a BinaryConv2d still; export the result of fold(model)')
     # A size of 1 would be taken for a constant.
-    example = torch.zeros(shape if dynamic_shapes is None else (max(shape[0], 2), *shape[1:]))
+    examples = [torch.zeros(shape if open_axes is None else (max(shape[0], 2), *shape[1:])) for shape in shapes]
+    dynamic_shapes = None if open_axes is None else tuple(dict(open_axes) for _ in shapes)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter('ignore', FutureWarning)  # PyTorch's, about its own code
-            return torch.export.export(model.eval(), (example,), dynamic_shapes=dynamic_shapes)
-    except RuntimeError as error:
-        reason = first_line(error)
-        raise InputError(f'{type(model).__name__} cannot be traced with inputs of shape {shape}: {reason}') from error
+            return torch.export.export(model.eval(), tuple(examples), dynamic_shapes=dynamic_shapes)
+    except (RuntimeError, TypeError) as error:
+        given, reason = ' and '.join(map(str, shapes)), first_line(error)
+        raise InputError(f'{type(model).__name__} cannot be traced with inputs of shape {given}: {reason}') from error

@@ -25,7 +25,7 @@ CLOSED = 'the session of {} is closed; open another one'
 Precision = Literal['f32', 'f16', 'bf16', 'int8']
 
 # Outputs of a network on a batch, and the tensors that were read from inside it.
-Tapped = Callable[[np.ndarray], tuple[list[np.ndarray], list[np.ndarray]]]
+Tapped = Callable[..., tuple[list[np.ndarray], list[np.ndarray]]]
 # From (input of the sign, output of the convolution) of every 1-bit layer to the tensors to read.
 Choice = Callable[[Sequence[tuple[Any, Any]]], list[Any]]
 
@@ -42,12 +42,14 @@ class EngineSession(ABC):
         source: the file's path, for error sentences.
         input_shape: ``(N, C, H, W)`` that the file was written for; a name such as 'height' where any size will do.
         accepted: the same, with names also for the sizes that the engine can change.
+        others: as ``accepted``, of every further input of a network with several.
         metadata: texts that the file carries.
     """
 
     source: str
     input_shape: tuple[int | str, ...]
     accepted: tuple[int | str, ...]
+    others: tuple[tuple[int | str, ...], ...] = ()
     metadata: Mapping[str, str]
     closed = False
 
@@ -55,26 +57,25 @@ class EngineSession(ABC):
         self.source, self.opening, self.process = str(source), (type(self), options), os.getpid()
         self.forked: dict[int, ChildSession] = {}
 
-    def __call__(self, batch: Tensor | np.ndarray) -> list[np.ndarray]:
+    def __call__(self, *batches: Tensor | np.ndarray) -> list[np.ndarray]:
         """Run on a batch ``(N, C, H, W)`` of normalised images, of any real type; engines compute in float32.
 
+        Args:
+            batches: one for each input of the network, of equal numbers of images.
+
         Raises:
-            InputError: the batch has another shape than the file takes, or the session is closed.
+            InputError: a batch has another shape than the file takes, or the session is closed.
         """
         if self.closed:
             raise InputError(CLOSED.format(self.source))
-        if isinstance(batch, Tensor):  # numpy has no bfloat16
-            batch = batch.detach().cpu().to(torch.float32 if batch.dtype is torch.bfloat16 else batch.dtype).numpy()
-        array = np.asarray(batch)
-        fits = array.ndim == len(self.accepted) and all(
-            size == wanted if isinstance(wanted, int) else size > 0
-            for size, wanted in zip(array.shape, self.accepted, strict=True)
-        )
-        if not fits or array.dtype.kind not in 'fiu':
-            wanted = ', '.join(map(str, self.accepted))
-            raise InputError(f'the network takes numbers of shape ({wanted}), not {array.dtype} of shape {array.shape}')
-        array = np.ascontiguousarray(array, dtype=np.float32)
-        return self.run(array) if self.process == os.getpid() else self._elsewhere().run(array)
+        wanted = [self.accepted, *self.others]
+        if len(batches) != len(wanted):
+            raise InputError(f'the network has {len(wanted)} inputs, not {len(batches)}')
+        arrays = [_as_input(batch, accepted) for batch, accepted in zip(batches, wanted, strict=True)]
+        if len({len(array) for array in arrays}) > 1:
+            counts = ' and '.join(str(len(array)) for array in arrays)
+            raise InputError(f'the inputs have {counts} images; give equal numbers')
+        return self.run(*arrays) if self.process == os.getpid() else self._elsewhere().run(*arrays)
 
     def _elsewhere(self) -> ChildSession:
         """The session of a process that was forked from this one's, where the threads of the engine are missing."""
@@ -86,8 +87,8 @@ class EngineSession(ABC):
         return self.forked[here]
 
     @abstractmethod
-    def run(self, batch: np.ndarray) -> list[np.ndarray]:
-        """As a call, on a contiguous float32 array of an accepted shape."""
+    def run(self, *batches: np.ndarray) -> list[np.ndarray]:
+        """As a call, on contiguous float32 arrays of accepted shapes."""
 
     def close(self) -> None:
         """Free what the session holds; closing twice is harmless."""
@@ -105,8 +106,8 @@ class EngineSession(ABC):
             count = cls.write_tapped(path, target, choice)
             session = cls(target, **options)  # type: ignore[call-arg]
 
-        def run(batch: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-            results = session(batch)
+        def run(*batches: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+            results = session(*batches)
             split = len(results) - count
             return results[:split], results[split:]
 
@@ -127,6 +128,20 @@ class EngineSession(ABC):
         self.close()
 
 
+def _as_input(batch: Tensor | np.ndarray, accepted: Sequence[int | str]) -> np.ndarray:
+    if isinstance(batch, Tensor):  # numpy has no bfloat16
+        batch = batch.detach().cpu().to(torch.float32 if batch.dtype is torch.bfloat16 else batch.dtype).numpy()
+    array = np.asarray(batch)
+    fits = array.ndim == len(accepted) and all(
+        size == wanted if isinstance(wanted, int) else size > 0
+        for size, wanted in zip(array.shape, accepted, strict=True)
+    )
+    if not fits or array.dtype.kind not in 'fiu':
+        wanted = ', '.join(map(str, accepted))
+        raise InputError(f'the network takes numbers of shape ({wanted}), not {array.dtype} of shape {array.shape}')
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
 class ChildSession(EngineSession):
     """A session of any engine in a process of its own: where the engine crashes, a call raises ``CrashError``."""
 
@@ -134,17 +149,16 @@ class ChildSession(EngineSession):
         super().__init__(path, **options)
         self.opening = engine, options
         self.child = Child(self.source, engine, path, **options)
-        self.input_shape, self.accepted, self.metadata = (
-            self.child('__getattribute__', name) for name in ('input_shape', 'accepted', 'metadata')
-        )
+        for name in ('input_shape', 'accepted', 'others', 'metadata'):
+            setattr(self, name, self.child('__getattribute__', name))
 
     @property
     def seconds(self) -> float:
         """Duration of the last run in the child."""
         return self.child.seconds
 
-    def run(self, batch: np.ndarray) -> list[np.ndarray]:
-        return self.child('run', batch)
+    def run(self, *batches: np.ndarray) -> list[np.ndarray]:
+        return self.child('run', *batches)
 
     def close(self) -> None:
         super().close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +21,13 @@ from bireal_plugin.folding.norm_pairs import convolutions, norm_pairs
 from bireal_plugin.hosts.torch_private import BatchNorm
 
 
-def fold(model: nn.Module, example_shape: Sequence[int] | None = None) -> nn.Module:
+def fold(model: nn.Module, example_shape: Sequence[Any] | None = None) -> nn.Module:
     """A folded copy of ``model`` in evaluation mode; ``model`` itself is unchanged. See ``fold_``."""
     return fold_(copy.deepcopy(model), example_shape)
 
 
 @torch.no_grad()
-def fold_(model: nn.Module, example_shape: Sequence[int] | None = None) -> nn.Module:
+def fold_(model: nn.Module, example_shape: Sequence[Any] | None = None) -> nn.Module:
     """Fold ``model`` in place: every convolution takes in the BatchNorm that reads its output, and nothing else does.
 
     ``gamma < 0``, ``gamma = 0``, convolution biases and convolutions without BatchNorm are all legal. GroupNorm, and
@@ -37,7 +38,7 @@ def fold_(model: nn.Module, example_shape: Sequence[int] | None = None) -> nn.Mo
     no backward.
 
     Args:
-        example_shape: ``(N, C, H, W)`` of an input, for the dry run that finds the pairs; by default timm's
+        example_shape: ``(N, C, H, W)`` of an input, or several, for the dry run that finds the pairs; by default timm's
             ``default_cfg``, else the first convolution's channels at 224 x 224.
 
     Raises:

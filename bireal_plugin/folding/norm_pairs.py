@@ -24,6 +24,22 @@ from bireal_plugin.hosts.torch_private import BatchNorm, FakeTensorMode, TorchDi
 REFUSALS = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError)
 
 
+def shapes_of(example_shape: Sequence[Any]) -> list[tuple[int, ...]]:
+    """``(N, C, H, W)`` of every input of a network, from one such shape or several.
+
+    Raises:
+        InputError: one is none of a batch of images.
+    """
+    several = len(example_shape) > 0 and all(isinstance(shape, Sequence) for shape in example_shape)
+    shapes = [tuple(map(int, shape)) for shape in (example_shape if several else [example_shape])]
+    for shape in shapes:
+        if len(shape) != 4 or min(shape) < 1:
+            raise InputError(
+                f'example_shape is (N, C, H, W), such as (1, 3, 224, 224), not {shape}, or several of them'
+            )
+    return shapes
+
+
 def convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
     """Every convolution with a folded form: 1-bit ones, and plain ``nn.Conv2d`` (a subclass may do more)."""
     for name, module in model.named_modules():
@@ -31,19 +47,18 @@ def convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
             yield name, module
 
 
-def norm_pairs(model: nn.Module, example_shape: Sequence[int] | None = None) -> dict[str, str]:
+def norm_pairs(model: nn.Module, example_shape: Sequence[Any] | None = None) -> dict[str, str]:
     """Names of convolutions, each with the name of the one BatchNorm that uses its output, and uses nothing else.
 
     A copy without memory runs once, in evaluation mode. Modules that it does not call are in no pair.
 
     Args:
-        example_shape: ``(N, C, H, W)`` of an input; by default that of ``input_shape``.
+        example_shape: ``(N, C, H, W)`` of an input, or of several; by default that of ``input_shape``.
 
     Raises:
         InputError: the model does not run on one such tensor, so that its data flow is unknown.
     """
-    if example_shape is not None and len(example_shape) != 4:
-        raise InputError(f'example_shape is (N, C, H, W), such as (1, 3, 224, 224), not {example_shape!r}')
+    shapes = shapes_of((1, *input_shape(model)) if example_shape is None else example_shape)
     # BatchNorms with running statistics and no more; timm's BatchNormAct2d has an activation too.
     plain = (BatchNorm.forward, nn.SyncBatchNorm.forward)
     norms = {
@@ -55,7 +70,7 @@ def norm_pairs(model: nn.Module, example_shape: Sequence[int] | None = None) -> 
     convs = dict(convolutions(model))
     if not convs or not norms:
         return {}
-    flow = _followed(model, example_shape, convs, norms)
+    flow = _followed(model, shapes, convs, norms)
     pairs = {}
     for conv, readers in flow.readers.items():
         norm = next(iter(readers)) if len(readers) == 1 else None
@@ -101,9 +116,9 @@ class _Flow(TorchDispatchMode):
 
 
 def _followed(
-    model: nn.Module, example_shape: Sequence[int] | None, convs: dict[str, nn.Conv2d], norms: dict[str, BatchNorm]
+    model: nn.Module, shapes: list[tuple[int, ...]], convs: dict[str, nn.Conv2d], norms: dict[str, BatchNorm]
 ) -> _Flow:
-    shape = input_shape(model) if example_shape is None else tuple(example_shape)[1:]
+    shapes = [(1, *shape[1:]) for shape in shapes]
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     twin = weightless_copy(model, mode)
     flow = _Flow()
@@ -115,25 +130,26 @@ def _followed(
             module.register_forward_hook(flow.leave_norm)
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     with torch.no_grad(), mode, flow:
-        image = torch.empty(1, *shape, dtype=dtype)
+        images = [torch.empty(shape, dtype=dtype) for shape in shapes]
         try:
-            outputs = twin(image, **_other_arguments(twin))
+            outputs = twin(*images, **_other_arguments(twin, len(images)))
         except REFUSALS as error:
+            given = ' and '.join(map(str, shapes))
             raise InputError(
-                f'{type(model).__name__} does not run on an input of shape {(1, *shape)}, so it cannot be seen which '
-                f'BatchNorm follows which convolution: {first_line(error)}; give example_shape=(N, C, H, W), '
-                "or the model's backbone instead of the model"
+                f'{type(model).__name__} does not run on an input of shape {given}, so it cannot be seen which '
+                f'BatchNorm follows which convolution: {first_line(error)}; give example_shape=(N, C, H, W), a list of '
+                "them for several inputs, or the model's backbone instead of the model"
             ) from error
         flow.read(outputs)
     return flow
 
 
-def _other_arguments(model: nn.Module) -> dict[str, Any]:
-    """Arguments of ``forward`` behind the image that have no default: mmengine's ``mode`` is 'tensor', others are None.
+def _other_arguments(model: nn.Module, images: int) -> dict[str, Any]:
+    """Arguments of ``forward`` behind the images without a default: mmengine's ``mode`` is 'tensor', others are None.
 
     In that mode a model of mmengine computes its output and looks at no label.
     """
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    _, *others = inspect.signature(model.forward).parameters.values()
+    others = list(inspect.signature(model.forward).parameters.values())[images:]
     needed = [other.name for other in others if other.kind in named and other.default is other.empty]
     return {name: 'tensor' if name == 'mode' else None for name in needed}

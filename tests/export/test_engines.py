@@ -212,3 +212,47 @@ def test_tiny_latent_weights_in_float64_keep_their_sign(tmp_path):
     x = torch.randn(SHAPE)
     with torch.no_grad():
         np.testing.assert_allclose(Session(path)(x)[0], net(x.double()).numpy(), rtol=1e-4, atol=1e-4)
+
+
+class TwoInputs(nn.Module):
+    """A network of two images: 1-bit layers of each, and a sum."""
+
+    def __init__(self):
+        super().__init__()
+        self.convs = nn.ModuleList(BinaryConv2d(channels, 8, 3, padding=1, bias=False) for channels in (4, 6))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(8) for _ in range(2))
+
+    def forward(self, left, right):
+        return [self.norms[0](self.convs[0](left)) + self.norms[1](self.convs[1](right)) * 2, left.mean(1)]
+
+
+@pytest.mark.parametrize('format', FORMATS[1:])
+def test_networks_of_several_inputs(format, tmp_path):
+    pytest.importorskip(PACKAGES[format])
+    torch.manual_seed(0)
+    net, shapes = trained(TwoInputs()), [(2, 4, 7, 9), (2, 6, 7, 9)]
+    path = export(net, format, shapes, path=tmp_path / f'net{ENGINES[format].suffix}')
+    images = [torch.randn(shape) for shape in shapes]
+    with torch.no_grad():
+        wanted = net(*images)
+    with Session(path, threads=1) as session:
+        assert len(session.others) == 1
+        for got, want in zip(session(*images), wanted, strict=True):
+            np.testing.assert_allclose(got, want.numpy(), rtol=1e-5, atol=1e-5)
+        for given, sentence in (
+            (images[:1], 'the network has 2 inputs, not 1'),
+            (images[::-1], r'takes numbers of shape \(\w+, 4, '),
+        ):
+            with pytest.raises(InputError, match=sentence):
+                session(*given)
+        if session.accepted[0] == 'batch':
+            with pytest.raises(InputError, match='the inputs have 2 and 1 images'):
+                session(images[0], images[1][:1])
+
+
+@pytest.mark.parametrize('format', FORMATS[1:])
+def test_a_network_of_several_inputs_without_their_shapes_is_told(format, tmp_path):
+    pytest.importorskip(PACKAGES[format])
+    for net in (TwoInputs().eval(), fold(TwoInputs().eval(), [(1, 4, 7, 9), (1, 6, 7, 9)])):
+        with pytest.raises(InputError, match=r'TwoInputs (does not run on|cannot be traced with)'):
+            export(net, format, (1, 4, 7, 9), path=tmp_path / f'net{ENGINES[format].suffix}')

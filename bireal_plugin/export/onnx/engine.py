@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -25,7 +26,7 @@ FORMAT = 'bireal-onnx-1'
 def export_onnx(
     model: nn.Module,
     path: Path,
-    example_shape: Sequence[int],
+    example_shape: Sequence[Any],
     *,
     metadata: Mapping[str, str] | None = None,
     opset: int = OPSET,
@@ -86,12 +87,14 @@ class ONNXSession(EngineSession):
             self.session = onnxruntime.InferenceSession(data, options, providers=['CPUExecutionProvider'])
         except self.errors as error:
             raise InputError(f'onnxruntime {onnxruntime.__version__} cannot run {path}: {last_line(error)}') from error
-        self.input = self.session.get_inputs()[0]
-        self.input_shape = self.accepted = tuple(self.input.shape)
+        self.names = [value.name for value in self.session.get_inputs()]
+        self.accepted, *others = (tuple(value.shape) for value in self.session.get_inputs())
+        self.input_shape, self.others = self.accepted, tuple(others)
         self.metadata = self.session.get_modelmeta().custom_metadata_map
 
-    def run(self, batch: np.ndarray) -> list[np.ndarray]:
+    def run(self, *batches: np.ndarray) -> list[np.ndarray]:
         try:
-            return self.session.run(None, {self.input.name: batch})
+            return self.session.run(None, dict(zip(self.names, batches, strict=True)))
         except self.errors as error:
-            raise InputError(f'the network cannot run on inputs of shape {batch.shape}: {last_line(error)}') from error
+            shapes = ' and '.join(str(batch.shape) for batch in batches)
+            raise InputError(f'the network cannot run on inputs of shape {shapes}: {last_line(error)}') from error

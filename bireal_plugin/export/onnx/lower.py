@@ -30,7 +30,7 @@ DOMAIN, OPERATOR = 'bireal', 'BinaryConv2d'
 AXES = ('batch', 'channels', 'height', 'width')
 
 
-def trace(model: nn.Module, example_shape: Sequence[int], *, dynamic: bool) -> ModelProto:
+def trace(model: nn.Module, example_shape: Sequence[Any], *, dynamic: bool) -> ModelProto:
     """The network in evaluation mode as an ONNX model, 1-bit convolutions being ``bireal.BinaryConv2d`` nodes.
 
     Args:
@@ -42,8 +42,8 @@ def trace(model: nn.Module, example_shape: Sequence[int], *, dynamic: bool) -> M
         InputError: the shape is none of an image batch, the network is not folded, or PyTorch cannot export it.
     """
     dim = torch.export.Dim
-    open_axes = ({0: dim.DYNAMIC, 2: dim.AUTO, 3: dim.AUTO},) if dynamic else None
-    program = traced(model, example_shape, dynamic_shapes=open_axes)
+    open_axes = {0: dim.DYNAMIC, 2: dim.AUTO, 3: dim.AUTO} if dynamic else None
+    program = traced(model, example_shape, open_axes=open_axes)
     table: dict[Any, Any] = {torch.ops.bireal.binary_conv2d.default: _binary_conv2d}
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -77,8 +77,9 @@ def _bare(model: ModelProto) -> ModelProto:
     """Without what the exporter notes about its source (stack traces), and with axes named for what they are."""
     graph = model.graph
     symbols: dict[str, str] = {}
-    for name, dim in zip(AXES, graph.input[0].type.tensor_type.shape.dim, strict=True):
-        symbols.setdefault(dim.dim_param, name)
+    for place, value in enumerate(graph.input, start=1):
+        for name, dim in zip(AXES, value.type.tensor_type.shape.dim, strict=True):
+            symbols.setdefault(dim.dim_param, name if place == 1 else f'{name}_{place}')
     for value in (*graph.input, *graph.output):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param.isdecimal():  # PyTorch's way to write an open axis that turned out to be fixed

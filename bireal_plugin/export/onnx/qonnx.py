@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -26,7 +27,7 @@ PACKAGES = ('onnx', 'onnxscript', 'onnxruntime', 'qonnx')
 
 
 def export_qonnx(
-    model: nn.Module, path: Path, example_shape: Sequence[int], *, metadata: Mapping[str, str] | None = None
+    model: nn.Module, path: Path, example_shape: Sequence[Any], *, metadata: Mapping[str, str] | None = None
 ) -> Path:
     """Write a folded network to ``path`` (.qonnx) for inputs of exactly ``example_shape`` ``(N, C, H, W)``.
 
@@ -73,13 +74,14 @@ class QONNXSession(EngineSession):
 
         super().__init__(path, threads=threads)
         self.model = ModelWrapper(read_model(Path(path), file_format=FORMAT)).transform(InferShapes())
-        self.input = self.model.graph.input[0].name
-        self.input_shape = self.accepted = tuple(self.model.get_tensor_shape(self.input))
+        self.names = [value.name for value in self.model.graph.input]
+        self.accepted, *others = (tuple(self.model.get_tensor_shape(name)) for name in self.names)
+        self.input_shape, self.others = self.accepted, tuple(others)
         self.metadata = {entry.key: entry.value for entry in self.model.model.metadata_props}
 
-    def run(self, batch: np.ndarray) -> list[np.ndarray]:
+    def run(self, *batches: np.ndarray) -> list[np.ndarray]:
         from qonnx.core.onnx_exec import execute_onnx
 
         with pinned_ir_version(IR_VERSION):
-            outputs = execute_onnx(self.model, {self.input: batch})
+            outputs = execute_onnx(self.model, dict(zip(self.names, batches, strict=True)))
         return [outputs[value.name] for value in self.model.graph.output]

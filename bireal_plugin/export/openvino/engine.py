@@ -26,6 +26,7 @@ from bireal_plugin.errors import InputError, last_line, require
 from bireal_plugin.export.openvino import file as openvino_file
 from bireal_plugin.export.program import traced
 from bireal_plugin.export.session_io import Choice, EngineSession, Precision
+from bireal_plugin.folding.norm_pairs import shapes_of
 
 SHAPES = 8  # of compiled models that a session keeps
 QUANTIZED = ('Convolution', 'GroupConvolution', 'MatMul')
@@ -57,7 +58,7 @@ def core() -> Any:
     return openvino().Core()
 
 
-def convert(model: nn.Module, example_shape: Sequence[int]) -> Any:
+def convert(model: nn.Module, example_shape: Sequence[Any]) -> Any:
     """A folded network as an ``openvino.Model`` for inputs of exactly ``example_shape`` ``(N, C, H, W)``."""
     ov = openvino()
     from bireal_plugin.export.openvino.nodes import input_channels, settle, translate
@@ -68,8 +69,9 @@ def convert(model: nn.Module, example_shape: Sequence[int]) -> Any:
     extension = ov.frontend.ConversionExtension(
         'bireal.binary_conv2d.default', lambda context: translate(context, channels)
     )
-    converted = ov.convert_model(program, example_input=torch.zeros(tuple(example_shape)), extension=[extension])
-    converted.reshape(list(example_shape))
+    examples = tuple(torch.zeros(shape) for shape in shapes_of(example_shape))
+    converted = ov.convert_model(program, example_input=examples, extension=[extension])
+    converted.reshape({place: list(example.shape) for place, example in enumerate(examples)})
     settle(converted)
     return converted
 
@@ -77,7 +79,7 @@ def convert(model: nn.Module, example_shape: Sequence[int]) -> Any:
 def export_openvino(
     model: nn.Module,
     path: Path,
-    example_shape: Sequence[int],
+    example_shape: Sequence[Any],
     *,
     calibration: Iterable[np.ndarray] | None = None,
     metadata: Mapping[str, str] | None = None,
@@ -121,30 +123,32 @@ class OpenVINOSession(EngineSession):
             source = source if real_layers == 'f32' else openvino_file.unmarked(source)
         self.model = source
         self.input_shape = tuple(source.inputs[0].shape)
-        self.accepted = ('batch', self.input_shape[1], 'height', 'width')
+        self.accepted, *others = (('batch', value.shape[1], 'height', 'width') for value in source.inputs)
+        self.others = tuple(others)
         self.metadata = openvino_file.metadata(source)
         self.options: dict[str, Any] = {'INFERENCE_PRECISION_HINT': real_layers, 'PERFORMANCE_HINT': 'LATENCY'}
         if threads is not None:
             self.options['INFERENCE_NUM_THREADS'] = threads
         self.lock = threading.Lock()
-        self.compiled: dict[tuple[int, ...], tuple[Any, list[Any]]] = {}  # with idle requests; the last used is last
+        # By the inputs' shapes, with idle requests; the last used is the last.
+        self.compiled: dict[tuple[tuple[int, ...], ...], tuple[Any, list[Any]]] = {}
 
-    def compile(self, shape: tuple[int, ...]) -> Any:
-        """The compiled model for one input shape; compiled at the first call."""
-        return self._of_shape(shape)[0]
+    def compile(self, *shapes: tuple[int, ...]) -> Any:
+        """The compiled model for the inputs' shapes; compiled at the first call."""
+        return self._of_shapes(*map(tuple, shapes))[0]
 
-    def _of_shape(self, shape: tuple[int, ...]) -> tuple[Any, list[Any]]:
+    def _of_shapes(self, *shapes: tuple[int, ...]) -> tuple[Any, list[Any]]:
         with self.lock:
-            found = self.compiled.pop(shape, None)
+            found = self.compiled.pop(shapes, None)
             if found is None:
                 model = self.model.clone()
                 try:
-                    model.reshape(list(shape))
+                    model.reshape({place: list(shape) for place, shape in enumerate(shapes)})
                     found = core().compile_model(model, 'CPU', self.options), []
                 except RuntimeError as error:
-                    reason = last_line(error)
-                    raise InputError(f'the network does not take inputs of shape {shape}: {reason}') from error
-            self.compiled[shape] = found
+                    given, reason = ' and '.join(map(str, shapes)), last_line(error)
+                    raise InputError(f'the network does not take inputs of shape {given}: {reason}') from error
+            self.compiled[shapes] = found
             for oldest in list(self.compiled)[:-SHAPES]:
                 del self.compiled[oldest]
             return found
@@ -164,13 +168,13 @@ class OpenVINOSession(EngineSession):
         openvino_file.write(ov, model, target, {})
         return len(chosen)
 
-    def run(self, batch: np.ndarray) -> list[np.ndarray]:
-        compiled, idle = self._of_shape(batch.shape)
+    def run(self, *batches: np.ndarray) -> list[np.ndarray]:
+        compiled, idle = self._of_shapes(*(batch.shape for batch in batches))
         try:
             request = idle.pop()
         except IndexError:
             request = compiled.create_infer_request()
-        result = request.infer([batch])
+        result = request.infer(list(batches))
         outputs = [result[i] for i in range(len(result))]
         idle.append(request)
         return outputs

@@ -178,13 +178,13 @@ class PackedSession(EngineSession):
             if isinstance(module, FoldedBinaryConv2d):
                 module.register_forward_hook(lambda _, given, output: pairs.append((given[0].numpy(), output.numpy())))
 
-        def run(batch: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        def run(*batches: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
             pairs.clear()
-            return session(batch), choice(pairs)
+            return session(*batches), choice(pairs)
 
         return run
 
     @torch.no_grad()
-    def run(self, batch: np.ndarray) -> list[np.ndarray]:
+    def run(self, *batches: np.ndarray) -> list[np.ndarray]:
         with pinned(self.threads):
-            return [tensor.numpy() for tensor in flat_outputs(self.model(torch.from_numpy(batch)))]
+            return [tensor.numpy() for tensor in flat_outputs(self.model(*map(torch.from_numpy, batches)))]

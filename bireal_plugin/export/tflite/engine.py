@@ -10,6 +10,7 @@ import os
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -27,13 +28,13 @@ from bireal_plugin.whole_file import whole
 OUTPUTS_FIELD = 8  # the third field of a subgraph's table points to the list of its outputs
 
 
-def convert(model: nn.Module, example_shape: Sequence[int]) -> Graph:
+def convert(model: nn.Module, example_shape: Sequence[Any]) -> Graph:
     """A folded network as a TFLite graph for inputs of exactly ``example_shape`` ``(N, C, H, W)``."""
     return translate(traced(model, example_shape))
 
 
 def export_tflite(
-    model: nn.Module, path: Path, example_shape: Sequence[int], *, metadata: Mapping[str, str] | None = None
+    model: nn.Module, path: Path, example_shape: Sequence[Any], *, metadata: Mapping[str, str] | None = None
 ) -> Path:
     """Write a folded network to ``path`` (.tflite); it takes ``(N, H, W, C)`` of the example's size, float32.
 
@@ -65,13 +66,16 @@ class TFLiteSession(EngineSession):
         model = read_tflite(Path(path))
         threads = threads or len(os.sched_getaffinity(0))
         self.worker = LarqProcess(self.source, threads=threads, kernel=kernel, timeout=self.timeout)
-        (n, h, w, c), *self.output_shapes = json.loads(self.worker.ask(model, answers=1)[0])
-        self.batch_size, self.input_shape, self.accepted = int(n), (n, c, h, w), ('batch', c, h, w)
+        stored, self.output_shapes = json.loads(self.worker.ask(model, answers=1)[0])
+        self.batch_size = int(stored[0][0])
+        self.accepted, *others = (('batch', c, h, w) for _, h, w, c in stored)
+        self.input_shape, self.others = (self.batch_size, *self.accepted[1:]), tuple(others)
         self.metadata = metadata(model)
 
-    def run(self, batch: np.ndarray) -> list[np.ndarray]:
+    def run(self, *batches: np.ndarray) -> list[np.ndarray]:
         size = self.batch_size
-        pieces = [self._run(batch[start : start + size]) for start in range(0, len(batch), size)]
+        starts = range(0, len(batches[0]), size)
+        pieces = [self._run([batch[start : start + size] for batch in batches]) for start in starts]
         return [np.concatenate(outputs) for outputs in zip(*pieces, strict=True)]
 
     def close(self) -> None:
@@ -96,12 +100,14 @@ class TFLiteSession(EngineSession):
             partial.write_bytes(signed(bytes(data)))
         return len(chosen)
 
-    def _run(self, piece: np.ndarray) -> list[np.ndarray]:
-        full = np.pad(piece, ((0, self.batch_size - len(piece)), (0, 0), (0, 0), (0, 0)))
-        blocks = self.worker.ask(full.transpose(TO_STORED[4]).tobytes(), answers=len(self.output_shapes))
+    def _run(self, piece: list[np.ndarray]) -> list[np.ndarray]:
+        count = len(piece[0])
+        missing = ((0, self.batch_size - count), (0, 0), (0, 0), (0, 0))
+        block = b''.join(np.pad(batch, missing).transpose(TO_STORED[4]).tobytes() for batch in piece)
+        blocks = self.worker.ask(block, answers=len(self.output_shapes))
         outputs = []
         for block, shape in zip(blocks, self.output_shapes, strict=True):
             order = TO_TORCH.get(len(shape), range(len(shape)))
             output = np.frombuffer(block, np.float32).reshape(shape).transpose(order)
-            outputs.append(np.ascontiguousarray(output)[: len(piece)])
+            outputs.append(np.ascontiguousarray(output)[:count])
         return outputs

@@ -5,9 +5,10 @@ would stand in the way of Python's own. It imports nothing of this package, for 
 torch. The released interpreter is a compiled module inside of ``larq_compute_engine``; it is loaded by its file,
 because importing the package around it would import TensorFlow.
 
-In comes the model, and then batch after batch, as float32; the end of the connection ends the process. Every answer
-begins with a sentence, which is empty where all is well and the last block where it is not. Behind it stand, after the
-model, the shapes of its input and outputs as JSON, and after a batch its outputs, as float32.
+In comes the model, and then batch after batch, all inputs in a row, as float32; the end of the connection ends the
+process. Every answer begins with a sentence, which is empty where all is well and the last block where it is not.
+Behind it stand, after the model, the shapes of its inputs and outputs as JSON, and after a batch its outputs, as
+float32.
 """
 
 import importlib.machinery
@@ -31,13 +32,15 @@ def serve(connection: Connection, threads: int, kernel: str) -> None:
     model = connection.recv_bytes()
     # The last argument, XNNPACK for the real layers, gains nothing here.
     interpreter = interpreter_module.LiteInterpreter(model, threads, kernel == 'reference', kernel == 'indirect', False)
-    (shape,) = interpreter.input_shapes
-    answer = [json.dumps([list(shape), *map(list, interpreter.output_shapes)]).encode()]
+    shapes = [list(shape) for shape in interpreter.input_shapes]
+    answer = [json.dumps([shapes, [list(shape) for shape in interpreter.output_shapes]]).encode()]
+    ends = numpy.cumsum([numpy.prod(shape) for shape in shapes])[:-1]
     while True:
         for block in (b'', *answer):
             connection.send_bytes(block)
-        batch = numpy.frombuffer(connection.recv_bytes(), 'float32').reshape(shape)
-        answer = [numpy.ascontiguousarray(output, 'float32').tobytes() for output in interpreter.predict([batch])]
+        parts = numpy.split(numpy.frombuffer(connection.recv_bytes(), 'float32'), ends)
+        outputs = interpreter.predict(list(map(numpy.reshape, parts, shapes)))
+        answer = [numpy.ascontiguousarray(output, 'float32').tobytes() for output in outputs]
 
 
 def load() -> Any:

@@ -207,7 +207,7 @@ def test_the_compiled_models_of_few_sizes_are_kept_and_the_last_used_last(export
     for which in (0, 1, 0, 2):
         x = torch.randn(shapes[which])
         torch.testing.assert_close(torch.from_numpy(session(x)[0]), net(x), rtol=1e-3, atol=1e-3)
-    assert list(session.compiled) == [shapes[0], shapes[2]]
+    assert list(session.compiled) == [(shapes[0],), (shapes[2],)]
     session.close()
     assert not session.compiled
 
