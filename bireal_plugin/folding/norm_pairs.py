@@ -34,9 +34,7 @@ def shapes_of(example_shape: Sequence[Any]) -> list[tuple[int, ...]]:
     shapes = [tuple(map(int, shape)) for shape in (example_shape if several else [example_shape])]
     for shape in shapes:
         if len(shape) != 4 or min(shape) < 1:
-            raise InputError(
-                f'example_shape is (N, C, H, W), such as (1, 3, 224, 224), not {shape}, or several of them'
-            )
+            raise InputError(f'example_shape is (N, C, H, W), not {shape}; give (1, 3, 224, 224) or several of these')
     return shapes
 
 

@@ -89,7 +89,7 @@ def test_the_cleanup_that_flows_begin_with_leaves_plain_weights(tmp_path):
     weights = [weight for weight in stored if weight is not None]
     assert sorted(weight.shape for weight in weights) == [(5, 7, 3, 3), (8, 5, 1, 1)]
     assert all(np.array_equal(np.abs(weight), np.ones_like(weight)) for weight in weights)
-    session.input = session.model.graph.input[0].name
+    session.names = [value.name for value in session.model.graph.input]
     assert np.array_equal(session(x)[0], before)
 
 
