@@ -22,9 +22,8 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
 
-from mmengine.registry import MODELS
-
 from bireal_plugin.errors import InputError
+from bireal_plugin.export.packed.config import modules_of_networks
 
 START = 'import bireal_plugin.export.engines; from bireal_plugin.export.child import nurse; nurse({}, {})'
 
@@ -56,7 +55,7 @@ class Child:
         self.name, self.lock = name, threading.Lock()
         self.connection = _born()
         self._finalizer = weakref.finalize(self, _end, self.connection, os.getpid())
-        self._ask((os.getcwd(), sys.path, dict(os.environ), _modules()))
+        self._ask((os.getcwd(), sys.path, dict(os.environ), modules_of_networks()))
         self._ask((build, arguments, options))
 
     def __call__(self, method: str, *arguments: Any) -> Any:
@@ -106,11 +105,6 @@ def _forked() -> None:
 os.register_at_fork(after_in_child=_forked)
 
 
-def _modules() -> list[str]:
-    """Modules that register networks, which a packed file may name."""
-    return sorted({cls.__module__ for cls in MODELS.module_dict.values()} - {'__main__'})
-
-
 def _born() -> Connection:
     """The connection to a new child."""
     ours, theirs = socket.socketpair()
@@ -134,7 +128,7 @@ def _started(*, anew: bool) -> socket.socket:
             with theirs:
                 path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
                 process = subprocess.Popen(
-                    [sys.executable, '-c', START.format(theirs.fileno(), _modules())],
+                    [sys.executable, '-c', START.format(theirs.fileno(), modules_of_networks())],
                     pass_fds=[theirs.fileno()],
                     env={**os.environ, 'PYTHONPATH': path},
                     stdin=subprocess.DEVNULL,

@@ -10,6 +10,8 @@ import json
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from mmengine.registry import MODELS
+
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.norm import TORCH_NORMS
 from bireal_plugin.registry import BINARY_CONVOLUTIONS, SURROGATES, WEIGHT_BINARIZERS
@@ -42,6 +44,12 @@ def allow_in_packed_files(*types: str, networks: Iterable[str] = ()) -> None:
 
 allow_in_packed_files('BiRealClassifier', networks=('backbone', 'data_preprocessor'))
 allow_in_packed_files('BiRealResNet', 'TimmBiRealResNet', 'ImagePreprocessor')
+
+
+def modules_of_networks() -> list[str]:
+    """Modules that define the types allowed here, but for a script's own."""
+    known = (MODELS.module_dict.get(name) for name in _NETWORKS)
+    return sorted({network.__module__ for network in known if network is not None} - {'__main__'})
 
 
 def plain_config(config: Any) -> Any:
