@@ -102,7 +102,7 @@ def test_metres_without_a_known_baseline_ask_for_it(tiny, tmp_path):
 
 
 @pytest.mark.parametrize('threads', [None, 1])
-@pytest.mark.parametrize('format', [None, 'packed'])
+@pytest.mark.parametrize('format', [None, 'packed', 'openvino'])
 def test_eight_threads_get_the_answers_of_one(tiny, shipped, format, threads):
     network = (
         dict(checkpoint=tiny.checkpoint, config=tiny.config) if format is None else dict(checkpoint=shipped(format))
@@ -112,7 +112,7 @@ def test_eight_threads_get_the_answers_of_one(tiny, shipped, format, threads):
     expected = [predictor(image) for image in images]
     before = torch.get_num_threads()
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(predictor, images * 25))
+        found = list(pool.map(predictor, images * 125))
     for place, disparity in enumerate(found):
         np.testing.assert_array_equal(disparity, expected[place % 8])
     assert torch.get_num_threads() == before
@@ -156,7 +156,7 @@ def test_any_size_of_image_is_taken(tiny, shape):
     assert np.isfinite(disparity).all()
 
 
-@pytest.mark.parametrize('format', [None, 'packed'])
+@pytest.mark.parametrize('format', [None, 'packed', 'openvino'])
 def test_another_size_of_input_can_be_chosen(tiny, shipped, format):
     source = (
         dict(checkpoint=tiny.checkpoint, config=tiny.config) if format is None else dict(checkpoint=shipped(format))
