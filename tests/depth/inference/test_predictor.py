@@ -156,7 +156,7 @@ def test_any_size_of_image_is_taken(tiny, shape):
     assert np.isfinite(disparity).all()
 
 
-@pytest.mark.parametrize('format', [None, 'packed', 'openvino'])
+@pytest.mark.parametrize('format', [None, 'packed'])
 def test_another_size_of_input_can_be_chosen(tiny, shipped, format):
     source = (
         dict(checkpoint=tiny.checkpoint, config=tiny.config) if format is None else dict(checkpoint=shipped(format))
