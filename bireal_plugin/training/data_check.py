@@ -14,7 +14,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.training.image_size import IMAGES
+from bireal_plugin.training.image_size import image_of
 
 
 def check_data(model: nn.Module, dataset: Any) -> None:
@@ -85,9 +85,7 @@ def _first_image(dataset: Any) -> Tensor | None:
     if not hasattr(dataset, '__getitem__') or not len(dataset):
         return None
     with _same_random_numbers():
-        item = dataset[0]
-    images = [item.get(key) for key in IMAGES] if isinstance(item, Mapping) else []
-    return next((each for each in images if isinstance(each, Tensor) and each.ndim == 3), None)
+        return image_of(dataset[0])
 
 
 @contextmanager

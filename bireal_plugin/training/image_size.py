@@ -27,6 +27,12 @@ LOOKED_AT = 3  # items of a data set
 PICTURES = ((417, 500), (333, 640))  # sizes of blank pictures that a transform is tried on
 
 
+def image_of(item: Any) -> Tensor | None:
+    """The image ``(C, H, W)`` in an item of a data set; None where it holds none."""
+    images = [item.get(key) for key in IMAGES] if isinstance(item, Mapping) else []
+    return next((image for image in images if isinstance(image, Tensor) and image.ndim == 3), None)
+
+
 def items_size(dataset: Any, divisor: int = 1) -> Size | None:
     """Size of the image tensors in a data set's items, rounded up to ``divisor``; None where items differ.
 
@@ -35,9 +41,7 @@ def items_size(dataset: Any, divisor: int = 1) -> Size | None:
     """
     sizes = set()
     for index in np.linspace(0, len(dataset) - 1, min(LOOKED_AT, len(dataset))).astype(int).tolist():
-        item = dataset[index]
-        images = [item.get(key) for key in IMAGES] if isinstance(item, Mapping) else []
-        image = next((image for image in images if isinstance(image, Tensor) and image.ndim == 3), None)
+        image = image_of(dataset[index])
         if image is None:
             raise InputError(f'an item of the data set {type(dataset).__name__} has no image tensor inputs')
         sizes.add((-(-image.shape[1] // divisor) * divisor, -(-image.shape[2] // divisor) * divisor))
