@@ -102,15 +102,17 @@ def test_reloaded_checkpoint_predicts_the_same_boxes_and_precision(run_tool, tra
     assert measured.items() <= scalars(trained)[-1].items()
 
 
-def test_a_checkpoint_elsewhere_tests_exports_and_verifies_as_itself(run_tool, trained, tmp_path):
-    """Without its config; images of several sizes are exported for the scale of the pipeline's Resize, rounded up."""
+@pytest.mark.parametrize('given', [False, True], ids=['without CONFIG', 'with CONFIG'])
+def test_a_checkpoint_elsewhere_tests_exports_and_verifies_as_itself(run_tool, trained, tmp_path, given):
+    """Images of several sizes are exported for the scale of the pipeline's Resize, rounded up."""
     away, metrics = tmp_path / 'net.pth', tmp_path / 'metrics.json'
     shutil.copy(trained / 'epoch_12.pth', away)
-    ended = run_tool('test.py', away, '--work-dir', tmp_path / 'test', '--out', metrics)
+    words = [trained / 'small.py', away] if given else [away]
+    ended = run_tool('test.py', *words, '--work-dir', tmp_path / 'test', '--out', metrics)
     assert ended.status == 0, ended.err
     assert json.loads(metrics.read_text()).items() <= scalars(trained)[-1].items()
     options = ['--part', 'backbone', '--format', 'packed', '--out', tmp_path, '--verify', '--images', 2]
-    ended = run_tool('export.py', away, *options)
+    ended = run_tool('export.py', *words, *options)
     assert ended.status == 0, ended.err
     assert 'for inputs 1x3x128x192 (as ' in ended.out
     assert ' verified' in ended.out
