@@ -1,0 +1,86 @@
+/* Data that the kernels of a 1-bit network share. C11; needs two's complement and little-endian words.
+ *
+ * Feature maps hold float32 as (rows, columns, channels), channels last. Sign maps hold, in the same order, one run of
+ * 32-bit words for each group of channels: bit i % 32 of word i / 32 is channel i of the group, 1 for +1 (a value of
+ * exactly 0 too) and 0 for -1; bits behind the last channel are 0.
+ *
+ * Kernels allocate nothing and keep nothing between calls. A kernel writes what it computes through a `br_tail`. */
+#ifndef BIREAL_H
+#define BIREAL_H
+
+#include <stdint.h>
+#include <string.h>
+
+/* Output channels that are computed together: kernels' weights are stored in blocks of as many channels. */
+#define BR_BLOCK 16
+#define BR_WORD 32
+
+/* Windows of a convolution or of a pool. `top` and `left` pixels of padding stand before the image; behind it there
+ * are as many as the output's size needs. */
+typedef struct {
+  int rows, columns, channels;             /* of the input */
+  int out_rows, out_columns, out_channels; /* of the output */
+  int kernel_rows, kernel_columns;
+  int row_stride, column_stride, top, left, row_dilation, column_dilation;
+  int groups;
+} br_window;
+
+/* Steps from a sum to the stored value, in the order in which they are applied. An operand is one number `a`, or an
+ * array: BR_CHANNEL has one number per channel, BR_PIXEL one per pixel, BR_MAP one per element of the output. */
+typedef enum { BR_NUMBER, BR_CHANNEL, BR_PIXEL, BR_MAP } br_shape;
+typedef enum {
+  BR_ADD,     /* x + v */
+  BR_SUB,     /* x - v */
+  BR_RSUB,    /* v - x */
+  BR_MUL,     /* x * v */
+  BR_DIV,     /* x / v */
+  BR_RDIV,    /* v / x */
+  BR_MAX,     /* max(x, v) */
+  BR_MIN,     /* min(x, v) */
+  BR_PRELU,   /* x if x > 0, else v x */
+  BR_ELU,     /* x if x > 0, else exp(x) - 1 */
+  BR_SIGMOID, /* 1 / (1 + exp(-x)) */
+  BR_TANH,
+  BR_ABS,
+} br_operation;
+
+typedef struct {
+  br_operation operation;
+  br_shape shape;
+  const float *values; /* null for BR_NUMBER and for operations without an operand */
+  float a;
+} br_step;
+
+/* What becomes of a kernel's sums. */
+typedef struct {
+  const br_step *steps;
+  int count;
+  float *out;              /* (rows, columns, channels), or null */
+  uint32_t *signs;         /* the sign map of the result, one group, or null */
+  const float *sign_shift; /* per channel, added before the sign alone; or null */
+} br_tail;
+
+/* The kernels of one instruction set; `br_kernels()` gives those of the processor that runs. Weights of convolutions
+ * are arranged by `layout.py`:
+ *
+ *   1-bit    uint32 [group][ceil(O / 16)][kernel row][kernel column][word][16]
+ *   float32  float  [group][ceil(O / 16)][kernel row][kernel column][channel][16]
+ *
+ * with O output channels and words and channels of one group; missing output channels have weights of 0. */
+typedef struct {
+  /* Sums of +-1 products: sum * scale + bias, each rounded once, and then the tail. No padding is seen. */
+  void (*binary_conv)(const br_window *, const uint32_t *signs, const uint32_t *weights, const float *scale,
+                      const float *bias, const br_tail *);
+  /* A real convolution or, with one pixel, a linear layer; `bias` may be null. */
+  void (*conv)(const br_window *, const float *x, const float *weights, const float *bias, const br_tail *);
+  void (*max_pool)(const br_window *, const float *x, const br_tail *);
+  /* The mean over the windows: of their pixels on the image, or with `padded` of all pixels on image and padding. */
+  void (*average_pool)(const br_window *, const float *x, int padded, const br_tail *);
+  /* The tail alone, on (pixels, channels); it may store where it reads. `groups` is that of the sign map. */
+  void (*map)(int pixels, int channels, int groups, const float *x, const br_tail *);
+  /* Resizing by whole factors, or bilinearly as PyTorch does, from (rows, columns) to (out_rows, out_columns). */
+  void (*nearest)(const br_window *, const float *x, const br_tail *);
+  void (*bilinear)(const br_window *, const float *x, int align_corners, const br_tail *);
+} br_kernels_t;
+
+#endif
