@@ -56,9 +56,11 @@ def binary_conv2d(
         part = x if groups == 1 else crop(graph, x, (*x.shape[:3], channels), begin=(0, 0, 0, group * channels))
         multiplier, offset = (value[rows].detach().numpy() for value in (scale, bias))
         parts.append(_convolve(graph, part, signs, multiplier, offset, axes, out_shape))
-    if groups == 1:
-        return parts[0]
-    return graph.add('CONCATENATION', parts, stored_shape(shape), axis=3, negative_zero=False)
+    y = parts[0]
+    if groups > 1:
+        y = graph.add('CONCATENATION', parts, stored_shape(shape), axis=3, negative_zero=False)
+    graph.layers.append((x.index, y.index))
+    return y
 
 
 def _convolve(
