@@ -8,8 +8,15 @@
 #ifndef BIREAL_H
 #define BIREAL_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+
+#if defined(__GNUC__)
+#define BR_INLINE static inline __attribute__((unused, always_inline))
+#else
+#define BR_INLINE static inline
+#endif
 
 /* Output channels that are computed together: kernels' weights are stored in blocks of as many channels. */
 #define BR_BLOCK 16

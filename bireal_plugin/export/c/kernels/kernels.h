@@ -1,0 +1,143 @@
+/* The kernels of every instruction set of the target, and the choice between them.
+ *
+ * Define BR_HAS_BINARY_CONV, BR_HAS_CONV, BR_HAS_MAX_POOL, BR_HAS_AVERAGE_POOL, BR_HAS_MAP, BR_HAS_NEAREST and
+ * BR_HAS_BILINEAR before including this file, for those in use. -DBR_ONLY=BR_PORTABLE (or BR_AVX2, BR_AVX512, BR_NEON,
+ * BR_WASM) leaves one instruction set. */
+#ifndef BR_KERNELS_H
+#define BR_KERNELS_H
+
+/* One rounding per operation, as in PyTorch: no sum of a product in one step, but where a kernel asks for it. */
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__) && !defined(__STRICT_ANSI__)
+#pragma GCC optimize("fp-contract=off")
+#endif
+
+#include "arithmetic.h"
+#include "sweep.h"
+
+#include <math.h> /* INFINITY alone */
+
+#if defined(BR_HAS_MAX_POOL) || defined(BR_HAS_AVERAGE_POOL)
+#define BR_HAS_POOL
+#endif
+#if defined(BR_HAS_NEAREST) || defined(BR_HAS_BILINEAR)
+#define BR_HAS_RESIZE
+#endif
+
+#define BR_PORTABLE 1
+#define BR_AVX2 2
+#define BR_AVX512 3
+#define BR_NEON 4
+#define BR_WASM 5
+#define BR_JOIN_(a, b) br_##a##_##b
+#define BR_JOIN(a, b) BR_JOIN_(a, b)
+
+#if defined(__clang__)
+#define BR_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define BR_UNROLL _Pragma("GCC unroll 16")
+#else
+#define BR_UNROLL
+#endif
+
+/* Functions that follow may use an instruction set; the file is compiled for any processor. */
+#if defined(__clang__)
+#define BR_TARGET_END _Pragma("clang attribute pop")
+#define BR_TARGET_AVX2 _Pragma("clang attribute push(__attribute__((target(\"avx2,fma\"))), apply_to = function)")
+#define BR_TARGET_AVX512 \
+  _Pragma("clang attribute push(__attribute__((target(\"avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx2,fma\"))), apply_to = function)")
+#elif defined(__GNUC__)
+#define BR_TARGET_END _Pragma("GCC pop_options")
+#define BR_TARGET_AVX2 _Pragma("GCC push_options") _Pragma("GCC target(\"avx2,fma\")")
+#define BR_TARGET_AVX512 \
+  _Pragma("GCC push_options") _Pragma("GCC target(\"avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx2,fma\")")
+#endif
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+#if !defined(BR_ONLY) || BR_ONLY == BR_AVX512
+#define BR_WITH_AVX512
+#define BR_ISA BR_AVX512
+#define BR_NAME(x) BR_JOIN(x, avx512)
+#define BR_PIXELS 8
+BR_TARGET_AVX512
+#include "template.h"
+BR_TARGET_END
+#undef BR_ISA
+#undef BR_NAME
+#undef BR_PIXELS
+#endif
+
+#if !defined(BR_ONLY) || BR_ONLY == BR_AVX2
+#define BR_WITH_AVX2
+#define BR_ISA BR_AVX2
+#define BR_NAME(x) BR_JOIN(x, avx2)
+#define BR_PIXELS 4
+BR_TARGET_AVX2
+#include "template.h"
+BR_TARGET_END
+#undef BR_ISA
+#undef BR_NAME
+#undef BR_PIXELS
+#endif
+#endif
+
+#if defined(__ARM_NEON) && (!defined(BR_ONLY) || BR_ONLY == BR_NEON)
+#include <arm_neon.h>
+#define BR_WITH_NEON
+#define BR_ISA BR_NEON
+#define BR_NAME(x) BR_JOIN(x, neon)
+#define BR_PIXELS 4
+#include "template.h"
+#undef BR_ISA
+#undef BR_NAME
+#undef BR_PIXELS
+#endif
+
+#if defined(__wasm_simd128__) && (!defined(BR_ONLY) || BR_ONLY == BR_WASM)
+#include <wasm_simd128.h>
+#define BR_WITH_WASM
+#define BR_ISA BR_WASM
+#define BR_NAME(x) BR_JOIN(x, wasm)
+#define BR_PIXELS 4
+#include "template.h"
+#undef BR_ISA
+#undef BR_NAME
+#undef BR_PIXELS
+#endif
+
+#if !defined(BR_WITH_NEON) && !defined(BR_WITH_WASM) && (!defined(BR_ONLY) || BR_ONLY == BR_PORTABLE)
+#define BR_WITH_PORTABLE
+#define BR_ISA BR_PORTABLE
+#define BR_NAME(x) BR_JOIN(x, portable)
+#define BR_PIXELS 1
+#include "template.h"
+#undef BR_ISA
+#undef BR_NAME
+#undef BR_PIXELS
+#endif
+
+/* The fastest kernels that this processor runs; null if BR_ONLY names others. */
+static const br_kernels_t *br_kernels(void) {
+#ifdef BR_WITH_AVX512
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512vpopcntdq"))
+    return &br_kernels_avx512;
+#endif
+#ifdef BR_WITH_AVX2
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return &br_kernels_avx2;
+#endif
+#if defined(BR_WITH_NEON)
+  return &br_kernels_neon;
+#elif defined(BR_WITH_WASM)
+  return &br_kernels_wasm;
+#elif defined(BR_WITH_PORTABLE)
+  return &br_kernels_portable;
+#else
+  return NULL;
+#endif
+}
+
+#endif

@@ -1,0 +1,447 @@
+/* The kernels, written once for every instruction set: `kernels.h` includes this file with BR_ISA and BR_NAME set. */
+#include "vectors.h"
+
+#define F BR_NAME(f)
+#define B BR_NAME(b)
+
+/* ---- From sums to what is stored ------------------------------------------------------------------------------- */
+
+/* Where a block of up to BR_BLOCK channels of some pixels goes. */
+typedef struct {
+  const br_tail *tail;
+  size_t pixel, step;            /* the first pixel and the way to the next */
+  int channels, channel, width;  /* of the whole map; the block's first; how many of its lanes are channels */
+  size_t words, word;            /* of the sign map: words of a pixel; the block's first word in it */
+  int low, last;                 /* the first bit in that word, 0 or 16; it holds the last channel */
+} BR_NAME(place);
+
+BR_INLINE BR_NAME(place) BR_NAME(placed)(const br_tail *tail, size_t pixel, size_t step, int channels, int channel,
+                                          int end) {
+  BR_NAME(place) at = {tail, pixel, step, channels, channel, end - channel, 0, 0, 0, channel + BR_BLOCK >= channels};
+  if (at.width > BR_BLOCK) at.width = BR_BLOCK;
+  at.words = (size_t)((channels + BR_WORD - 1) / BR_WORD);
+  at.word = (size_t)(channel / BR_WORD);
+  at.low = channel % BR_WORD;
+  return at;
+}
+
+/* `width` numbers, and 0 behind them. */
+BR_INLINE void BR_NAME(fetch)(const float *values, int width, F *v) {
+  float x[BR_BLOCK] = {0};
+  if (width < BR_BLOCK) values = memcpy(x, values, (size_t)width * sizeof(float));
+  BR_UNROLL for (int k = 0; k < BR_PARTS; k++) v[k] = BR_NAME(load)(values + k * BR_LANES);
+}
+
+static void BR_NAME(apply)(const BR_NAME(place) *at, int count, float (*y)[BR_BLOCK]) {
+  float v[BR_PIXELS][BR_BLOCK];
+  float *x = y[0], *u = v[0];
+  const int n = count * BR_BLOCK;
+  const size_t size = (size_t)at->width * sizeof(float);
+  for (int i = 0; i < n; i++) u[i] = 0;
+  for (int s = 0; s < at->tail->count; s++) {
+    const br_step *step = at->tail->steps + s;
+    for (int p = 0; p < count; p++) {
+      size_t pixel = at->pixel + (size_t)p * at->step;
+      if (step->shape == BR_MAP) memcpy(v[p], step->values + pixel * (size_t)at->channels + at->channel, size);
+      if (step->shape == BR_CHANNEL) memcpy(v[p], step->values + at->channel, size);
+      float a = step->shape == BR_PIXEL ? step->values[pixel] : step->a;
+      if (step->shape == BR_PIXEL || step->shape == BR_NUMBER)
+        for (int i = 0; i < BR_BLOCK; i++) v[p][i] = a;
+    }
+    switch (step->operation) {
+      case BR_ADD: for (int i = 0; i < n; i++) x[i] = x[i] + u[i]; break;
+      case BR_SUB: for (int i = 0; i < n; i++) x[i] = x[i] - u[i]; break;
+      case BR_RSUB: for (int i = 0; i < n; i++) x[i] = u[i] - x[i]; break;
+      case BR_MUL: for (int i = 0; i < n; i++) x[i] = x[i] * u[i]; break;
+      case BR_DIV: for (int i = 0; i < n; i++) x[i] = x[i] / u[i]; break;
+      case BR_RDIV: for (int i = 0; i < n; i++) x[i] = u[i] / x[i]; break;
+      case BR_MAX: for (int i = 0; i < n; i++) x[i] = x[i] < u[i] ? u[i] : x[i]; break;
+      case BR_MIN: for (int i = 0; i < n; i++) x[i] = x[i] > u[i] ? u[i] : x[i]; break;
+      case BR_PRELU: for (int i = 0; i < n; i++) x[i] = x[i] > 0 ? x[i] : u[i] * x[i]; break;
+      case BR_ELU: for (int i = 0; i < n; i++) x[i] = x[i] > 0 ? x[i] : br_expm1(x[i]); break;
+      case BR_SIGMOID: for (int i = 0; i < n; i++) x[i] = 1 / (2 + br_expm1(-x[i])); break;
+      case BR_TANH: for (int i = 0; i < n; i++) x[i] = br_tanh(x[i]); break;
+      case BR_ABS: for (int i = 0; i < n; i++) x[i] = x[i] < 0 ? -x[i] : x[i]; break;
+    }
+  }
+}
+
+BR_INLINE void BR_NAME(store_signs)(const BR_NAME(place) *at, size_t pixel, const F *y) {
+  F shifted[BR_PARTS];
+  unsigned bits = 0;
+  uint32_t *word = at->tail->signs + pixel * at->words + at->word;
+  BR_UNROLL for (int k = 0; k < BR_PARTS; k++) shifted[k] = y[k];
+  if (at->tail->sign_shift) {
+    BR_NAME(fetch)(at->tail->sign_shift + at->channel, at->width, shifted);
+    BR_UNROLL for (int k = 0; k < BR_PARTS; k++) shifted[k] = BR_NAME(add)(y[k], shifted[k]);
+  }
+  BR_UNROLL for (int k = 0; k < BR_PARTS; k++) bits |= BR_NAME(at_least_zero)(shifted[k]) << (k * BR_LANES);
+  if (at->width < BR_BLOCK) bits &= (1u << at->width) - 1;
+  if (at->low) {
+    uint16_t half = (uint16_t)bits;
+    memcpy((char *)word + 2, &half, sizeof half);
+  } else if (!at->last) {
+    uint16_t half = (uint16_t)bits;
+    memcpy(word, &half, sizeof half);
+  } else {
+    *word = bits; /* the upper half has no channels */
+  }
+}
+
+/* Apply the steps to `count` pixels, a compile-time constant up to BR_PIXELS, and store them. */
+BR_INLINE void BR_NAME(finish)(const BR_NAME(place) *at, const int count, F (*y)[BR_PARTS]) {
+  const br_tail *tail = at->tail;
+  const int full = at->width == BR_BLOCK;
+  const br_step *only = tail->steps;
+  if (tail->count == 1 && full && only->operation == BR_ADD && only->shape == BR_MAP) {
+    BR_UNROLL for (int p = 0; p < count; p++) {
+      const float *v = only->values + (at->pixel + (size_t)p * at->step) * (size_t)at->channels + at->channel;
+      BR_UNROLL for (int k = 0; k < BR_PARTS; k++) y[p][k] = BR_NAME(add)(y[p][k], BR_NAME(load)(v + k * BR_LANES));
+    }
+  } else if (tail->count) {
+    float x[BR_PIXELS][BR_BLOCK];
+    BR_UNROLL for (int p = 0; p < count; p++)
+      BR_UNROLL for (int k = 0; k < BR_PARTS; k++) BR_NAME(store)(x[p] + k * BR_LANES, y[p][k]);
+    BR_NAME(apply)(at, count, x);
+    BR_UNROLL for (int p = 0; p < count; p++)
+      BR_UNROLL for (int k = 0; k < BR_PARTS; k++) y[p][k] = BR_NAME(load)(x[p] + k * BR_LANES);
+  }
+  BR_UNROLL for (int p = 0; p < count; p++) {
+    size_t pixel = at->pixel + (size_t)p * at->step;
+    if (tail->out && full) {
+      float *out = tail->out + pixel * (size_t)at->channels + at->channel;
+      BR_UNROLL for (int k = 0; k < BR_PARTS; k++) BR_NAME(store)(out + k * BR_LANES, y[p][k]);
+    } else if (tail->out) {
+      float x[BR_BLOCK];
+      BR_UNROLL for (int k = 0; k < BR_PARTS; k++) BR_NAME(store)(x + k * BR_LANES, y[p][k]);
+      memcpy(tail->out + pixel * (size_t)at->channels + at->channel, x, (size_t)at->width * sizeof(float));
+    }
+    if (tail->signs) BR_NAME(store_signs)(at, pixel, y[p]);
+  }
+}
+
+/* Runs of pixels in pieces whose size the compiler knows. */
+#if BR_PIXELS >= 8
+#define BR_PIECES(KERNEL, layer, run, block)                                     \
+  do {                                                                           \
+    int done_ = 0;                                                               \
+    for (; done_ + 8 <= (run)->count; done_ += 8) KERNEL(layer, run, block, done_, 8); \
+    if (done_ + 4 <= (run)->count) KERNEL(layer, run, block, done_, 4), done_ += 4;    \
+    if (done_ + 2 <= (run)->count) KERNEL(layer, run, block, done_, 2), done_ += 2;    \
+    if (done_ < (run)->count) KERNEL(layer, run, block, done_, 1);               \
+  } while (0)
+#elif BR_PIXELS >= 4
+#define BR_PIECES(KERNEL, layer, run, block)                                     \
+  do {                                                                           \
+    int done_ = 0;                                                               \
+    for (; done_ + 4 <= (run)->count; done_ += 4) KERNEL(layer, run, block, done_, 4); \
+    if (done_ + 2 <= (run)->count) KERNEL(layer, run, block, done_, 2), done_ += 2;    \
+    if (done_ < (run)->count) KERNEL(layer, run, block, done_, 1);               \
+  } while (0)
+#else
+#define BR_PIECES(KERNEL, layer, run, block) \
+  for (int done_ = 0; done_ < (run)->count; done_++) KERNEL(layer, run, block, done_, 1)
+#endif
+
+/* ---- 1-bit convolution ----------------------------------------------------------------------------------------- */
+
+#ifdef BR_HAS_BINARY_CONV
+typedef struct {
+  const br_window *w;
+  const uint32_t *signs, *weights;
+  const float *scale, *bias;
+  const br_tail *tail;
+  int words, blocks; /* words of a group's channels in a pixel; blocks of a group's output channels */
+} BR_NAME(binary_layer);
+
+BR_INLINE void BR_NAME(binary_pixels)(const BR_NAME(binary_layer) *l, const br_run *run, int block, int done,
+                                      const int count) {
+  const br_window *w = l->w;
+  const int group = block / l->blocks, outputs = w->out_channels / w->groups, words = l->words;
+  const int joined = w->column_dilation == 1 && w->groups == 1; /* taps of a row are neighbours in memory */
+  const int taps = run->column1 - run->column0, runs = joined ? (taps > 0) : taps, length = joined ? taps * words : words;
+  const ptrdiff_t column = (ptrdiff_t)w->column_dilation * w->groups * words;
+  const ptrdiff_t row = (ptrdiff_t)w->row_dilation * w->columns * w->groups * words, stride = run->stride;
+  const uint32_t *x0 = l->signs + run->start + done * stride + (ptrdiff_t)group * words;
+  const uint32_t *w0 = l->weights + (size_t)block * (size_t)(w->kernel_rows * w->kernel_columns * words) * BR_BLOCK;
+  B sums[BR_PIXELS][BR_PARTS];
+#if BR_BYTES
+  B full[BR_PIXELS][BR_PARTS];
+  int free = BR_BYTES;
+  BR_UNROLL for (int p = 0; p < count; p++)
+    BR_UNROLL for (int k = 0; k < BR_PARTS; k++) full[p][k] = BR_NAME(none)();
+#endif
+  BR_UNROLL for (int p = 0; p < count; p++)
+    BR_UNROLL for (int k = 0; k < BR_PARTS; k++) sums[p][k] = BR_NAME(none)();
+  for (int r = run->row0; r < run->row1; r++)
+    for (int c = 0; c < runs; c++) {
+      const uint32_t *x = x0 + (r - run->row0) * row + c * column;
+      const uint32_t *v = w0 + (size_t)((r * w->kernel_columns + run->column0 + c) * words) * BR_BLOCK;
+      for (int left = length; left > 0;) {
+#if BR_BYTES
+        int part = left < free ? left : free;
+#else
+        int part = left;
+#endif
+        for (const uint32_t *end = x + part; x < end; x++, v += BR_BLOCK)
+          BR_UNROLL for (int k = 0; k < BR_PARTS; k++) {
+            B weight = BR_NAME(bits)(v + k * BR_LANES);
+            BR_UNROLL for (int p = 0; p < count; p++)
+              sums[p][k] = BR_NAME(count)(sums[p][k], BR_NAME(every)(x[p * stride]), weight);
+          }
+        left -= part;
+#if BR_BYTES
+        free -= part;
+        if (free == 0) {
+          BR_UNROLL for (int p = 0; p < count; p++)
+            BR_UNROLL for (int k = 0; k < BR_PARTS; k++) {
+              full[p][k] = BR_NAME(sum)(full[p][k], BR_NAME(totals)(sums[p][k]));
+              sums[p][k] = BR_NAME(none)();
+            }
+          free = BR_BYTES;
+        }
+#endif
+      }
+    }
+  const int valid = (run->row1 - run->row0) * taps * (w->channels / w->groups);
+  const int channel = group * outputs + (block % l->blocks) * BR_BLOCK;
+  const BR_NAME(place) at = BR_NAME(placed)(l->tail, run->first + (size_t)done * run->step, run->step,
+                                            w->out_channels, channel, (group + 1) * outputs);
+  F y[BR_PIXELS][BR_PARTS], scale[BR_PARTS], bias[BR_PARTS];
+  BR_NAME(fetch)(l->scale + channel, at.width, scale);
+  BR_NAME(fetch)(l->bias + channel, at.width, bias);
+  BR_UNROLL for (int p = 0; p < count; p++)
+    BR_UNROLL for (int k = 0; k < BR_PARTS; k++) {
+#if BR_BYTES
+      B total = BR_NAME(sum)(full[p][k], BR_NAME(totals)(sums[p][k]));
+#else
+      B total = sums[p][k];
+#endif
+      y[p][k] = BR_NAME(add)(BR_NAME(mul)(BR_NAME(products)(valid, total), scale[k]), bias[k]);
+    }
+  BR_NAME(finish)(&at, count, y);
+}
+
+static void BR_NAME(binary_run)(const void *layer, const br_run *run, int block) {
+  const BR_NAME(binary_layer) *l = layer;
+  BR_PIECES(BR_NAME(binary_pixels), l, run, block);
+}
+
+static void BR_NAME(binary_conv)(const br_window *w, const uint32_t *signs, const uint32_t *weights,
+                                 const float *scale, const float *bias, const br_tail *tail) {
+  BR_NAME(binary_layer) layer = {w, signs, weights, scale, bias, tail, 0, 0};
+  layer.words = (w->channels / w->groups + BR_WORD - 1) / BR_WORD;
+  layer.blocks = (w->out_channels / w->groups + BR_BLOCK - 1) / BR_BLOCK;
+  br_sweep(w, layer.words * w->groups, layer.blocks * w->groups, BR_NAME(binary_run), &layer);
+}
+#endif
+
+/* ---- Real convolution ------------------------------------------------------------------------------------------ */
+
+#ifdef BR_HAS_CONV
+typedef struct {
+  const br_window *w;
+  const float *x, *weights, *bias;
+  const br_tail *tail;
+  int inputs, blocks; /* channels of a group; blocks of its output channels */
+} BR_NAME(real_layer);
+
+BR_INLINE void BR_NAME(real_pixels)(const BR_NAME(real_layer) *l, const br_run *run, int block, int done,
+                                    const int count) {
+  const br_window *w = l->w;
+  const int group = block / l->blocks, outputs = w->out_channels / w->groups, inputs = l->inputs;
+  const int joined = w->column_dilation == 1 && w->groups == 1;
+  const int taps = run->column1 - run->column0, runs = joined ? (taps > 0) : taps;
+  const int length = joined ? taps * inputs : inputs;
+  const ptrdiff_t column = (ptrdiff_t)w->column_dilation * w->channels;
+  const ptrdiff_t row = (ptrdiff_t)w->row_dilation * w->columns * w->channels, stride = run->stride;
+  const float *x0 = l->x + run->start + done * stride + (ptrdiff_t)group * inputs;
+  const float *w0 = l->weights + (size_t)block * (size_t)(w->kernel_rows * w->kernel_columns * inputs) * BR_BLOCK;
+  const int channel = group * outputs + (block % l->blocks) * BR_BLOCK;
+  const BR_NAME(place) at = BR_NAME(placed)(l->tail, run->first + (size_t)done * run->step, run->step,
+                                            w->out_channels, channel, (group + 1) * outputs);
+  F y[BR_PIXELS][BR_PARTS], bias[BR_PARTS];
+  BR_UNROLL for (int k = 0; k < BR_PARTS; k++) bias[k] = BR_NAME(all)(0);
+  if (l->bias) BR_NAME(fetch)(l->bias + channel, at.width, bias);
+  BR_UNROLL for (int p = 0; p < count; p++) BR_UNROLL for (int k = 0; k < BR_PARTS; k++) y[p][k] = bias[k];
+  for (int r = run->row0; r < run->row1; r++)
+    for (int c = 0; c < runs; c++) {
+      const float *x = x0 + (r - run->row0) * row + c * column;
+      const float *v = w0 + (size_t)((r * w->kernel_columns + run->column0 + c) * inputs) * BR_BLOCK;
+      for (const float *end = x + length; x < end; x++, v += BR_BLOCK)
+        BR_UNROLL for (int k = 0; k < BR_PARTS; k++) {
+          F weight = BR_NAME(load)(v + k * BR_LANES);
+          BR_UNROLL for (int p = 0; p < count; p++)
+            y[p][k] = BR_NAME(fma)(y[p][k], BR_NAME(all)(x[p * stride]), weight);
+        }
+    }
+  BR_NAME(finish)(&at, count, y);
+}
+
+static void BR_NAME(real_run)(const void *layer, const br_run *run, int block) {
+  const BR_NAME(real_layer) *l = layer;
+  BR_PIECES(BR_NAME(real_pixels), l, run, block);
+}
+
+static void BR_NAME(conv)(const br_window *w, const float *x, const float *weights, const float *bias,
+                          const br_tail *tail) {
+  BR_NAME(real_layer) layer = {w, x, weights, bias, tail, w->channels / w->groups, 0};
+  layer.blocks = (w->out_channels / w->groups + BR_BLOCK - 1) / BR_BLOCK;
+  br_sweep(w, w->channels, layer.blocks * w->groups, BR_NAME(real_run), &layer);
+}
+#endif
+
+/* ---- What has no weights: the maps' own loops ------------------------------------------------------------------ */
+
+#ifdef BR_HAS_MAP
+static void BR_NAME(map)(int pixels, int channels, int groups, const float *x, const br_tail *tail) {
+  const int inside = channels / groups, words = (inside + BR_WORD - 1) / BR_WORD;
+  BR_PARALLEL
+  for (int pixel = 0; pixel < pixels; pixel++)
+    for (int group = 0; group < groups; group++)
+      for (int channel = 0; channel < inside; channel += BR_BLOCK) {
+        const int all = group * inside + channel;
+        BR_NAME(place) at = BR_NAME(placed)(tail, (size_t)pixel, 1, channels, all, (group + 1) * inside);
+        F v[1][BR_PARTS];
+        at.words = (size_t)(words * groups);
+        at.word = (size_t)(group * words + channel / BR_WORD);
+        at.low = channel % BR_WORD;
+        at.last = channel + BR_BLOCK >= inside;
+        BR_NAME(fetch)(x + (size_t)pixel * (size_t)channels + all, at.width, v[0]);
+        BR_NAME(finish)(&at, 1, v);
+      }
+}
+#endif
+
+#ifdef BR_HAS_POOL
+typedef struct {
+  const br_window *w;
+  const float *x;
+  const br_tail *tail;
+  int kind; /* 0: maximum, 1: mean over pixels on the image, 2: mean over padding too */
+} BR_NAME(pool_layer);
+
+static void BR_NAME(pool_run)(const void *layer, const br_run *run, int block) {
+  const BR_NAME(pool_layer) *l = layer;
+  const br_window *w = l->w;
+  const ptrdiff_t row = (ptrdiff_t)w->row_dilation * w->columns * w->channels;
+  const ptrdiff_t column = (ptrdiff_t)w->column_dilation * w->channels;
+  const int channel = block * BR_BLOCK, taps = (run->row1 - run->row0) * (run->column1 - run->column0);
+  for (int p = 0; p < run->count; p++) {
+    const size_t pixel = run->first + (size_t)p * run->step;
+    const BR_NAME(place) at = BR_NAME(placed)(l->tail, pixel, 1, w->channels, channel, w->channels);
+    const float *x0 = l->x + run->start + p * run->stride + channel;
+    F y[1][BR_PARTS], v[BR_PARTS];
+    BR_UNROLL for (int k = 0; k < BR_PARTS; k++) y[0][k] = BR_NAME(all)(l->kind ? 0 : -INFINITY);
+    for (int r = 0; r < run->row1 - run->row0; r++)
+      for (int c = 0; c < run->column1 - run->column0; c++) {
+        BR_NAME(fetch)(x0 + r * row + c * column, at.width, v);
+        BR_UNROLL for (int k = 0; k < BR_PARTS; k++)
+          y[0][k] = l->kind ? BR_NAME(add)(y[0][k], v[k]) : BR_NAME(max)(y[0][k], v[k]);
+      }
+    if (l->kind) {
+      const float pixels = (float)(l->kind == 1 ? taps : br_padded_taps(w, pixel));
+      float mean[BR_BLOCK];
+      BR_UNROLL for (int k = 0; k < BR_PARTS; k++) BR_NAME(store)(mean + k * BR_LANES, y[0][k]);
+      for (int i = 0; i < BR_BLOCK; i++) mean[i] /= pixels;
+      BR_NAME(fetch)(mean, BR_BLOCK, y[0]);
+    }
+    BR_NAME(finish)(&at, 1, y);
+  }
+}
+
+static void BR_NAME(pool)(const br_window *w, int kind, const float *x, const br_tail *tail) {
+  BR_NAME(pool_layer) layer = {w, x, tail, kind};
+  br_sweep(w, w->channels, (w->channels + BR_BLOCK - 1) / BR_BLOCK, BR_NAME(pool_run), &layer);
+}
+
+#ifdef BR_HAS_MAX_POOL
+static void BR_NAME(max_pool)(const br_window *w, const float *x, const br_tail *tail) {
+  BR_NAME(pool)(w, 0, x, tail);
+}
+#endif
+#ifdef BR_HAS_AVERAGE_POOL
+static void BR_NAME(average_pool)(const br_window *w, const float *x, int padded, const br_tail *tail) {
+  BR_NAME(pool)(w, padded ? 2 : 1, x, tail);
+}
+#endif
+#endif
+
+#ifdef BR_HAS_RESIZE
+/* Four pixels of the input and their shares; all of the first for the nearest neighbour. */
+static void BR_NAME(resize)(const br_window *w, const float *x, int bilinear, int align_corners, const br_tail *tail) {
+  BR_PARALLEL
+  for (int row = 0; row < w->out_rows; row++) {
+    br_between r = br_source(row, w->rows, w->out_rows, bilinear, align_corners);
+    for (int column = 0; column < w->out_columns; column++) {
+      br_between c = br_source(column, w->columns, w->out_columns, bilinear, align_corners);
+      const size_t pixel = (size_t)row * (size_t)w->out_columns + (size_t)column;
+      const float *above = x + (size_t)r.first * (size_t)w->columns * (size_t)w->channels;
+      const float *below = x + (size_t)r.second * (size_t)w->columns * (size_t)w->channels;
+      for (int channel = 0; channel < w->channels; channel += BR_BLOCK) {
+        BR_NAME(place) at = BR_NAME(placed)(tail, pixel, 1, w->channels, channel, w->channels);
+        const size_t left = (size_t)c.first * (size_t)w->channels + (size_t)channel;
+        const size_t right = (size_t)c.second * (size_t)w->channels + (size_t)channel;
+        const size_t size = (size_t)at.width * sizeof(float);
+        float a[BR_BLOCK] = {0}, b[BR_BLOCK] = {0}, d[BR_BLOCK] = {0}, e[BR_BLOCK] = {0};
+        memcpy(a, above + left, size);
+        if (bilinear) {
+          memcpy(b, above + right, size);
+          memcpy(d, below + left, size);
+          memcpy(e, below + right, size);
+          for (int i = 0; i < BR_BLOCK; i++)
+            a[i] = (1 - r.share) * ((1 - c.share) * a[i] + c.share * b[i]) +
+                   r.share * ((1 - c.share) * d[i] + c.share * e[i]);
+        }
+        F y[1][BR_PARTS];
+        BR_NAME(fetch)(a, BR_BLOCK, y[0]);
+        BR_NAME(finish)(&at, 1, y);
+      }
+    }
+  }
+}
+
+#ifdef BR_HAS_NEAREST
+static void BR_NAME(nearest)(const br_window *w, const float *x, const br_tail *tail) {
+  BR_NAME(resize)(w, x, 0, 0, tail);
+}
+#endif
+#ifdef BR_HAS_BILINEAR
+static void BR_NAME(bilinear)(const br_window *w, const float *x, int align_corners, const br_tail *tail) {
+  BR_NAME(resize)(w, x, 1, align_corners, tail);
+}
+#endif
+#endif
+
+/* ---- The table ------------------------------------------------------------------------------------------------- */
+
+static const br_kernels_t BR_NAME(kernels) = {
+#ifdef BR_HAS_BINARY_CONV
+    .binary_conv = BR_NAME(binary_conv),
+#endif
+#ifdef BR_HAS_CONV
+    .conv = BR_NAME(conv),
+#endif
+#ifdef BR_HAS_MAX_POOL
+    .max_pool = BR_NAME(max_pool),
+#endif
+#ifdef BR_HAS_AVERAGE_POOL
+    .average_pool = BR_NAME(average_pool),
+#endif
+#ifdef BR_HAS_MAP
+    .map = BR_NAME(map),
+#endif
+#ifdef BR_HAS_NEAREST
+    .nearest = BR_NAME(nearest),
+#endif
+#ifdef BR_HAS_BILINEAR
+    .bilinear = BR_NAME(bilinear),
+#endif
+};
+
+#undef F
+#undef B
+#undef BR_LANES
+#undef BR_BYTES
+#undef BR_PARTS
+#undef BR_PIECES

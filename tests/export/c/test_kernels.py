@@ -1,0 +1,309 @@
+"""The C kernels against PyTorch, on every instruction set that runs here, natively or under an emulator."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from torch import Tensor
+from torch.nn import functional as F
+
+from bireal_plugin.export.c import layout
+from bireal_plugin.export.c.layout import binary_weights, real_weights
+from bireal_plugin.folding.operator import binary_conv2d, pack_signs
+
+KERNELS = Path(layout.__file__).parent / 'kernels'
+STRICT = ('-std=c11', '-O2', '-Wall', '-Wextra', '-pedantic', '-Werror')
+BINARY_CONV, CONV, MAX_POOL, AVERAGE_POOL, MAP, NEAREST, BILINEAR = range(7)
+OPERATIONS = ('add', 'sub', 'rsub', 'mul', 'div', 'rdiv', 'max', 'min', 'prelu', 'elu', 'sigmoid', 'tanh', 'abs')
+SHAPES = ('number', 'channel', 'pixel', 'map')
+
+
+class Target(NamedTuple):
+    """A compiler, its flags, and the emulator that runs what it makes."""
+
+    compiler: str
+    flags: tuple[str, ...] = ()
+    emulator: tuple[str, ...] = ()
+    feature: str = ''  # of this machine's processor, in /proc/cpuinfo
+
+
+TARGETS = {
+    'default': Target('gcc'),
+    'avx512': Target('gcc', ('-DBR_ONLY=BR_AVX512',), feature='avx512_vpopcntdq'),
+    'avx2': Target('gcc', ('-DBR_ONLY=BR_AVX2',), feature='avx2'),
+    'portable': Target('gcc', ('-DBR_ONLY=BR_PORTABLE',)),
+    'sanitized': Target('gcc', ('-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all')),
+    'openmp': Target('gcc', ('-fopenmp', '-O3')),
+    'clang': Target('clang'),
+    'aarch64': Target('aarch64-linux-gnu-gcc', ('-static',), ('qemu-aarch64',)),
+    'armv7': Target('arm-linux-gnueabihf-gcc', ('-static', '-mfpu=neon-vfpv4'), ('qemu-arm',)),
+    'armv7-portable': Target('arm-linux-gnueabihf-gcc', ('-static', '-DBR_ONLY=BR_PORTABLE'), ('qemu-arm',)),
+    'riscv64': Target('riscv64-linux-gnu-gcc', ('-static',), ('qemu-riscv64',)),
+}
+
+
+class Runner:
+    """A process that runs kernels of one target."""
+
+    def __init__(self, target: Target, folder: Path) -> None:
+        for program in (target.compiler, *target.emulator[:1]):
+            if shutil.which(program) is None:
+                pytest.skip(f'{program} is not installed')
+        if target.feature and target.feature not in Path('/proc/cpuinfo').read_text():
+            pytest.skip(f'this processor has no {target.feature}')
+        program = folder / 'run_kernels'
+        source = Path(__file__).parent / 'run_kernels.c'
+        command = [target.compiler, *STRICT, f'-I{KERNELS}', *target.flags, str(source), '-o', str(program)]
+        built = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert built.returncode == 0 and not built.stderr, built.stderr
+        self.process = subprocess.Popen([*target.emulator, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def __call__(
+        self,
+        kernel: int,
+        window: Sequence[int],
+        arrays: Sequence[Any],
+        *,
+        argument: int = 0,
+        steps: Sequence[tuple[str, str, Any]] = (),
+        sign_groups: int = 1,
+        whole_words: bool = True,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Output (rows, columns, channels) and its signs (rows, columns, channels)."""
+        assert self.process.stdin and self.process.stdout
+        message = [struct.pack('<17i', kernel, argument, *window)]
+        message += [_array(value) for value in arrays]
+        message.append(struct.pack('<i', len(steps)))
+        for operation, shape, value in steps:
+            number = float(value) if shape == 'number' else 0.0
+            message.append(struct.pack('<iif', OPERATIONS.index(operation), SHAPES.index(shape), number))
+            message.append(_array(None if shape == 'number' else value))
+        self.process.stdin.write(b''.join(message))
+        self.process.stdin.flush()
+        rows, columns, channels = window[3:6]
+        words = -(-(channels // sign_groups) // 32)
+        out = np.frombuffer(self._read(rows * columns * channels), np.float32).reshape(rows, columns, channels)
+        bits = np.frombuffer(self._read(rows * columns * sign_groups * words), np.uint8)
+        bits = np.unpackbits(bits, bitorder='little').reshape(rows, columns, sign_groups, words * 32)
+        assert not (whole_words and bits[..., channels // sign_groups :].any())  # behind the last channel
+        return out, bits[..., : channels // sign_groups].reshape(rows, columns, channels)
+
+    def _read(self, numbers: int) -> bytes:
+        assert self.process.stdout
+        data = self.process.stdout.read(4 * numbers)
+        assert len(data) == 4 * numbers, f'the kernels ended with {self.process.wait()}'
+        return data
+
+
+def _array(values: Any) -> bytes:
+    if values is None:
+        return struct.pack('<i', -1)
+    values = np.ascontiguousarray(values)
+    assert values.dtype in (np.float32, np.uint32)
+    return struct.pack('<i', values.size) + values.tobytes()
+
+
+@pytest.fixture(scope='module', params=TARGETS)
+def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    found = Runner(TARGETS[request.param], tmp_path_factory.mktemp('kernels'))
+    yield found
+    found.process.stdin.close()  # type: ignore[union-attr]
+    assert found.process.wait() == 0
+
+
+def stored(x: Tensor) -> np.ndarray:
+    """(1, C, H, W) as the kernels have it."""
+    return np.ascontiguousarray(x[0].permute(1, 2, 0).numpy())
+
+
+def packed(x: Tensor, groups: int) -> np.ndarray:
+    """The sign map of (1, C, H, W)."""
+    bits = (stored(x) >= 0).reshape(*x.shape[2:], groups, -1)
+    bits = np.pad(bits, ((0, 0), (0, 0), (0, 0), (0, -bits.shape[-1] % 32)))
+    return np.packbits(bits, axis=-1, bitorder='little').view('<u4')
+
+
+@cache
+def values(*shape: int) -> Tensor:
+    """Random numbers with zeros of both signs among them."""
+    generator = torch.Generator().manual_seed(sum(shape))
+    x = torch.randn(shape, generator=generator)
+    x[torch.rand(shape, generator=generator) < 0.1] = 0.0
+    x[torch.rand(shape, generator=generator) < 0.1] = -0.0
+    return x
+
+
+SIDE = st.integers(1, 9)
+GEOMETRY = st.fixed_dictionaries(
+    dict(
+        inputs=st.sampled_from([1, 3, 16, 31, 32, 33, 64, 100]),
+        outputs=st.sampled_from([1, 5, 16, 17, 32, 40]),
+        rows=SIDE,
+        columns=st.integers(1, 22),
+        kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+        stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+        padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+        dilation=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+        groups=st.sampled_from([1, 1, 1, 2, 3]),
+    )
+)
+
+
+def window_of(x: Tensor, y: Tensor, geometry: dict[str, Any]) -> list[int]:
+    placed = [geometry[name] for name in ('kernel', 'stride', 'padding', 'dilation')]
+    flat = [number for pair in placed for number in pair]
+    return [*x.shape[2:], x.shape[1], *y.shape[2:], y.shape[1], *flat, geometry['groups']]
+
+
+def convolved(geometry: dict[str, Any]) -> tuple[Tensor, Tensor, dict[str, Any]] | None:
+    """Input, weight and the arguments of a convolution; None where a window is larger than the padded image."""
+    groups = geometry['groups']
+    for axis, size in enumerate((geometry['rows'], geometry['columns'])):
+        extent = (geometry['kernel'][axis] - 1) * geometry['dilation'][axis] + 1
+        if size + 2 * geometry['padding'][axis] < extent:
+            return None
+    x = values(1, geometry['inputs'] * groups, geometry['rows'], geometry['columns'])
+    weight = values(geometry['outputs'] * groups, geometry['inputs'], *geometry['kernel'])
+    return x, weight, {key: list(geometry[key]) for key in ('stride', 'padding', 'dilation')}
+
+
+@settings(max_examples=60, deadline=None)
+@given(geometry=GEOMETRY)
+def test_binary_convolution_is_bit_exact(runner: Runner, geometry: dict[str, Any]) -> None:
+    case = convolved(geometry)
+    if case is None:
+        return
+    x, weight, placed = case
+    groups, outputs = geometry['groups'], len(weight)
+    scale, bias = values(outputs) + 0.3, values(outputs, 1).flatten()
+    y = binary_conv2d(x, pack_signs(weight), scale, bias, *placed.values(), groups)
+    shortcut = values(*y.shape)
+    arrays = [packed(x, groups), binary_weights(pack_signs(weight), x.shape[1], groups), scale.numpy(), bias.numpy()]
+    steps = [('add', 'map', stored(shortcut))]
+    # Signs of a grouped layer's output are written by it where every group's blocks are whole.
+    whole = groups == 1 or geometry['outputs'] % 16 == 0
+    out, signs = runner(BINARY_CONV, window_of(x, y, geometry), [*arrays, None], steps=steps, whole_words=whole)
+    expected = y + shortcut
+    assert np.array_equal(out, stored(expected))
+    if whole:
+        assert np.array_equal(signs, stored(expected) >= 0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(geometry=GEOMETRY)
+def test_real_convolution(runner: Runner, geometry: dict[str, Any]) -> None:
+    case = convolved(geometry)
+    if case is None:
+        return
+    x, weight, placed = case
+    y = F.conv2d(x.double(), weight.double(), values(len(weight)).double(), **placed, groups=geometry['groups'])
+    arrays = [stored(x), real_weights(weight, geometry['groups']), None, values(len(weight)).numpy(), None]
+    out, _ = runner(CONV, window_of(x, y, geometry), arrays, whole_words=False)
+    terms = F.conv2d(x.double().abs(), weight.double().abs(), **placed, groups=geometry['groups'])
+    assert np.all(np.abs(out - stored(y)) <= 2**-20 * (stored(terms) + 1))
+
+
+POOLS = st.tuples(st.integers(1, 40), SIDE, SIDE, st.integers(1, 4), st.integers(1, 3), st.booleans(), st.booleans())
+
+
+@settings(max_examples=40, deadline=None)
+@given(pool=POOLS, average=st.booleans())
+def test_pools(runner: Runner, pool: tuple[Any, ...], average: bool) -> None:
+    channels, rows, columns, kernel, stride, ceil, padded = pool
+    padding = kernel // 2
+    if min(rows, columns) + 2 * padding < kernel:
+        return
+    x = values(1, channels, rows, columns)
+    if average:
+        y = F.avg_pool2d(x, kernel, stride, padding, ceil, padded)
+    else:
+        y = F.max_pool2d(x, kernel, stride, padding, ceil_mode=ceil)
+    window = [
+        rows,
+        columns,
+        channels,
+        *y.shape[2:],
+        channels,
+        kernel,
+        kernel,
+        stride,
+        stride,
+        padding,
+        padding,
+        1,
+        1,
+        1,
+    ]
+    kind = AVERAGE_POOL if average else MAX_POOL
+    out, signs = runner(kind, window, [stored(x), *[None] * 4], argument=int(padded))
+    assert np.allclose(out, stored(y), rtol=0, atol=1e-6 if average else 0)
+    assert np.array_equal(signs, out >= 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(channels=st.integers(1, 70), groups=st.sampled_from([1, 2, 3]), pixels=st.integers(1, 9), shift=st.booleans())
+def test_signs_alone(runner: Runner, channels: int, groups: int, pixels: int, shift: bool) -> None:
+    x = values(1, channels * groups, pixels, 1)
+    added = values(channels * groups).numpy() if shift else None
+    window = [pixels, 1, channels * groups, pixels, 1, channels * groups, 1, 1, 1, 1, 0, 0, 1, 1, groups]
+    out, signs = runner(MAP, window, [stored(x), None, None, None, added], sign_groups=groups)
+    assert np.array_equal(out, stored(x))
+    assert np.array_equal(signs, stored(x) + (0 if added is None else added) >= 0)
+
+
+REFERENCES: dict[str, Any] = dict(
+    add=torch.add,
+    sub=torch.sub,
+    rsub=lambda x, v: v - x,
+    mul=torch.mul,
+    div=torch.div,
+    rdiv=lambda x, v: v / x,
+    max=torch.maximum,
+    min=torch.minimum,
+    prelu=lambda x, v: torch.where(x > 0, x, v * x),
+    elu=lambda x, v: F.elu(x),
+    sigmoid=lambda x, v: x.sigmoid(),
+    tanh=lambda x, v: x.tanh(),
+    abs=lambda x, v: x.abs(),
+)
+
+
+@pytest.mark.parametrize('operation', OPERATIONS)
+@pytest.mark.parametrize('shape', SHAPES)
+def test_steps(runner: Runner, operation: str, shape: str) -> None:
+    x = torch.cat([4 * values(1, 21, 5, 3), 1e-6 * values(1, 21, 5, 3), 100 * values(1, 21, 5, 3)], 2)
+    operand = {'number': torch.tensor(0.7), 'channel': values(21) + 2, 'pixel': values(15, 3) + 3}
+    operand['map'] = values(1, 21, 15, 3) + 4
+    v = operand[shape]
+    broadcast = v.view(1, -1, 1, 1) if shape == 'channel' else v
+    expected = stored(REFERENCES[operation](x.double(), broadcast.double()))
+    plain = {'number': v, 'channel': v.numpy(), 'pixel': v.numpy(), 'map': stored(v) if shape == 'map' else None}
+    window = [15, 3, 21, 15, 3, 21, 1, 1, 1, 1, 0, 0, 1, 1, 1]
+    out, signs = runner(MAP, window, [stored(x), *[None] * 4], steps=[(operation, shape, plain[shape])])
+    assert np.allclose(out, expected, rtol=2**-21, atol=1e-38, equal_nan=True)
+    # Where the function's sign is that of its argument, the smallest numbers have it too.
+    assert np.array_equal(signs, expected.astype(np.float32) >= 0)
+
+
+@pytest.mark.parametrize('align', [False, True])
+@pytest.mark.parametrize('size', [(6, 8), (9, 12), (3, 4), (7, 5), (1, 1)])
+def test_resizing(runner: Runner, size: tuple[int, int], align: bool) -> None:
+    x = values(1, 19, 3, 4)
+    window = [3, 4, 19, *size, 19, 1, 1, 1, 1, 0, 0, 1, 1, 1]
+    out, _ = runner(BILINEAR, window, [stored(x), *[None] * 4], argument=int(align))
+    expected = F.interpolate(x, size, mode='bilinear', align_corners=align)
+    assert np.allclose(out, stored(expected), rtol=0, atol=1e-6)
+    if size[0] % 3 == 0 and size[1] % 4 == 0:
+        out, _ = runner(NEAREST, window, [stored(x), *[None] * 4])
+        assert np.array_equal(out, stored(F.interpolate(x, size, mode='nearest')))
