@@ -20,6 +20,7 @@ from mmengine.registry import DATASETS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.hosts.mmengine_private import plain_yaml
 
 # In a checkout a link to the folder configs/; in a wheel the files themselves, where OpenMMLab's packages have theirs.
 CONFIGS = (Path(__file__).parents[1] / '.mim' / 'configs').resolve()
@@ -64,13 +65,15 @@ def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> Config
     """The config ``path``, a file or the name of one in this package, with dotted overrides merged in.
 
     Raises:
-        InputError: no such file, a syntax error in it, or an override into something that is not there to override.
+        InputError: no such file, a syntax error in it, YAML of more than plain values, or an override into something
+            that is not there to override.
     """
     path = config_file(path)
     with config_mistakes(path):
         try:
-            config = Config.fromfile(path)
-        except (SyntaxError, NameError, FileNotFoundError, ConfigParsingError) as error:
+            with plain_yaml():
+                config = Config.fromfile(path)
+        except (SyntaxError, NameError, OSError, ConfigParsingError, RecursionError, ArithmeticError) as error:
             raise InputError(str(error)) from error
         except ImportError as error:  # mmengine's own sentence is the list of all imports and sys.path
             raise InputError(f'custom_imports: {error.__cause__ or error}') from error

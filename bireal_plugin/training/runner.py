@@ -170,6 +170,7 @@ class BiRealRunner(Runner):
                 'alone); start from it with load_from instead'
             )
         if resuming:
+            checkpoint['meta'].pop('config', None)  # a text that mmengine would run
             continue_run(self, checkpoint, str(filename))
         strict = strict or resuming or self.cfg.get('load_strict', False)
         source, allow_partial = str(filename), bool(self.cfg.get('allow_partial', False))

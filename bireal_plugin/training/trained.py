@@ -132,6 +132,11 @@ def _check_types(value: Any, source: str) -> None:
         kind = value.get('type')
         if isinstance(kind, str) and '.' in kind and kind.rpartition('.')[0] not in MODULE2PACKAGE:
             raise InputError(f'{source}: the config in it names {kind}, which is no registered name: give CONFIG')
+        for key in ('default_scope', '_scope_'):  # mmengine would import SCOPE.registry
+            if value.get(key) not in (None, 'mmengine', *MODULE2PACKAGE):
+                raise InputError(
+                    f'{source}: the config in it has {key}={value[key]!r}, no library it knows: give CONFIG'
+                )
     for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ():
         _check_types(item, source)
 

@@ -1,6 +1,7 @@
 """Reading a config and its overrides; starting one of several processes on a machine without GPU."""
 
 import os
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -106,6 +107,36 @@ def test_config_that_cannot_be_read_is_named_with_the_reason(tmp_path, text, sen
     path.write_text(text)
     with pytest.raises(InputError, match=rf'{path}: .*{sentence}'):
         load_config(str(path))
+
+
+@pytest.mark.parametrize(
+    ('text', 'sentence'),
+    [
+        ("model: !!python/object/apply:os.system ['touch {ran}']", 'no YAML of plain values'),
+        ('model: !!python/name:os.system', 'no YAML of plain values'),
+        ('a: [1, ]]', 'no YAML of plain values'),
+        ('a: &a [x, x, x, x, x, x, x, x, x, x]\n' + ''.join(
+            f'{each}: &{each} [{", ".join([f"*{before}"] * 10)}]\n' for before, each in pairwise('abcdefghij')
+        ), 'its aliases .* make more than 100000 values'),
+        ('a: &a [*a]', 'its aliases .* make more than 100000 values'),
+    ],
+    ids=['call', 'name', 'syntax', 'laughs', 'recursive'],
+)  # fmt: skip
+def test_yaml_is_plain_values(tmp_path, text, sentence):
+    path = tmp_path / 'config.yaml'
+    path.write_text(text.replace('{ran}', str(tmp_path / 'ran')))
+    for each in (path, tmp_path / 'upon.yml'):
+        (tmp_path / 'upon.yml').write_text('_base_: config.yaml\n')
+        with pytest.raises(InputError, match=f'{each}: .*{sentence}'):
+            load_config(str(each))
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_yaml_and_its_base_are_read(tmp_path):
+    (tmp_path / 'base.yml').write_text('model: &model {type: BiRealResNet, depth: 18}\nteacher: *model\n')
+    (tmp_path / 'config.yaml').write_text('_base_: base.yml\nmodel: {depth: 34}\n')
+    config = load_config(str(tmp_path / 'config.yaml'))
+    assert (config.model.depth, config.teacher.depth, config.model.type) == (34, 18, 'BiRealResNet')
 
 
 def test_missing_config_is_named():

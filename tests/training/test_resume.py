@@ -88,6 +88,19 @@ def test_resuming_a_finished_run_prints_its_table(run_tool, tiny_config, tmp_pat
     assert table in ended.out
 
 
+def test_a_text_in_a_checkpoint_is_not_run_by_resuming_it(run_tool, tiny_config, tmp_path, finished_run):
+    """mmengine runs ``meta.config`` as the Python of a config."""
+    folder = tmp_path / 'run'
+    shutil.copytree(finished_run.folder, folder)
+    (folder / 'bn' / 'result.json').unlink()
+    last = folder / 'bn' / 'epoch_2.pth'
+    content = torch.load(last, weights_only=True)
+    content['meta']['config'] = f"open({str(tmp_path / 'ran')!r}, 'w')"
+    torch.save(content, last)
+    assert run_tool('train.py', tiny_config, '--work-dir', folder, '--resume').status == 0
+    assert not (tmp_path / 'ran').exists()
+
+
 def test_a_run_stopped_before_validation_still_keeps_its_best_epoch(run_tool, tiny_config, tmp_path, finished_run):
     """The state after an epoch's checkpoint and before its validation: no best checkpoint has been written."""
     folder = tmp_path / 'run'

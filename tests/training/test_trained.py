@@ -208,3 +208,15 @@ def test_a_distilled_student_needs_no_teacher(run_tool, tiny_config_with, finish
         model, loaded = load_trained(given, path)
         assert type(model).__name__ == loaded.model.type == 'BiRealClassifier'
     assert run_tool('test.py', config, path, '--work-dir', tmp_path / 'test').status == 0
+
+
+@pytest.mark.parametrize('config', [dict(default_scope='a_library'), dict(model=dict(_scope_='a_library'))])
+def test_a_carried_config_imports_no_library_by_its_scope(tmp_path, monkeypatch, config):
+    (tmp_path / 'a_library').mkdir()
+    (tmp_path / 'a_library' / 'registry.py').write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = {**config, 'model': {'type': 'BiRealResNet', 'depth': 18, **config.get('model', {})}}
+    torch.save(dict(state_dict={'w': torch.ones(1)}, meta=dict(trained=dict(config=config))), tmp_path / 'evil.pth')
+    with pytest.raises(InputError, match=r"evil.pth: the config in it has .*='a_library', no library"):
+        load_trained(None, tmp_path / 'evil.pth')
+    assert not (tmp_path / 'ran').exists()

@@ -22,6 +22,9 @@ QUALITY = '18'  # x264's constant rate factor: hardly to be told from the source
 TICK = Fraction(1, 90_000)  # s, of frames at times of their own; whole in all usual rates
 WEBCAMS = dict(linux=('v4l2', '/dev/video{}'), darwin=('avfoundation', '{}'), win32=('vfwcap', '{}'))
 PATIENCE = 20  # s to wait for a stream
+# FFmpeg's names of the containers that hold their frames themselves; a playlist, whatever it is called, opens others.
+CONTAINERS = 'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv'
+ADDRESSES = 'http,https,tls,tcp,udp,rtp,rtcp,rtsp,rtmp,rtmps,rtmpt,srtp,srt,hls,crypto,data,httpproxy'  # no file
 EDGE = 0.1  # s, by which the end of a whole file may lie behind that of its last frame
 BT709 = 1  # matrix of colours in H.264, as in FFmpeg's AVCOL_SPC_BT709
 
@@ -90,14 +93,17 @@ class VideoReader:
 
 
 def _opened(path: Path, stream: str | None) -> InputContainer:
+    alone = dict(format_whitelist=CONTAINERS, protocol_whitelist='file')
     if stream is None:
-        return av.open(str(path), 'r')
+        return av.open(str(path.absolute()), 'r', options=alone)  # or FFmpeg would take 'a:b.mp4' for an address
     if stream == '-':
-        return av.open(sys.stdin.buffer, 'r')
+        return av.open(sys.stdin.buffer, 'r', options=alone)
     if stream.isdecimal():
         kind, name = WEBCAMS.get(sys.platform, WEBCAMS['linux'])
         return av.open(name.format(stream), 'r', format=kind)
-    return av.open(stream, 'r', timeout=PATIENCE)
+    if stream.startswith('file://'):
+        return av.open(stream, 'r', options=alone)
+    return av.open(stream, 'r', options=dict(protocol_whitelist=ADDRESSES), timeout=PATIENCE)
 
 
 class VideoWriter:

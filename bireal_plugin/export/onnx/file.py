@@ -24,6 +24,10 @@ PRODUCER = 'bireal-plugin'
 OPSET, IR_VERSION = 18, 8
 # Protocol buffers, wire type 2 (tag, length, bytes): metadata_props is field 14 of a model, key and value are 1 and 2.
 METADATA, KEY, VALUE = b'\x72', b'\x0a', b'\x12'
+# The entry of a tensor whose numbers lie in another file, which a file of ours never has.
+ELSEWHERE = KEY + b'\x08location'
+# Operators outside of ONNX's own that a file of ours may have. Runtimes import modules by the names of domains.
+OPERATORS = {'': None, 'ai.onnx': None, 'qonnx.custom_op.general': ('BipolarQuant',)}
 
 
 def write_model(model: ModelProto, path: Path, *, file_format: str, metadata: Mapping[str, str] | None = None) -> None:
@@ -60,7 +64,41 @@ def read_model(path: Path, *, file_format: str) -> bytes:
         data = file.read(body)
     if found != _seal(file_format, hashlib.sha256(data).hexdigest()):
         raise InputError(f'{path} was changed after it was written: its checksum does not match; get it again')
+    if ELSEWHERE in data:
+        raise InputError(f'{path} takes numbers out of other files, which no exported network does; export it again')
     return data + found
+
+
+def parsed(path: Path, *, file_format: str) -> ModelProto:
+    """The model in ``path``, of known operators alone.
+
+    Raises:
+        InputError: as ``read_model``, or it is no model, or has an operator that no export writes.
+    """
+    require('onnx', engine='onnx')
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_from_string(read_model(path, file_format=file_format))
+    except DecodeError as error:
+        raise InputError(f'{path} is no ONNX model: {error}; export it again') from error
+    for node in _nodes(model.graph):
+        known = OPERATORS.get(node.domain, ())
+        if model.functions or (known is not None and node.op_type not in known):
+            raise InputError(
+                f'{path} has the operator {node.domain}.{node.op_type} or functions of its own, which no export '
+                'writes; export it again'
+            )
+    return model
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField('g') else ()), *attribute.graphs):
+                yield from _nodes(inner)
 
 
 def write_tapped(path: Path, target: Path, choice: Choice, *, file_format: str) -> int:
@@ -68,11 +106,10 @@ def write_tapped(path: Path, target: Path, choice: Choice, *, file_format: str) 
 
     A layer is known by its operators, not by names: the operator that takes a sign, and the convolution behind it.
     """
-    require('onnx', engine='onnx')
+    model = parsed(path, file_format=file_format)
     import onnx
     from onnx import helper
 
-    model = onnx.load_from_string(read_model(path, file_format=file_format))
     chosen = choice(list(_layers(model.graph)))
     types = {value.name: value.type for value in (*model.graph.value_info, *model.graph.output)}
     for i, value in enumerate(chosen):

@@ -8,7 +8,8 @@ plain float initializer in front of the weight's BipolarQuant. All shapes are st
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from bireal_plugin.errors import InputError, require
-from bireal_plugin.export.onnx.file import IR_VERSION, read_model, write_model, write_tapped
+from bireal_plugin.errors import InputError, last_line, require
+from bireal_plugin.export.onnx.file import IR_VERSION, parsed, write_model, write_tapped
 from bireal_plugin.export.session_io import EngineSession
-from bireal_plugin.hosts.engines_private import pinned_ir_version
+from bireal_plugin.hosts.engines_private import onnxruntime_errors, pinned_ir_version
 
 FORMAT = 'bireal-qonnx-1'
 DOMAIN = 'qonnx.custom_op.general'
@@ -69,19 +70,39 @@ class QONNXSession(EngineSession):
 
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
         require(*PACKAGES, engine='qonnx')
+        from onnx.checker import check_model
         from qonnx.core.modelwrapper import ModelWrapper
         from qonnx.transformation.infer_shapes import InferShapes
 
         super().__init__(path, threads=threads)
-        self.model = ModelWrapper(read_model(Path(path), file_format=FORMAT)).transform(InferShapes())
-        self.names = [value.name for value in self.model.graph.input]
-        self.accepted, *others = (tuple(self.model.get_tensor_shape(name)) for name in self.names)
+        model = parsed(Path(path), file_format=FORMAT)
+        with _mistakes(self.source):
+            check_model(model)
+            self.model = ModelWrapper(model).transform(InferShapes())
+            self.names = [value.name for value in self.model.graph.input]
+            self.accepted, *others = (tuple(self.model.get_tensor_shape(name)) for name in self.names)
         self.input_shape, self.others = self.accepted, tuple(others)
         self.metadata = {entry.key: entry.value for entry in self.model.model.metadata_props}
 
     def run(self, *batches: np.ndarray) -> list[np.ndarray]:
         from qonnx.core.onnx_exec import execute_onnx
 
-        with pinned_ir_version(IR_VERSION):
+        with pinned_ir_version(IR_VERSION), _mistakes(self.source):
             outputs = execute_onnx(self.model, dict(zip(self.names, batches, strict=True)))
-        return [outputs[value.name] for value in self.model.graph.output]
+            return [outputs[value.name] for value in self.model.graph.output]
+
+
+@contextmanager
+def _mistakes(path: str) -> Iterator[None]:
+    """Turns what qonnx raises over a graph that it cannot run into one sentence; it raises plain ``Exception`` too."""
+    from onnx.checker import ValidationError
+
+    known = (AssertionError, AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError)
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if type(error) is not Exception and not isinstance(error, (*known, ValidationError, *onnxruntime_errors())):
+            raise
+        raise InputError(f'qonnx cannot run {path}: {last_line(error)}') from error

@@ -1,6 +1,12 @@
 """Videos in and out."""
 
+import io
+import threading
 from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -87,3 +93,43 @@ def test_a_video_cut_in_half_is_a_sentence(tmp_path):
     (tmp_path / 'a.mp4').write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match='cannot be decoded'):
         VideoReader(tmp_path / 'a.mp4')
+
+
+@pytest.mark.parametrize(
+    'playlist',
+    [
+        'ffconcat version 1.0\nfile neighbour.mp4\n',
+        '#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nneighbour.mp4\n#EXT-X-ENDLIST\n',
+        'v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP 96\na=rtpmap:96 H264/90000\n',
+    ],
+    ids=['concat', 'hls', 'sdp'],
+)
+@pytest.mark.parametrize('how', ['file', 'stdin', 'address'])
+def test_a_playlist_that_is_called_a_video_opens_nothing(tmp_path, monkeypatch, playlist, how):
+    write(tmp_path / 'neighbour.mp4', frames())
+    path = tmp_path / 'a.mp4'
+    path.write_text(playlist)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('sys.stdin', SimpleNamespace(buffer=io.BytesIO(path.read_bytes())))
+    with pytest.raises(InputError, match=r'cannot be decoded|gives no video'):
+        VideoReader(path, {'file': None, 'stdin': '-', 'address': f'file://{path}'}[how])
+
+
+def test_a_stream_of_the_network_opens_no_file(tmp_path):
+    """A playlist on a server names the file of a user."""
+    write(tmp_path / 'mine.mp4', frames())
+    (tmp_path / 'list.ffconcat').write_text(f'ffconcat version 1.0\nfile file:{tmp_path}/mine.mp4\n')
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f'http://127.0.0.1:{server.server_port}'
+        try:
+            assert VideoReader(Path(), f'{address}/mine.mp4').count == len(list(frames()))
+            with pytest.raises(InputError, match='gives no video'):
+                VideoReader(Path(), f'{address}/list.ffconcat')
+        finally:
+            server.shutdown()

@@ -81,3 +81,18 @@ def test_what_this_onnxruntime_cannot_run_is_told(exported, tmp_path):
 def test_a_missing_package_is_told_with_what_installs_it():
     with pytest.raises(InputError, match=r"needs the package no_such_package: pip install 'bireal-plugin\[onnx\]'"):
         require('onnx', 'no_such_package', engine='onnx')
+
+
+def test_numbers_out_of_another_file_are_refused(exported, tmp_path, monkeypatch):
+    """Even of one beside the current folder, which onnxruntime would read."""
+    monkeypatch.chdir(tmp_path)
+    model = onnx.load(exported)
+    tensor = next(each for each in model.graph.initializer if each.data_type == onnx.TensorProto.FLOAT)
+    (tmp_path / 'secret.bin').write_bytes(tensor.raw_data)
+    tensor.ClearField('raw_data')
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key='location', value='secret.bin')
+    del model.metadata_props[:]
+    write_model(model, tmp_path / 'net.onnx', file_format=FORMAT)
+    with pytest.raises(InputError, match=r'net\.onnx takes numbers out of other files'):
+        ONNXSession(tmp_path / 'net.onnx')

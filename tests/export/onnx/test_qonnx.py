@@ -10,8 +10,8 @@ from bireal_plugin import __version__
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.onnx.engine import ONNXSession, export_onnx
-from bireal_plugin.export.onnx.file import IR_VERSION
-from bireal_plugin.export.onnx.qonnx import QONNXSession, export_qonnx
+from bireal_plugin.export.onnx.file import IR_VERSION, write_model
+from bireal_plugin.export.onnx.qonnx import FORMAT, QONNXSession, export_qonnx
 from bireal_plugin.export.packed.file import save_packed
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.hosts.engines_private import pinned_ir_version
@@ -143,3 +143,25 @@ def test_a_failed_export_is_told_and_destroys_nothing(net, name, shape, sentence
     with pytest.raises(InputError, match=sentence):
         export_qonnx(net, tmp_path / name, shape)
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [('net.qonnx', 'before')]
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (lambda node: setattr(node, 'domain', 'a_module'), r'has the operator a_module\.\w+ or functions'),
+        (lambda node: setattr(node, 'op_type', 'Unknown'), 'qonnx cannot run .*Unknown'),
+    ],
+    ids=['domain', 'name'],
+)
+def test_an_operator_of_no_export_is_refused_before_qonnx_imports_its_domain(
+    exported, tmp_path, monkeypatch, change, words
+):
+    (tmp_path / 'a_module.py').write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    model = onnx.load(exported[1])
+    change(next(node for node in model.graph.node if not node.domain))
+    del model.metadata_props[:]
+    write_model(model, tmp_path / 'net.qonnx', file_format=FORMAT)
+    with pytest.raises(InputError, match=words):
+        QONNXSession(tmp_path / 'net.qonnx')
+    assert not (tmp_path / 'ran').exists()
