@@ -48,6 +48,7 @@ typedef enum {
   BR_ELU,     /* x if x > 0, else exp(x) - 1 */
   BR_SIGMOID, /* 1 / (1 + exp(-x)) */
   BR_TANH,
+  BR_EXP,
   BR_ABS,
 } br_operation;
 
