@@ -28,6 +28,22 @@ def real_weights(weight: Tensor, groups: int) -> np.ndarray:
     return _blocked(values.transpose(0, 2, 3, 1), groups)
 
 
+def byte_weights(quantized: np.ndarray, *, column_dilation: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """An int8 weight ``(O, I, kH, kW)`` in the order of ``conv_int8``, and the int32 sum of each output's weights.
+
+    The weights' shape is ``(ceil(O / 16), kH, ceil(kW I / 4), 16, 4)``; with a column dilation
+    ``(ceil(O / 16), kH, kW, ceil(I / 4), 16, 4)``.
+    """
+    sums = quantized.astype(np.int32).sum((1, 2, 3), dtype=np.int32)
+    outputs, inputs, rows, columns = quantized.shape
+    taps = quantized.transpose(0, 2, 3, 1)  # (O, kH, kW, I)
+    taps = taps.reshape(outputs, rows, 1, columns * inputs) if column_dilation == 1 else taps
+    taps = np.pad(taps, ((0, -outputs % BLOCK), (0, 0), (0, 0), (0, -taps.shape[3] % 4)))
+    blocks = taps.reshape(-1, BLOCK, *taps.shape[1:3], taps.shape[3] // 4, 4)
+    blocks = np.ascontiguousarray(np.moveaxis(blocks, 1, 4))
+    return (blocks[:, :, 0] if column_dilation == 1 else blocks), sums
+
+
 def _blocked(values: np.ndarray, groups: int) -> np.ndarray:
     """(groups * O, kH, kW, I) as (groups, blocks, kH, kW, I, 16); missing output channels are 0."""
     values = values.reshape(groups, -1, *values.shape[1:])

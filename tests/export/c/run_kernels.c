@@ -1,9 +1,10 @@
 /* Runs one kernel after the other on what stands on the standard input, for `test_kernels.py`.
  * A case: kernel, argument, a br_window, and then arrays of 32-bit numbers, each behind its length: x, weights, scale,
- * bias, sign shift; the number of steps, and of each operation, shape, number and array. An array of length -1 is null.
+ * bias, sign shift, weight sums; the number of steps, and of each operation, shape, number and array. An array of length -1 is null.
  * The answer is the output and its sign map. */
 #define BR_HAS_BINARY_CONV
 #define BR_HAS_CONV
+#define BR_HAS_CONV_INT8
 #define BR_HAS_MAX_POOL
 #define BR_HAS_AVERAGE_POOL
 #define BR_HAS_MAP
@@ -34,7 +35,7 @@ int main(void) {
     br_step steps[8];
     int count;
     if (fread(&w, sizeof w, 1, stdin) != 1) return 2;
-    void *x = array(), *weights = array(), *scale = array(), *bias = array(), *shift = array();
+    void *x = array(), *weights = array(), *scale = array(), *bias = array(), *shift = array(), *sums = array();
     if (!number(&count)) return 2;
     for (int s = 0; s < count; s++) {
       int operation, shape;
@@ -60,12 +61,19 @@ int main(void) {
       case 4: kernels->map((int)pixels, w.channels, groups, x, &tail); break;
       case 5: kernels->nearest(&w, x, &tail); break;
       case 6: kernels->bilinear(&w, x, argument, &tail); break;
+      case 7: { /* steps of 1 / 16 and a zero at `argument` */
+        uint8_t *bytes = malloc(br_bytes(&w));
+        if (!bytes) return 2;
+        kernels->quantize(&w, x, 0.0625f, argument, bytes);
+        kernels->conv_int8(&w, bytes, argument, weights, sums, scale, bias, &tail);
+        free(bytes);
+      }
     }
     fwrite(out, sizeof *out, size, stdout);
     fwrite(signs, sizeof *signs, words, stdout);
     fflush(stdout);
     for (int s = 0; s < count; s++) free((void *)(uintptr_t)steps[s].values);
-    free(x), free(weights), free(scale), free(bias), free(shift), free(out), free(signs);
+    free(x), free(weights), free(scale), free(bias), free(shift), free(sums), free(out), free(signs);
   }
   return 0;
 }

@@ -19,12 +19,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bireal_plugin.export.c import layout
-from bireal_plugin.export.c.layout import binary_weights, real_weights
+from bireal_plugin.export.c.layout import binary_weights, byte_weights, real_weights
 from bireal_plugin.folding.operator import binary_conv2d, pack_signs
 
 KERNELS = Path(layout.__file__).parent / 'kernels'
 STRICT = ('-std=c11', '-O2', '-Wall', '-Wextra', '-pedantic', '-Werror')
-BINARY_CONV, CONV, MAX_POOL, AVERAGE_POOL, MAP, NEAREST, BILINEAR = range(7)
+BINARY_CONV, CONV, MAX_POOL, AVERAGE_POOL, MAP, NEAREST, BILINEAR, CONV_INT8 = range(8)
 OPERATIONS = ('add', 'sub', 'rsub', 'mul', 'div', 'rdiv', 'max', 'min', 'prelu', 'elu', 'sigmoid', 'tanh', 'abs')
 SHAPES = ('number', 'channel', 'pixel', 'map')
 
@@ -66,7 +66,7 @@ class Runner:
         source = Path(__file__).parent / 'run_kernels.c'
         command = [target.compiler, *STRICT, f'-I{KERNELS}', *target.flags, str(source), '-o', str(program)]
         built = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert built.returncode == 0 and not built.stderr, built.stderr
+        assert (built.returncode, built.stderr) == (0, '')
         self.process = subprocess.Popen([*target.emulator, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __call__(
@@ -81,9 +81,9 @@ class Runner:
         whole_words: bool = True,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Output (rows, columns, channels) and its signs (rows, columns, channels)."""
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin
         message = [struct.pack('<17i', kernel, argument, *window)]
-        message += [_array(value) for value in arrays]
+        message += [_array(value) for value in [*arrays, *[None] * (6 - len(arrays))]]
         message.append(struct.pack('<i', len(steps)))
         for operation, shape, value in steps:
             number = float(value) if shape == 'number' else 0.0
@@ -110,7 +110,7 @@ def _array(values: Any) -> bytes:
     if values is None:
         return struct.pack('<i', -1)
     values = np.ascontiguousarray(values)
-    assert values.dtype in (np.float32, np.uint32)
+    assert values.dtype.itemsize == 4
     return struct.pack('<i', values.size) + values.tobytes()
 
 
@@ -193,7 +193,7 @@ def test_binary_convolution_is_bit_exact(runner: Runner, geometry: dict[str, Any
     steps = [('add', 'map', stored(shortcut))]
     # Signs of a grouped layer's output are written by it where every group's blocks are whole.
     whole = groups == 1 or geometry['outputs'] % 16 == 0
-    out, signs = runner(BINARY_CONV, window_of(x, y, geometry), [*arrays, None], steps=steps, whole_words=whole)
+    out, signs = runner(BINARY_CONV, window_of(x, y, geometry), arrays, steps=steps, whole_words=whole)
     expected = y + shortcut
     assert np.array_equal(out, stored(expected))
     if whole:
@@ -208,10 +208,30 @@ def test_real_convolution(runner: Runner, geometry: dict[str, Any]) -> None:
         return
     x, weight, placed = case
     y = F.conv2d(x.double(), weight.double(), values(len(weight)).double(), **placed, groups=geometry['groups'])
-    arrays = [stored(x), real_weights(weight, geometry['groups']), None, values(len(weight)).numpy(), None]
+    arrays = [stored(x), real_weights(weight, geometry['groups']), None, values(len(weight)).numpy()]
     out, _ = runner(CONV, window_of(x, y, geometry), arrays, whole_words=False)
     terms = F.conv2d(x.double().abs(), weight.double().abs(), **placed, groups=geometry['groups'])
     assert np.all(np.abs(out - stored(y)) <= 2**-20 * (stored(terms) + 1))
+
+
+@settings(max_examples=40, deadline=None)
+@given(geometry=GEOMETRY, zero=st.sampled_from([0, -127, 127, 40]))
+def test_convolution_in_8_bits_is_bit_exact(runner: Runner, geometry: dict[str, Any], zero: int) -> None:
+    geometry = {**geometry, 'groups': 1}
+    case = convolved(geometry)
+    if case is None:
+        return
+    x, weight, placed = case
+    x, quantized = 4 * x, np.clip(np.rint(60 * weight.numpy()), -127, 127).astype(np.int8)
+    q = np.clip(np.rint(x.numpy() * np.float32(16)) + zero, -127, 127)
+    sums = F.conv2d(torch.from_numpy(q - zero).double(), torch.from_numpy(quantized).double(), **placed)
+    scale, bias = values(len(weight)).numpy(), values(len(weight), 1).flatten().numpy()
+    expected = stored(sums).astype(np.float32) * scale + bias
+    arranged, weight_sums = byte_weights(quantized, column_dilation=geometry['dilation'][1])
+    arrays = [stored(x), arranged.reshape(-1).view(np.int32), scale, bias, None, weight_sums]
+    out, signs = runner(CONV_INT8, window_of(x, sums, geometry), arrays, argument=zero)
+    assert np.array_equal(out, expected)
+    assert np.array_equal(signs, expected >= 0)
 
 
 POOLS = st.tuples(st.integers(1, 40), SIDE, SIDE, st.integers(1, 4), st.integers(1, 3), st.booleans(), st.booleans())
@@ -246,7 +266,7 @@ def test_pools(runner: Runner, pool: tuple[Any, ...], average: bool) -> None:
         1,
     ]
     kind = AVERAGE_POOL if average else MAX_POOL
-    out, signs = runner(kind, window, [stored(x), *[None] * 4], argument=int(padded))
+    out, signs = runner(kind, window, [stored(x)], argument=int(padded))
     assert np.allclose(out, stored(y), rtol=0, atol=1e-6 if average else 0)
     assert np.array_equal(signs, out >= 0)
 
@@ -290,7 +310,7 @@ def test_steps(runner: Runner, operation: str, shape: str) -> None:
     expected = stored(REFERENCES[operation](x.double(), broadcast.double()))
     plain = {'number': v, 'channel': v.numpy(), 'pixel': v.numpy(), 'map': stored(v) if shape == 'map' else None}
     window = [15, 3, 21, 15, 3, 21, 1, 1, 1, 1, 0, 0, 1, 1, 1]
-    out, signs = runner(MAP, window, [stored(x), *[None] * 4], steps=[(operation, shape, plain[shape])])
+    out, signs = runner(MAP, window, [stored(x)], steps=[(operation, shape, plain[shape])])
     assert np.allclose(out, expected, rtol=2**-21, atol=1e-38, equal_nan=True)
     # Where the function's sign is that of its argument, the smallest numbers have it too.
     assert np.array_equal(signs, expected.astype(np.float32) >= 0)
@@ -301,9 +321,9 @@ def test_steps(runner: Runner, operation: str, shape: str) -> None:
 def test_resizing(runner: Runner, size: tuple[int, int], align: bool) -> None:
     x = values(1, 19, 3, 4)
     window = [3, 4, 19, *size, 19, 1, 1, 1, 1, 0, 0, 1, 1, 1]
-    out, _ = runner(BILINEAR, window, [stored(x), *[None] * 4], argument=int(align))
+    out, _ = runner(BILINEAR, window, [stored(x)], argument=int(align))
     expected = F.interpolate(x, size, mode='bilinear', align_corners=align)
     assert np.allclose(out, stored(expected), rtol=0, atol=1e-6)
     if size[0] % 3 == 0 and size[1] % 4 == 0:
-        out, _ = runner(NEAREST, window, [stored(x), *[None] * 4])
+        out, _ = runner(NEAREST, window, [stored(x)])
         assert np.array_equal(out, stored(F.interpolate(x, size, mode='nearest')))

@@ -73,14 +73,22 @@ typedef struct {
  *
  *   1-bit    uint32 [group][ceil(O / 16)][kernel row][kernel column][word][16]
  *   float32  float  [group][ceil(O / 16)][kernel row][kernel column][channel][16]
+ *   int8     int8_t [ceil(O / 16)][kernel row][ceil(kernel columns * channels / 4)][16][4], without groups; with a
+ *            column dilation [ceil(O / 16)][kernel row][kernel column][ceil(channels / 4)][16][4]
  *
- * with O output channels and words and channels of one group; missing output channels have weights of 0. */
+ * with O output channels and words and channels of one group; missing outputs and inputs have weights of 0. */
 typedef struct {
   /* Sums of +-1 products: sum * scale + bias, each rounded once, and then the tail. No padding is seen. */
   void (*binary_conv)(const br_window *, const uint32_t *signs, const uint32_t *weights, const float *scale,
                       const float *bias, const br_tail *);
   /* A real convolution or, with one pixel, a linear layer; `bias` may be null. */
   void (*conv)(const br_window *, const float *x, const float *weights, const float *bias, const br_tail *);
+  /* x in 8 bits, round(x / scale) + zero within -127 and 127, with the padding of the window around it, for
+   * conv_int8; `br_bytes(w)` bytes, in a form that depends on the instruction set. */
+  void (*quantize)(const br_window *, const float *x, float scale, int zero, uint8_t *bytes);
+  /* Sums of 8-bit products: sum(w (q - zero)) * scale + bias; `weight_sums` holds those of each output's weights. */
+  void (*conv_int8)(const br_window *, const uint8_t *bytes, int zero, const int8_t *weights,
+                    const int32_t *weight_sums, const float *scale, const float *bias, const br_tail *);
   void (*max_pool)(const br_window *, const float *x, const br_tail *);
   /* The mean over the windows: of their pixels on the image, or with `padded` of all pixels on image and padding. */
   void (*average_pool)(const br_window *, const float *x, int padded, const br_tail *);
@@ -90,5 +98,13 @@ typedef struct {
   void (*nearest)(const br_window *, const float *x, const br_tail *);
   void (*bilinear)(const br_window *, const float *x, int align_corners, const br_tail *);
 } br_kernels_t;
+
+/* Rows and columns of an image with the padding that the windows reach. */
+#define br_reached_rows(w) (((w)->out_rows - 1) * (w)->row_stride + ((w)->kernel_rows - 1) * (w)->row_dilation + 1)
+#define br_reached_columns(w) \
+  (((w)->out_columns - 1) * (w)->column_stride + ((w)->kernel_columns - 1) * (w)->column_dilation + 1)
+
+/* Size of what `quantize` writes; the last window may be read in whole words. */
+#define br_bytes(w) ((size_t)br_reached_rows(w) * (size_t)br_reached_columns(w) * (size_t)(w)->channels + 3)
 
 #endif

@@ -1,7 +1,7 @@
 /* The kernels of every instruction set of the target, and the choice between them.
  *
- * Define BR_HAS_BINARY_CONV, BR_HAS_CONV, BR_HAS_MAX_POOL, BR_HAS_AVERAGE_POOL, BR_HAS_MAP, BR_HAS_NEAREST and
- * BR_HAS_BILINEAR before including this file, for those in use. -DBR_ONLY=BR_PORTABLE (or BR_AVX2, BR_AVX512, BR_NEON,
+ * Define BR_HAS_BINARY_CONV, BR_HAS_CONV, BR_HAS_CONV_INT8, BR_HAS_MAX_POOL, BR_HAS_AVERAGE_POOL, BR_HAS_MAP,
+ * BR_HAS_NEAREST and BR_HAS_BILINEAR before including this file, for those in use. -DBR_ONLY=BR_PORTABLE (or BR_AVX2, BR_AVX512, BR_NEON,
  * BR_WASM) leaves one instruction set. */
 #ifndef BR_KERNELS_H
 #define BR_KERNELS_H
@@ -46,12 +46,12 @@
 #define BR_TARGET_END _Pragma("clang attribute pop")
 #define BR_TARGET_AVX2 _Pragma("clang attribute push(__attribute__((target(\"avx2,fma\"))), apply_to = function)")
 #define BR_TARGET_AVX512 \
-  _Pragma("clang attribute push(__attribute__((target(\"avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx2,fma\"))), apply_to = function)")
+  _Pragma("clang attribute push(__attribute__((target(\"avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx512vnni,avx2,fma\"))), apply_to = function)")
 #elif defined(__GNUC__)
 #define BR_TARGET_END _Pragma("GCC pop_options")
 #define BR_TARGET_AVX2 _Pragma("GCC push_options") _Pragma("GCC target(\"avx2,fma\")")
 #define BR_TARGET_AVX512 \
-  _Pragma("GCC push_options") _Pragma("GCC target(\"avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx2,fma\")")
+  _Pragma("GCC push_options") _Pragma("GCC target(\"avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx512vnni,avx2,fma\")")
 #endif
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -123,7 +123,7 @@ BR_TARGET_END
 static const br_kernels_t *br_kernels(void) {
 #ifdef BR_WITH_AVX512
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512vpopcntdq"))
+      __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512vnni"))
     return &br_kernels_avx512;
 #endif
 #ifdef BR_WITH_AVX2

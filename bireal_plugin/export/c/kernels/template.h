@@ -292,6 +292,99 @@ static void BR_NAME(conv)(const br_window *w, const float *x, const float *weigh
 }
 #endif
 
+/* ---- Real convolution in 8 bits -------------------------------------------------------------------------------- */
+
+#ifdef BR_HAS_CONV_INT8
+static void BR_NAME(quantize)(const br_window *w, const float *x, float scale, int zero, uint8_t *bytes) {
+  const int rows = br_reached_rows(w), columns = br_reached_columns(w), channels = w->channels;
+  const float factor = 1 / scale, nearest = 12582912; /* 1.5 * 2^23: what is added to it is rounded */
+  const int right = columns - w->left < w->columns ? columns - w->left : w->columns; /* columns that are read */
+  const uint8_t padding = (uint8_t)(zero + BR_FLIP);
+  BR_PARALLEL
+  for (int row = 0; row < rows; row++) {
+    uint8_t *to = bytes + (size_t)row * (size_t)columns * (size_t)channels;
+    const int from = row - w->top;
+    memset(to, padding, (size_t)columns * (size_t)channels);
+    if (from < 0 || from >= w->rows) continue;
+    const float *values = x + (size_t)from * (size_t)w->columns * (size_t)channels;
+    to += (size_t)w->left * (size_t)channels;
+    for (int i = 0; i < right * channels; i++) {
+      float q = (values[i] * factor + nearest) - nearest + (float)zero;
+      q = q < -127 ? -127 : q;
+      q = q > 127 ? 127 : q;
+      to[i] = (uint8_t)((int)q + BR_FLIP);
+    }
+  }
+}
+
+typedef struct {
+  const br_window *w;
+  const uint8_t *bytes;
+  const int8_t *weights;
+  const int32_t *weight_sums;
+  const float *scale, *bias;
+  const br_tail *tail;
+  int zero, joined, words; /* words of 4 bytes of a row of taps (joined) or of one tap */
+} BR_NAME(byte_layer);
+
+BR_INLINE void BR_NAME(byte_pixels)(const BR_NAME(byte_layer) *l, const br_run *run, int block, int done,
+                                    const int count) {
+  const br_window *w = l->w;
+  const int channel = block * BR_BLOCK, taps = l->joined ? 1 : w->kernel_columns;
+  const ptrdiff_t column = (ptrdiff_t)w->column_dilation * w->channels;
+  const ptrdiff_t row = (ptrdiff_t)w->row_dilation * w->columns * w->channels, stride = run->stride;
+  const uint8_t *x0 = l->bytes + run->start + done * stride;
+  const int8_t *v = l->weights + (size_t)block * (size_t)(w->kernel_rows * taps * l->words) * BR_BLOCK * 4;
+  const BR_NAME(place) at = BR_NAME(placed)(l->tail, run->first + (size_t)done * run->step, run->step,
+                                            w->out_channels, channel, w->out_channels);
+  int32_t whole[BR_BLOCK] = {0};
+  const int32_t *totals = l->weight_sums + channel;
+  if (at.width < BR_BLOCK) totals = memcpy(whole, totals, (size_t)at.width * sizeof *totals);
+  BR_NAME(i) sums[BR_PIXELS][BR_PARTS];
+  BR_UNROLL for (int k = 0; k < BR_PARTS; k++) {
+    const BR_NAME(i) start =
+        BR_NAME(times)(BR_NAME(numbers)(totals + k * BR_LANES), BR_NAME(same)(-(l->zero + BR_FLIP)));
+    BR_UNROLL for (int p = 0; p < count; p++) sums[p][k] = start;
+  }
+  for (int r = 0; r < w->kernel_rows; r++)
+    for (int c = 0; c < taps; c++) {
+      const uint8_t *x = x0 + r * row + c * column;
+      for (const uint8_t *end = x + 4 * l->words; x < end; x += 4, v += 4 * BR_BLOCK)
+        BR_UNROLL for (int p = 0; p < count; p++) {
+          int32_t bytes;
+          memcpy(&bytes, x + p * stride, sizeof bytes);
+          BR_UNROLL for (int k = 0; k < BR_PARTS; k++)
+            sums[p][k] = BR_NAME(dot)(sums[p][k], BR_NAME(same)(bytes), v + 4 * k * BR_LANES);
+        }
+    }
+  F y[BR_PIXELS][BR_PARTS], scale[BR_PARTS], bias[BR_PARTS];
+  BR_NAME(fetch)(l->scale + channel, at.width, scale);
+  BR_UNROLL for (int k = 0; k < BR_PARTS; k++) bias[k] = BR_NAME(all)(0);
+  if (l->bias) BR_NAME(fetch)(l->bias + channel, at.width, bias);
+  BR_UNROLL for (int p = 0; p < count; p++)
+    BR_UNROLL for (int k = 0; k < BR_PARTS; k++)
+      y[p][k] = BR_NAME(add)(BR_NAME(mul)(BR_NAME(real)(sums[p][k]), scale[k]), bias[k]);
+  BR_NAME(finish)(&at, count, y);
+}
+
+static void BR_NAME(byte_run)(const void *layer, const br_run *run, int block) {
+  const BR_NAME(byte_layer) *l = layer;
+  BR_PIECES(BR_NAME(byte_pixels), l, run, block);
+}
+
+static void BR_NAME(conv_int8)(const br_window *w, const uint8_t *bytes, int zero, const int8_t *weights,
+                               const int32_t *weight_sums, const float *scale, const float *bias,
+                               const br_tail *tail) {
+  br_window padded = *w; /* the padding is in the bytes */
+  padded.rows = br_reached_rows(w);
+  padded.columns = br_reached_columns(w);
+  padded.top = padded.left = 0;
+  BR_NAME(byte_layer) layer = {&padded, bytes, weights, weight_sums, scale, bias, tail, zero, w->column_dilation == 1, 0};
+  layer.words = ((layer.joined ? w->kernel_columns : 1) * w->channels + 3) / 4;
+  br_sweep(&padded, w->channels, (w->out_channels + BR_BLOCK - 1) / BR_BLOCK, BR_NAME(byte_run), &layer);
+}
+#endif
+
 /* ---- What has no weights: the maps' own loops ------------------------------------------------------------------ */
 
 #ifdef BR_HAS_MAP
@@ -423,6 +516,10 @@ static const br_kernels_t BR_NAME(kernels) = {
 #ifdef BR_HAS_CONV
     .conv = BR_NAME(conv),
 #endif
+#ifdef BR_HAS_CONV_INT8
+    .quantize = BR_NAME(quantize),
+    .conv_int8 = BR_NAME(conv_int8),
+#endif
 #ifdef BR_HAS_MAX_POOL
     .max_pool = BR_NAME(max_pool),
 #endif
@@ -444,5 +541,6 @@ static const br_kernels_t BR_NAME(kernels) = {
 #undef B
 #undef BR_LANES
 #undef BR_BYTES
+#undef BR_FLIP
 #undef BR_PARTS
 #undef BR_PIECES

@@ -6,6 +6,8 @@
  *   BR_BYTES          calls of br_count after which bytes are full (0: it adds to whole lanes)
  *   br_totals         numbers of differing bits of all lanes, as floats of `valid - 2 * differing`
  *   br_at_least_zero  one bit per float
+ *   br_i              32-bit sums of 8-bit products: br_dot(sum, a, w) adds those of 4 bytes a and 4 of every lane
+ *   BR_FLIP           what the instruction wants added to the bytes a
  */
 #if BR_ISA == BR_AVX512
 #define BR_LANES 16
@@ -33,6 +35,15 @@ BR_INLINE __m512i BR_NAME(sum)(__m512i a, __m512i b) { return _mm512_add_epi32(a
 BR_INLINE __m512 BR_NAME(products)(int valid, __m512i differing) {
   return _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_set1_epi32(valid), _mm512_slli_epi32(differing, 1)));
 }
+#define BR_FLIP 128
+typedef __m512i BR_NAME(i);
+BR_INLINE __m512i BR_NAME(same)(int32_t x) { return _mm512_set1_epi32(x); }
+BR_INLINE __m512i BR_NAME(numbers)(const int32_t *x) { return _mm512_loadu_si512(x); }
+BR_INLINE __m512i BR_NAME(times)(__m512i a, __m512i b) { return _mm512_mullo_epi32(a, b); }
+BR_INLINE __m512i BR_NAME(dot)(__m512i sum, __m512i a, const int8_t *w) {
+  return _mm512_dpbusd_epi32(sum, a, _mm512_loadu_si512(w));
+}
+BR_INLINE __m512 BR_NAME(real)(__m512i x) { return _mm512_cvtepi32_ps(x); }
 
 #elif BR_ISA == BR_AVX2
 #define BR_LANES 8
@@ -69,6 +80,18 @@ BR_INLINE __m256i BR_NAME(sum)(__m256i a, __m256i b) { return _mm256_add_epi32(a
 BR_INLINE __m256 BR_NAME(products)(int valid, __m256i differing) {
   return _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_set1_epi32(valid), _mm256_slli_epi32(differing, 1)));
 }
+#define BR_FLIP 0
+typedef __m256i BR_NAME(i);
+BR_INLINE __m256i BR_NAME(same)(int32_t x) { return _mm256_set1_epi32(x); }
+BR_INLINE __m256i BR_NAME(numbers)(const int32_t *x) { return _mm256_loadu_si256((const __m256i *)(const void *)x); }
+BR_INLINE __m256i BR_NAME(times)(__m256i a, __m256i b) { return _mm256_mullo_epi32(a, b); }
+/* |w| * (a with the sign of w): no pair of products of numbers within 127 leaves 16 bits. */
+BR_INLINE __m256i BR_NAME(dot)(__m256i sum, __m256i a, const int8_t *w) {
+  __m256i weight = _mm256_loadu_si256((const __m256i *)(const void *)w);
+  __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weight), _mm256_sign_epi8(a, weight));
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+BR_INLINE __m256 BR_NAME(real)(__m256i x) { return _mm256_cvtepi32_ps(x); }
 
 #elif BR_ISA == BR_NEON
 #define BR_LANES 4
@@ -110,6 +133,23 @@ BR_INLINE float32x4_t BR_NAME(products)(int valid, uint8x16_t differing) {
   int32x4_t twice = vshlq_n_s32(vreinterpretq_s32_u8(differing), 1);
   return vcvtq_f32_s32(vsubq_s32(vdupq_n_s32(valid), twice));
 }
+#define BR_FLIP 0
+typedef int32x4_t BR_NAME(i);
+BR_INLINE int32x4_t BR_NAME(same)(int32_t x) { return vdupq_n_s32(x); }
+BR_INLINE int32x4_t BR_NAME(numbers)(const int32_t *x) { return vld1q_s32(x); }
+BR_INLINE int32x4_t BR_NAME(times)(int32x4_t a, int32x4_t b) { return vmulq_s32(a, b); }
+BR_INLINE int32x4_t BR_NAME(dot)(int32x4_t sum, int32x4_t a, const int8_t *w) {
+  int8x16_t x = vreinterpretq_s8_s32(a), weight = vld1q_s8(w);
+#ifdef __ARM_FEATURE_DOTPROD
+  return vdotq_s32(sum, x, weight);
+#else
+  int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(x), vget_low_s8(weight)));
+  int32x4_t high = vpaddlq_s16(vmull_s8(vget_high_s8(x), vget_high_s8(weight)));
+  int32x2_t first = vpadd_s32(vget_low_s32(low), vget_high_s32(low));
+  return vaddq_s32(sum, vcombine_s32(first, vpadd_s32(vget_low_s32(high), vget_high_s32(high))));
+#endif
+}
+BR_INLINE float32x4_t BR_NAME(real)(int32x4_t x) { return vcvtq_f32_s32(x); }
 
 #elif BR_ISA == BR_WASM
 #define BR_LANES 4
@@ -139,6 +179,19 @@ BR_INLINE v128_t BR_NAME(sum)(v128_t a, v128_t b) { return wasm_i32x4_add(a, b);
 BR_INLINE v128_t BR_NAME(products)(int valid, v128_t differing) {
   return wasm_f32x4_convert_i32x4(wasm_i32x4_sub(wasm_i32x4_splat(valid), wasm_i32x4_shl(differing, 1)));
 }
+#define BR_FLIP 0
+typedef v128_t BR_NAME(i);
+BR_INLINE v128_t BR_NAME(same)(int32_t x) { return wasm_i32x4_splat(x); }
+BR_INLINE v128_t BR_NAME(numbers)(const int32_t *x) { return wasm_v128_load(x); }
+BR_INLINE v128_t BR_NAME(times)(v128_t a, v128_t b) { return wasm_i32x4_mul(a, b); }
+BR_INLINE v128_t BR_NAME(dot)(v128_t sum, v128_t a, const int8_t *w) {
+  v128_t weight = wasm_v128_load(w);
+  v128_t low = wasm_i32x4_extadd_pairwise_i16x8(wasm_i16x8_extmul_low_i8x16(a, weight));
+  v128_t high = wasm_i32x4_extadd_pairwise_i16x8(wasm_i16x8_extmul_high_i8x16(a, weight));
+  v128_t even = wasm_i32x4_shuffle(low, high, 0, 2, 4, 6), odd = wasm_i32x4_shuffle(low, high, 1, 3, 5, 7);
+  return wasm_i32x4_add(sum, wasm_i32x4_add(even, odd));
+}
+BR_INLINE v128_t BR_NAME(real)(v128_t x) { return wasm_f32x4_convert_i32x4(x); }
 
 #else /* any other processor, word by word */
 #define BR_LANES 1
@@ -169,6 +222,17 @@ BR_INLINE uint32_t BR_NAME(totals)(uint32_t sum) {
 }
 BR_INLINE uint32_t BR_NAME(sum)(uint32_t a, uint32_t b) { return a + b; }
 BR_INLINE float BR_NAME(products)(int valid, uint32_t differing) { return (float)(valid - 2 * (int)differing); }
+#define BR_FLIP 0
+typedef int32_t BR_NAME(i);
+BR_INLINE int32_t BR_NAME(same)(int32_t x) { return x; }
+BR_INLINE int32_t BR_NAME(numbers)(const int32_t *x) { return *x; }
+BR_INLINE int32_t BR_NAME(times)(int32_t a, int32_t b) { return a * b; }
+BR_INLINE int32_t BR_NAME(dot)(int32_t sum, int32_t a, const int8_t *w) {
+  int8_t x[4];
+  memcpy(x, &a, sizeof x);
+  return sum + x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3];
+}
+BR_INLINE float BR_NAME(real)(int32_t x) { return (float)x; }
 #endif
 
 #define BR_PARTS (BR_BLOCK / BR_LANES)
