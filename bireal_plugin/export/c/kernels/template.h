@@ -32,7 +32,7 @@ BR_INLINE void BR_NAME(fetch)(const float *values, int width, F *v) {
   BR_UNROLL for (int k = 0; k < BR_PARTS; k++) v[k] = BR_NAME(load)(values + k * BR_LANES);
 }
 
-static void BR_NAME(apply)(const BR_NAME(place) *at, int count, float (*y)[BR_BLOCK]) {
+static void BR_NAME(apply)(const BR_NAME(place) *at, size_t first, int count, float (*y)[BR_BLOCK]) {
   float v[BR_PIXELS][BR_BLOCK];
   float *x = y[0], *u = v[0];
   const int n = count * BR_BLOCK;
@@ -41,7 +41,7 @@ static void BR_NAME(apply)(const BR_NAME(place) *at, int count, float (*y)[BR_BL
   for (int s = 0; s < at->tail->count; s++) {
     const br_step *step = at->tail->steps + s;
     for (int p = 0; p < count; p++) {
-      size_t pixel = at->pixel + (size_t)p * at->step;
+      size_t pixel = first + (size_t)p * at->step;
       if (step->shape == BR_MAP) memcpy(v[p], step->values + pixel * (size_t)at->channels + at->channel, size);
       if (step->shape == BR_CHANNEL) memcpy(v[p], step->values + at->channel, size);
       float a = step->shape == BR_PIXEL ? step->values[pixel] : step->a;
@@ -89,26 +89,27 @@ BR_INLINE void BR_NAME(store_signs)(const BR_NAME(place) *at, size_t pixel, cons
   }
 }
 
-/* Apply the steps to `count` pixels, a compile-time constant up to BR_PIXELS, and store them. */
-BR_INLINE void BR_NAME(finish)(const BR_NAME(place) *at, const int count, F (*y)[BR_PARTS]) {
+/* Apply the steps to `count` pixels behind `done` others, a compile-time constant up to BR_PIXELS, and store them. */
+BR_INLINE void BR_NAME(finish)(const BR_NAME(place) *at, int done, const int count, F (*y)[BR_PARTS]) {
   const br_tail *tail = at->tail;
+  const size_t first = at->pixel + (size_t)done * at->step;
   const int full = at->width == BR_BLOCK;
   const br_step *only = tail->steps;
   if (tail->count == 1 && full && only->operation == BR_ADD && only->shape == BR_MAP) {
     BR_UNROLL for (int p = 0; p < count; p++) {
-      const float *v = only->values + (at->pixel + (size_t)p * at->step) * (size_t)at->channels + at->channel;
+      const float *v = only->values + (first + (size_t)p * at->step) * (size_t)at->channels + at->channel;
       BR_UNROLL for (int k = 0; k < BR_PARTS; k++) y[p][k] = BR_NAME(add)(y[p][k], BR_NAME(load)(v + k * BR_LANES));
     }
   } else if (tail->count) {
     float x[BR_PIXELS][BR_BLOCK];
     BR_UNROLL for (int p = 0; p < count; p++)
       BR_UNROLL for (int k = 0; k < BR_PARTS; k++) BR_NAME(store)(x[p] + k * BR_LANES, y[p][k]);
-    BR_NAME(apply)(at, count, x);
+    BR_NAME(apply)(at, first, count, x);
     BR_UNROLL for (int p = 0; p < count; p++)
       BR_UNROLL for (int k = 0; k < BR_PARTS; k++) y[p][k] = BR_NAME(load)(x[p] + k * BR_LANES);
   }
   BR_UNROLL for (int p = 0; p < count; p++) {
-    size_t pixel = at->pixel + (size_t)p * at->step;
+    size_t pixel = first + (size_t)p * at->step;
     if (tail->out && full) {
       float *out = tail->out + pixel * (size_t)at->channels + at->channel;
       BR_UNROLL for (int k = 0; k < BR_PARTS; k++) BR_NAME(store)(out + k * BR_LANES, y[p][k]);
@@ -123,25 +124,25 @@ BR_INLINE void BR_NAME(finish)(const BR_NAME(place) *at, const int count, F (*y)
 
 /* Runs of pixels in pieces whose size the compiler knows. */
 #if BR_PIXELS >= 8
-#define BR_PIECES(KERNEL, layer, run, block)                                     \
+#define BR_PIECES(KERNEL, task, pixels)                                     \
   do {                                                                           \
     int done_ = 0;                                                               \
-    for (; done_ + 8 <= (run)->count; done_ += 8) KERNEL(layer, run, block, done_, 8); \
-    if (done_ + 4 <= (run)->count) KERNEL(layer, run, block, done_, 4), done_ += 4;    \
-    if (done_ + 2 <= (run)->count) KERNEL(layer, run, block, done_, 2), done_ += 2;    \
-    if (done_ < (run)->count) KERNEL(layer, run, block, done_, 1);               \
+    for (; done_ + 8 <= (pixels); done_ += 8) KERNEL(task, done_, 8); \
+    if (done_ + 4 <= (pixels)) KERNEL(task, done_, 4), done_ += 4;    \
+    if (done_ + 2 <= (pixels)) KERNEL(task, done_, 2), done_ += 2;    \
+    if (done_ < (pixels)) KERNEL(task, done_, 1);               \
   } while (0)
 #elif BR_PIXELS >= 4
-#define BR_PIECES(KERNEL, layer, run, block)                                     \
+#define BR_PIECES(KERNEL, task, pixels)                                     \
   do {                                                                           \
     int done_ = 0;                                                               \
-    for (; done_ + 4 <= (run)->count; done_ += 4) KERNEL(layer, run, block, done_, 4); \
-    if (done_ + 2 <= (run)->count) KERNEL(layer, run, block, done_, 2), done_ += 2;    \
-    if (done_ < (run)->count) KERNEL(layer, run, block, done_, 1);               \
+    for (; done_ + 4 <= (pixels); done_ += 4) KERNEL(task, done_, 4); \
+    if (done_ + 2 <= (pixels)) KERNEL(task, done_, 2), done_ += 2;    \
+    if (done_ < (pixels)) KERNEL(task, done_, 1);               \
   } while (0)
 #else
-#define BR_PIECES(KERNEL, layer, run, block) \
-  for (int done_ = 0; done_ < (run)->count; done_++) KERNEL(layer, run, block, done_, 1)
+#define BR_PIECES(KERNEL, task, pixels) \
+  for (int done_ = 0; done_ < (pixels); done_++) KERNEL(task, done_, 1)
 #endif
 
 /* ---- 1-bit convolution ----------------------------------------------------------------------------------------- */
@@ -155,16 +156,18 @@ typedef struct {
   int words, blocks; /* words of a group's channels in a pixel; blocks of a group's output channels */
 } BR_NAME(binary_layer);
 
-BR_INLINE void BR_NAME(binary_pixels)(const BR_NAME(binary_layer) *l, const br_run *run, int block, int done,
-                                      const int count) {
-  const br_window *w = l->w;
-  const int group = block / l->blocks, outputs = w->out_channels / w->groups, words = l->words;
-  const int joined = w->column_dilation == 1 && w->groups == 1; /* taps of a row are neighbours in memory */
-  const int taps = run->column1 - run->column0, runs = joined ? (taps > 0) : taps, length = joined ? taps * words : words;
-  const ptrdiff_t column = (ptrdiff_t)w->column_dilation * w->groups * words;
-  const ptrdiff_t row = (ptrdiff_t)w->row_dilation * w->columns * w->groups * words, stride = run->stride;
-  const uint32_t *x0 = l->signs + run->start + done * stride + (ptrdiff_t)group * words;
-  const uint32_t *w0 = l->weights + (size_t)block * (size_t)(w->kernel_rows * w->kernel_columns * words) * BR_BLOCK;
+/* A run of pixels for one block of output channels. */
+typedef struct {
+  const uint32_t *x, *weights; /* under the first tap of the first pixel */
+  ptrdiff_t row, column, stride, next_row, next_column; /* ways in x, and in the weights */
+  int rows, runs, length, valid;                        /* `runs` runs of `length` words in each row; products */
+  BR_NAME(place) at;
+  F scale[BR_PARTS], bias[BR_PARTS];
+} BR_NAME(binary_task);
+
+BR_INLINE void BR_NAME(binary_pixels)(const BR_NAME(binary_task) *t, int done, const int count) {
+  const ptrdiff_t stride = t->stride;
+  const uint32_t *x0 = t->x + done * stride;
   B sums[BR_PIXELS][BR_PARTS];
 #if BR_BYTES
   B full[BR_PIXELS][BR_PARTS];
@@ -174,11 +177,10 @@ BR_INLINE void BR_NAME(binary_pixels)(const BR_NAME(binary_layer) *l, const br_r
 #endif
   BR_UNROLL for (int p = 0; p < count; p++)
     BR_UNROLL for (int k = 0; k < BR_PARTS; k++) sums[p][k] = BR_NAME(none)();
-  for (int r = run->row0; r < run->row1; r++)
-    for (int c = 0; c < runs; c++) {
-      const uint32_t *x = x0 + (r - run->row0) * row + c * column;
-      const uint32_t *v = w0 + (size_t)((r * w->kernel_columns + run->column0 + c) * words) * BR_BLOCK;
-      for (int left = length; left > 0;) {
+  for (int r = 0; r < t->rows; r++)
+    for (int c = 0; c < t->runs; c++) {
+      const uint32_t *x = x0 + r * t->row + c * t->column, *v = t->weights + r * t->next_row + c * t->next_column;
+      for (int left = t->length; left > 0;) {
 #if BR_BYTES
         int part = left < free ? left : free;
 #else
@@ -204,13 +206,7 @@ BR_INLINE void BR_NAME(binary_pixels)(const BR_NAME(binary_layer) *l, const br_r
 #endif
       }
     }
-  const int valid = (run->row1 - run->row0) * taps * (w->channels / w->groups);
-  const int channel = group * outputs + (block % l->blocks) * BR_BLOCK;
-  const BR_NAME(place) at = BR_NAME(placed)(l->tail, run->first + (size_t)done * run->step, run->step,
-                                            w->out_channels, channel, (group + 1) * outputs);
-  F y[BR_PIXELS][BR_PARTS], scale[BR_PARTS], bias[BR_PARTS];
-  BR_NAME(fetch)(l->scale + channel, at.width, scale);
-  BR_NAME(fetch)(l->bias + channel, at.width, bias);
+  F y[BR_PIXELS][BR_PARTS];
   BR_UNROLL for (int p = 0; p < count; p++)
     BR_UNROLL for (int k = 0; k < BR_PARTS; k++) {
 #if BR_BYTES
@@ -218,14 +214,34 @@ BR_INLINE void BR_NAME(binary_pixels)(const BR_NAME(binary_layer) *l, const br_r
 #else
       B total = sums[p][k];
 #endif
-      y[p][k] = BR_NAME(add)(BR_NAME(mul)(BR_NAME(products)(valid, total), scale[k]), bias[k]);
+      y[p][k] = BR_NAME(add)(BR_NAME(mul)(BR_NAME(products)(t->valid, total), t->scale[k]), t->bias[k]);
     }
-  BR_NAME(finish)(&at, count, y);
+  BR_NAME(finish)(&t->at, done, count, y);
 }
 
 static void BR_NAME(binary_run)(const void *layer, const br_run *run, int block) {
   const BR_NAME(binary_layer) *l = layer;
-  BR_PIECES(BR_NAME(binary_pixels), l, run, block);
+  const br_window *w = l->w;
+  const int group = block / l->blocks, outputs = w->out_channels / w->groups, words = l->words;
+  const int joined = w->column_dilation == 1 && w->groups == 1; /* taps of a row are neighbours in memory */
+  const int taps = run->column1 - run->column0, channel = group * outputs + (block % l->blocks) * BR_BLOCK;
+  const ptrdiff_t pixel = (ptrdiff_t)w->groups * words, tap = (ptrdiff_t)words * BR_BLOCK;
+  BR_NAME(binary_task) t;
+  t.x = l->signs + run->start + (ptrdiff_t)group * words;
+  t.next_column = tap;
+  t.next_row = tap * w->kernel_columns;
+  t.weights = l->weights + block * t.next_row * w->kernel_rows + run->row0 * t.next_row + run->column0 * tap;
+  t.row = (ptrdiff_t)w->row_dilation * w->columns * pixel;
+  t.column = (ptrdiff_t)w->column_dilation * pixel;
+  t.stride = run->stride;
+  t.rows = run->row1 - run->row0;
+  t.runs = joined ? (taps > 0) : taps;
+  t.length = joined ? taps * words : words;
+  t.valid = t.rows * taps * (w->channels / w->groups);
+  t.at = BR_NAME(placed)(l->tail, run->first, run->step, w->out_channels, channel, (group + 1) * outputs);
+  BR_NAME(fetch)(l->scale + channel, t.at.width, t.scale);
+  BR_NAME(fetch)(l->bias + channel, t.at.width, t.bias);
+  BR_PIECES(BR_NAME(binary_pixels), &t, run->count);
 }
 
 static void BR_NAME(binary_conv)(const br_window *w, const uint32_t *signs, const uint32_t *weights,
@@ -247,41 +263,54 @@ typedef struct {
   int inputs, blocks; /* channels of a group; blocks of its output channels */
 } BR_NAME(real_layer);
 
-BR_INLINE void BR_NAME(real_pixels)(const BR_NAME(real_layer) *l, const br_run *run, int block, int done,
-                                    const int count) {
-  const br_window *w = l->w;
-  const int group = block / l->blocks, outputs = w->out_channels / w->groups, inputs = l->inputs;
-  const int joined = w->column_dilation == 1 && w->groups == 1;
-  const int taps = run->column1 - run->column0, runs = joined ? (taps > 0) : taps;
-  const int length = joined ? taps * inputs : inputs;
-  const ptrdiff_t column = (ptrdiff_t)w->column_dilation * w->channels;
-  const ptrdiff_t row = (ptrdiff_t)w->row_dilation * w->columns * w->channels, stride = run->stride;
-  const float *x0 = l->x + run->start + done * stride + (ptrdiff_t)group * inputs;
-  const float *w0 = l->weights + (size_t)block * (size_t)(w->kernel_rows * w->kernel_columns * inputs) * BR_BLOCK;
-  const int channel = group * outputs + (block % l->blocks) * BR_BLOCK;
-  const BR_NAME(place) at = BR_NAME(placed)(l->tail, run->first + (size_t)done * run->step, run->step,
-                                            w->out_channels, channel, (group + 1) * outputs);
-  F y[BR_PIXELS][BR_PARTS], bias[BR_PARTS];
-  BR_UNROLL for (int k = 0; k < BR_PARTS; k++) bias[k] = BR_NAME(all)(0);
-  if (l->bias) BR_NAME(fetch)(l->bias + channel, at.width, bias);
-  BR_UNROLL for (int p = 0; p < count; p++) BR_UNROLL for (int k = 0; k < BR_PARTS; k++) y[p][k] = bias[k];
-  for (int r = run->row0; r < run->row1; r++)
-    for (int c = 0; c < runs; c++) {
-      const float *x = x0 + (r - run->row0) * row + c * column;
-      const float *v = w0 + (size_t)((r * w->kernel_columns + run->column0 + c) * inputs) * BR_BLOCK;
-      for (const float *end = x + length; x < end; x++, v += BR_BLOCK)
+typedef struct {
+  const float *x, *weights;
+  ptrdiff_t row, column, stride, next_row, next_column;
+  int rows, runs, length;
+  BR_NAME(place) at;
+  F bias[BR_PARTS];
+} BR_NAME(real_task);
+
+BR_INLINE void BR_NAME(real_pixels)(const BR_NAME(real_task) *t, int done, const int count) {
+  const ptrdiff_t stride = t->stride;
+  const float *x0 = t->x + done * stride;
+  F y[BR_PIXELS][BR_PARTS];
+  BR_UNROLL for (int p = 0; p < count; p++) BR_UNROLL for (int k = 0; k < BR_PARTS; k++) y[p][k] = t->bias[k];
+  for (int r = 0; r < t->rows; r++)
+    for (int c = 0; c < t->runs; c++) {
+      const float *x = x0 + r * t->row + c * t->column, *v = t->weights + r * t->next_row + c * t->next_column;
+      for (const float *end = x + t->length; x < end; x++, v += BR_BLOCK)
         BR_UNROLL for (int k = 0; k < BR_PARTS; k++) {
           F weight = BR_NAME(load)(v + k * BR_LANES);
           BR_UNROLL for (int p = 0; p < count; p++)
             y[p][k] = BR_NAME(fma)(y[p][k], BR_NAME(all)(x[p * stride]), weight);
         }
     }
-  BR_NAME(finish)(&at, count, y);
+  BR_NAME(finish)(&t->at, done, count, y);
 }
 
 static void BR_NAME(real_run)(const void *layer, const br_run *run, int block) {
   const BR_NAME(real_layer) *l = layer;
-  BR_PIECES(BR_NAME(real_pixels), l, run, block);
+  const br_window *w = l->w;
+  const int group = block / l->blocks, outputs = w->out_channels / w->groups, inputs = l->inputs;
+  const int joined = w->column_dilation == 1 && w->groups == 1;
+  const int taps = run->column1 - run->column0, channel = group * outputs + (block % l->blocks) * BR_BLOCK;
+  const ptrdiff_t tap = (ptrdiff_t)inputs * BR_BLOCK;
+  BR_NAME(real_task) t;
+  t.x = l->x + run->start + (ptrdiff_t)group * inputs;
+  t.next_column = tap;
+  t.next_row = tap * w->kernel_columns;
+  t.weights = l->weights + block * t.next_row * w->kernel_rows + run->row0 * t.next_row + run->column0 * tap;
+  t.row = (ptrdiff_t)w->row_dilation * w->columns * w->channels;
+  t.column = (ptrdiff_t)w->column_dilation * w->channels;
+  t.stride = run->stride;
+  t.rows = run->row1 - run->row0;
+  t.runs = joined ? (taps > 0) : taps;
+  t.length = joined ? taps * inputs : inputs;
+  t.at = BR_NAME(placed)(l->tail, run->first, run->step, w->out_channels, channel, (group + 1) * outputs);
+  BR_UNROLL for (int k = 0; k < BR_PARTS; k++) t.bias[k] = BR_NAME(all)(0);
+  if (l->bias) BR_NAME(fetch)(l->bias + channel, t.at.width, t.bias);
+  BR_PIECES(BR_NAME(real_pixels), &t, run->count);
 }
 
 static void BR_NAME(conv)(const br_window *w, const float *x, const float *weights, const float *bias,
@@ -327,29 +356,27 @@ typedef struct {
   int zero, joined, words; /* words of 4 bytes of a row of taps (joined) or of one tap */
 } BR_NAME(byte_layer);
 
-BR_INLINE void BR_NAME(byte_pixels)(const BR_NAME(byte_layer) *l, const br_run *run, int block, int done,
-                                    const int count) {
-  const br_window *w = l->w;
-  const int channel = block * BR_BLOCK, taps = l->joined ? 1 : w->kernel_columns;
-  const ptrdiff_t column = (ptrdiff_t)w->column_dilation * w->channels;
-  const ptrdiff_t row = (ptrdiff_t)w->row_dilation * w->columns * w->channels, stride = run->stride;
-  const uint8_t *x0 = l->bytes + run->start + done * stride;
-  const int8_t *v = l->weights + (size_t)block * (size_t)(w->kernel_rows * taps * l->words) * BR_BLOCK * 4;
-  const BR_NAME(place) at = BR_NAME(placed)(l->tail, run->first + (size_t)done * run->step, run->step,
-                                            w->out_channels, channel, w->out_channels);
-  int32_t whole[BR_BLOCK] = {0};
-  const int32_t *totals = l->weight_sums + channel;
-  if (at.width < BR_BLOCK) totals = memcpy(whole, totals, (size_t)at.width * sizeof *totals);
+typedef struct {
+  const uint8_t *x;
+  const int8_t *weights;
+  ptrdiff_t row, column, stride;
+  int rows, taps, words;
+  BR_NAME(place) at;
+  BR_NAME(i) start[BR_PARTS];
+  F scale[BR_PARTS], bias[BR_PARTS];
+} BR_NAME(byte_task);
+
+BR_INLINE void BR_NAME(byte_pixels)(const BR_NAME(byte_task) *t, int done, const int count) {
+  const ptrdiff_t stride = t->stride;
+  const uint8_t *x0 = t->x + done * stride;
+  const int8_t *v = t->weights;
   BR_NAME(i) sums[BR_PIXELS][BR_PARTS];
-  BR_UNROLL for (int k = 0; k < BR_PARTS; k++) {
-    const BR_NAME(i) start =
-        BR_NAME(times)(BR_NAME(numbers)(totals + k * BR_LANES), BR_NAME(same)(-(l->zero + BR_FLIP)));
-    BR_UNROLL for (int p = 0; p < count; p++) sums[p][k] = start;
-  }
-  for (int r = 0; r < w->kernel_rows; r++)
-    for (int c = 0; c < taps; c++) {
-      const uint8_t *x = x0 + r * row + c * column;
-      for (const uint8_t *end = x + 4 * l->words; x < end; x += 4, v += 4 * BR_BLOCK)
+  F y[BR_PIXELS][BR_PARTS];
+  BR_UNROLL for (int p = 0; p < count; p++) BR_UNROLL for (int k = 0; k < BR_PARTS; k++) sums[p][k] = t->start[k];
+  for (int r = 0; r < t->rows; r++)
+    for (int c = 0; c < t->taps; c++) {
+      const uint8_t *x = x0 + r * t->row + c * t->column;
+      for (const uint8_t *end = x + 4 * t->words; x < end; x += 4, v += 4 * BR_BLOCK)
         BR_UNROLL for (int p = 0; p < count; p++) {
           int32_t bytes;
           memcpy(&bytes, x + p * stride, sizeof bytes);
@@ -357,19 +384,36 @@ BR_INLINE void BR_NAME(byte_pixels)(const BR_NAME(byte_layer) *l, const br_run *
             sums[p][k] = BR_NAME(dot)(sums[p][k], BR_NAME(same)(bytes), v + 4 * k * BR_LANES);
         }
     }
-  F y[BR_PIXELS][BR_PARTS], scale[BR_PARTS], bias[BR_PARTS];
-  BR_NAME(fetch)(l->scale + channel, at.width, scale);
-  BR_UNROLL for (int k = 0; k < BR_PARTS; k++) bias[k] = BR_NAME(all)(0);
-  if (l->bias) BR_NAME(fetch)(l->bias + channel, at.width, bias);
   BR_UNROLL for (int p = 0; p < count; p++)
     BR_UNROLL for (int k = 0; k < BR_PARTS; k++)
-      y[p][k] = BR_NAME(add)(BR_NAME(mul)(BR_NAME(real)(sums[p][k]), scale[k]), bias[k]);
-  BR_NAME(finish)(&at, count, y);
+      y[p][k] = BR_NAME(add)(BR_NAME(mul)(BR_NAME(real)(sums[p][k]), t->scale[k]), t->bias[k]);
+  BR_NAME(finish)(&t->at, done, count, y);
 }
 
 static void BR_NAME(byte_run)(const void *layer, const br_run *run, int block) {
   const BR_NAME(byte_layer) *l = layer;
-  BR_PIECES(BR_NAME(byte_pixels), l, run, block);
+  const br_window *w = l->w;
+  const int channel = block * BR_BLOCK;
+  int32_t whole[BR_BLOCK] = {0};
+  const int32_t *totals = l->weight_sums + channel;
+  BR_NAME(byte_task) t;
+  t.rows = w->kernel_rows;
+  t.taps = l->joined ? 1 : w->kernel_columns;
+  t.words = l->words;
+  t.x = l->bytes + run->start;
+  t.weights = l->weights + (ptrdiff_t)block * t.rows * t.taps * t.words * BR_BLOCK * 4;
+  t.row = (ptrdiff_t)w->row_dilation * w->columns * w->channels;
+  t.column = (ptrdiff_t)w->column_dilation * w->channels;
+  t.stride = run->stride;
+  t.at = BR_NAME(placed)(l->tail, run->first, run->step, w->out_channels, channel, w->out_channels);
+  if (t.at.width < BR_BLOCK) totals = memcpy(whole, totals, (size_t)t.at.width * sizeof *totals);
+  BR_UNROLL for (int k = 0; k < BR_PARTS; k++) {
+    t.start[k] = BR_NAME(times)(BR_NAME(numbers)(totals + k * BR_LANES), BR_NAME(same)(-(l->zero + BR_FLIP)));
+    t.bias[k] = BR_NAME(all)(0);
+  }
+  BR_NAME(fetch)(l->scale + channel, t.at.width, t.scale);
+  if (l->bias) BR_NAME(fetch)(l->bias + channel, t.at.width, t.bias);
+  BR_PIECES(BR_NAME(byte_pixels), &t, run->count);
 }
 
 static void BR_NAME(conv_int8)(const br_window *w, const uint8_t *bytes, int zero, const int8_t *weights,
@@ -402,7 +446,7 @@ static void BR_NAME(map)(int pixels, int channels, int groups, const float *x, c
         at.low = channel % BR_WORD;
         at.last = channel + BR_BLOCK >= inside;
         BR_NAME(fetch)(x + (size_t)pixel * (size_t)channels + all, at.width, v[0]);
-        BR_NAME(finish)(&at, 1, v);
+        BR_NAME(finish)(&at, 0, 1, v);
       }
 }
 #endif
@@ -415,38 +459,42 @@ typedef struct {
   int kind; /* 0: maximum, 1: mean over pixels on the image, 2: mean over padding too */
 } BR_NAME(pool_layer);
 
-static void BR_NAME(pool_run)(const void *layer, const br_run *run, int block) {
-  const BR_NAME(pool_layer) *l = layer;
+BR_INLINE void BR_NAME(pool_pixel)(const BR_NAME(pool_layer) *l, const br_run *run, int p, int channel) {
   const br_window *w = l->w;
   const ptrdiff_t row = (ptrdiff_t)w->row_dilation * w->columns * w->channels;
   const ptrdiff_t column = (ptrdiff_t)w->column_dilation * w->channels;
-  const int channel = block * BR_BLOCK, taps = (run->row1 - run->row0) * (run->column1 - run->column0);
-  for (int p = 0; p < run->count; p++) {
-    const size_t pixel = run->first + (size_t)p * run->step;
-    const BR_NAME(place) at = BR_NAME(placed)(l->tail, pixel, 1, w->channels, channel, w->channels);
-    const float *x0 = l->x + run->start + p * run->stride + channel;
-    F y[1][BR_PARTS], v[BR_PARTS];
-    BR_UNROLL for (int k = 0; k < BR_PARTS; k++) y[0][k] = BR_NAME(all)(l->kind ? 0 : -INFINITY);
-    for (int r = 0; r < run->row1 - run->row0; r++)
-      for (int c = 0; c < run->column1 - run->column0; c++) {
-        BR_NAME(fetch)(x0 + r * row + c * column, at.width, v);
-        BR_UNROLL for (int k = 0; k < BR_PARTS; k++)
-          y[0][k] = l->kind ? BR_NAME(add)(y[0][k], v[k]) : BR_NAME(max)(y[0][k], v[k]);
-      }
-    if (l->kind) {
-      const float pixels = (float)(l->kind == 1 ? taps : br_padded_taps(w, pixel));
-      float mean[BR_BLOCK];
-      BR_UNROLL for (int k = 0; k < BR_PARTS; k++) BR_NAME(store)(mean + k * BR_LANES, y[0][k]);
-      for (int i = 0; i < BR_BLOCK; i++) mean[i] /= pixels;
-      BR_NAME(fetch)(mean, BR_BLOCK, y[0]);
+  const int rows = run->row1 - run->row0, columns = run->column1 - run->column0;
+  const size_t pixel = run->first + (size_t)p * run->step;
+  const BR_NAME(place) at = BR_NAME(placed)(l->tail, pixel, 1, w->channels, channel, w->channels);
+  const float *x = l->x + run->start + p * run->stride + channel;
+  F y[1][BR_PARTS], v[BR_PARTS];
+  BR_UNROLL for (int k = 0; k < BR_PARTS; k++) y[0][k] = BR_NAME(all)(l->kind ? 0 : -INFINITY);
+  for (int r = 0; r < rows; r++)
+    for (int c = 0; c < columns; c++) {
+      BR_NAME(fetch)(x + r * row + c * column, at.width, v);
+      BR_UNROLL for (int k = 0; k < BR_PARTS; k++)
+        y[0][k] = l->kind ? BR_NAME(add)(y[0][k], v[k]) : BR_NAME(max)(y[0][k], v[k]);
     }
-    BR_NAME(finish)(&at, 1, y);
+  if (l->kind) {
+    const float pixels = (float)(l->kind == 1 ? rows * columns : br_padded_taps(w, pixel));
+    float mean[BR_BLOCK];
+    BR_UNROLL for (int k = 0; k < BR_PARTS; k++) BR_NAME(store)(mean + k * BR_LANES, y[0][k]);
+    for (int i = 0; i < BR_BLOCK; i++) mean[i] /= pixels;
+    BR_NAME(fetch)(mean, BR_BLOCK, y[0]);
   }
+  BR_NAME(finish)(&at, 0, 1, y);
+}
+
+static void BR_NAME(pool_run)(const void *layer, const br_run *run, int block) {
+  const BR_NAME(pool_layer) *l = layer;
+  for (int p = 0; p < run->count; p++)
+    for (int channel = block; channel < l->w->channels; channel += BR_BLOCK)
+      BR_NAME(pool_pixel)(l, run, p, channel);
 }
 
 static void BR_NAME(pool)(const br_window *w, int kind, const float *x, const br_tail *tail) {
   BR_NAME(pool_layer) layer = {w, x, tail, kind};
-  br_sweep(w, w->channels, (w->channels + BR_BLOCK - 1) / BR_BLOCK, BR_NAME(pool_run), &layer);
+  br_sweep(w, w->channels, 1, BR_NAME(pool_run), &layer);
 }
 
 #ifdef BR_HAS_MAX_POOL
@@ -489,7 +537,7 @@ static void BR_NAME(resize)(const br_window *w, const float *x, int bilinear, in
         }
         F y[1][BR_PARTS];
         BR_NAME(fetch)(a, BR_BLOCK, y[0]);
-        BR_NAME(finish)(&at, 1, y);
+        BR_NAME(finish)(&at, 0, 1, y);
       }
     }
   }
