@@ -25,7 +25,7 @@ from bireal_plugin.folding.operator import binary_conv2d, pack_signs
 KERNELS = Path(layout.__file__).parent / 'kernels'
 STRICT = ('-std=c11', '-O2', '-Wall', '-Wextra', '-pedantic', '-Werror')
 BINARY_CONV, CONV, MAX_POOL, AVERAGE_POOL, MAP, NEAREST, BILINEAR, CONV_INT8 = range(8)
-OPERATIONS = ('add', 'sub', 'rsub', 'mul', 'div', 'rdiv', 'max', 'min', 'prelu', 'elu', 'sigmoid', 'tanh', 'abs')
+OPERATIONS = ('add', 'sub', 'rsub', 'mul', 'div', 'rdiv', 'max', 'min', 'prelu', 'elu', 'sigmoid', 'tanh', 'exp', 'abs')
 SHAPES = ('number', 'channel', 'pixel', 'map')
 
 
@@ -295,6 +295,7 @@ REFERENCES: dict[str, Any] = dict(
     elu=lambda x, v: F.elu(x),
     sigmoid=lambda x, v: x.sigmoid(),
     tanh=lambda x, v: x.tanh(),
+    exp=lambda x, v: x.clamp(max=88).exp(),
     abs=lambda x, v: x.abs(),
 )
 

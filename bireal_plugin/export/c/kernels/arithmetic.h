@@ -4,8 +4,8 @@
 
 #include "bireal.h"
 
-/* exp(x) - 1, exact in sign for the smallest x: 2^n (exp(r) - 1) + (2^n - 1) with x = n log(2) + r. */
-BR_INLINE float br_expm1(float x) {
+/* x = n log(2) + r: 2^n, and exp(r) - 1 as `*rest`. x is taken within -88 and 88, where floats have exp(x). */
+BR_INLINE float br_power(float x, float *rest) {
   const float least = -88, most = 88;
   float bounded = x < least ? least : x > most ? most : x;
   int n = (int)(bounded * 1.44269504f + (bounded < 0 ? -0.5f : 0.5f));
@@ -16,7 +16,19 @@ BR_INLINE float br_expm1(float x) {
   int32_t bits = (n + 127) << 23;
   float power;
   memcpy(&power, &bits, sizeof power);
-  return power * (r + series) + (power - 1);
+  *rest = r + series;
+  return power;
+}
+
+BR_INLINE float br_exp(float x) {
+  float rest, power = br_power(x, &rest);
+  return power + power * rest;
+}
+
+/* exp(x) - 1, with the sign of x for the smallest x too. */
+BR_INLINE float br_expm1(float x) {
+  float rest, power = br_power(x, &rest);
+  return power * rest + (power - 1);
 }
 
 BR_INLINE float br_tanh(float x) {

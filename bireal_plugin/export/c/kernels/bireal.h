@@ -47,9 +47,9 @@ typedef enum {
   BR_PRELU,   /* x if x > 0, else v x */
   BR_ELU,     /* x if x > 0, else exp(x) - 1 */
   BR_SIGMOID, /* 1 / (1 + exp(-x)) */
-  BR_TANH,
-  BR_EXP,
-  BR_ABS,
+  BR_TANH,    /* tanh(x) */
+  BR_EXP,     /* exp(x) */
+  BR_ABS,     /* |x| */
 } br_operation;
 
 typedef struct {

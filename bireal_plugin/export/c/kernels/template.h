@@ -59,9 +59,9 @@ static void BR_NAME(apply)(const BR_NAME(place) *at, size_t first, int count, fl
       case BR_MIN: for (int i = 0; i < n; i++) x[i] = x[i] > u[i] ? u[i] : x[i]; break;
       case BR_PRELU: for (int i = 0; i < n; i++) x[i] = x[i] > 0 ? x[i] : u[i] * x[i]; break;
       case BR_ELU: for (int i = 0; i < n; i++) x[i] = x[i] > 0 ? x[i] : br_expm1(x[i]); break;
-      case BR_SIGMOID: for (int i = 0; i < n; i++) x[i] = 1 / (2 + br_expm1(-x[i])); break;
+      case BR_SIGMOID: for (int i = 0; i < n; i++) x[i] = 1 / (1 + br_exp(-x[i])); break;
       case BR_TANH: for (int i = 0; i < n; i++) x[i] = br_tanh(x[i]); break;
-      case BR_EXP: for (int i = 0; i < n; i++) x[i] = 1 + br_expm1(x[i]); break;
+      case BR_EXP: for (int i = 0; i < n; i++) x[i] = br_exp(x[i]); break;
       case BR_ABS: for (int i = 0; i < n; i++) x[i] = x[i] < 0 ? -x[i] : x[i]; break;
     }
   }
