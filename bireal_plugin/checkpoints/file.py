@@ -10,6 +10,8 @@ import logging
 import pickle
 import re
 import struct
+import zipfile
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -26,12 +28,14 @@ from bireal_plugin.checkpoints.containers import drop_unread, plain_containers
 from bireal_plugin.errors import InputError
 
 Checkpoint = dict[str, Any]
+VIEWS = 2**24  # bytes up to which a tensor may show its numbers more than once
 # Errors of torch's unpickler on bytes that are no checkpoint.
 UNREADABLE = (
     *(RuntimeError, EOFError, OSError, struct.error, ValueError, TypeError),
     *(LookupError, AttributeError, AssertionError, MemoryError),
 )
 
+ARCHIVE = b'PK\3\4'  # first bytes of a zip file
 KEY = 'trained'  # in the meta of a checkpoint
 AVERAGED = ('state_dict_ema', 'model_ema', 'ema_state_dict')
 # Place and progress of one run, no part of the network or its data.
@@ -45,7 +49,7 @@ def read_checkpoint(path: str | Path, *, map_location: Any = 'cpu') -> Checkpoin
     """A checkpoint file's content, loaded with ``weights_only=True``; of ``.safetensors`` dict(state_dict, meta).
 
     Raises:
-        InputError: the file is missing, truncated, no checkpoint, or needs code to be unpickled.
+        InputError: the file is missing, truncated, damaged, no checkpoint, or needs code to be unpickled.
     """
     path = Path(path)
     if not path.is_file():
@@ -62,6 +66,7 @@ def read_checkpoint(path: str | Path, *, map_location: Any = 'cpu') -> Checkpoin
                 return dict(state_dict=state, meta=meta)
         except (SafetensorError, OSError) as error:
             raise InputError(f'checkpoint {path} is truncated or not a safetensors file') from error
+    check_archive(path)
     try:
         with plain_containers():
             content = torch.load(path, map_location=map_location, weights_only=True)
@@ -73,6 +78,34 @@ def read_checkpoint(path: str | Path, *, map_location: Any = 'cpu') -> Checkpoin
         raise InputError(f'checkpoint {path} holds a {type(content).__name__}, not a dictionary of weights')
     drop_unread(content)
     return content
+
+
+def check_archive(path: Path) -> None:
+    """Hold the parts of a checkpoint against their checksums, which torch writes and does not read.
+
+    Files of torch before 1.6 have none, nor have those that were saved after ``set_crc32_options(False)``.
+
+    Raises:
+        InputError: a part has changed, or the file would unpack to more than it has.
+    """
+    with path.open('rb') as file:
+        if file.read(len(ARCHIVE)) != ARCHIVE:
+            return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+            if sum(part.file_size for part in parts) > path.stat().st_size:
+                raise InputError(f'checkpoint {path} is a compressed archive; save it again with torch.save')
+            broken = archive.testzip() if any(part.CRC for part in parts) else None
+    except (zipfile.BadZipFile, zlib.error, *UNREADABLE) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f'checkpoint {path} is truncated or not a PyTorch file') from error
+    if broken is not None:
+        raise InputError(
+            f'checkpoint {path} was changed after it was written: the checksum of {broken} does not match; take '
+            'another copy of it, or an earlier checkpoint'
+        )
 
 
 def refused(source: str | Path, error: pickle.UnpicklingError) -> InputError:
@@ -103,10 +136,29 @@ def state_dict_of(checkpoint: Mapping[str, Any], source: str | Path) -> dict[str
                 told = f'{source} holds a second set of weights, {averaged}; {key} is taken'
                 print_log(told, logger='current', level=logging.WARNING)
             break
-    tensors = {key.removeprefix('module.'): value for key, value in state.items() if isinstance(value, Tensor)}
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
         raise InputError(f'{source} has no weights: neither it nor its entry state_dict maps names to tensors')
-    return tensors
+    for key, value in tensors.items():
+        if not isinstance(key, str):
+            raise InputError(f'{source}: its weights are called {key!r} and so on, and names are texts')
+        if (kind := unusual(value)) is not None:
+            raise InputError(f'{source}: {key} is {kind}, and weights are dense tensors of real numbers')
+    return {key.removeprefix('module.'): value for key, value in tensors.items()}
+
+
+def unusual(tensor: Tensor) -> str | None:
+    """What a tensor is that is no dense one of real numbers in memory; None for one that is."""
+    if tensor.is_nested or tensor.layout is not torch.strided:
+        return 'nested' if tensor.is_nested else f'sparse ({tensor.layout})'
+    if tensor.is_complex() or tensor.is_quantized:
+        return 'complex' if tensor.is_complex() else 'quantized'
+    if tensor.is_meta:
+        return 'without numbers'
+    size = tensor.numel() * tensor.element_size()
+    if size > VIEWS and size > tensor.untyped_storage().nbytes():
+        return f'a view {tuple(tensor.shape)} of fewer numbers'
+    return None
 
 
 @dataclass(frozen=True)

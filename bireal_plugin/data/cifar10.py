@@ -102,7 +102,7 @@ def _read_python(file: Path) -> tuple[np.ndarray, np.ndarray]:
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != (IMAGES_PER_FILE, VALUES):
         found = f'{data.dtype} {data.shape}' if isinstance(data, np.ndarray) else type(data).__name__
         raise InputError(f'{file} holds data of {found} instead of uint8 {(IMAGES_PER_FILE, VALUES)}: {AGAIN}')
-    numbers = isinstance(labels, list) and all(isinstance(label, int) for label in labels)
+    numbers = isinstance(labels, list) and all(isinstance(label, int) and abs(label) < 256 for label in labels)
     if not numbers or len(labels) != IMAGES_PER_FILE:
         raise InputError(f'{file} does not hold a list of {IMAGES_PER_FILE} whole numbers as labels: {AGAIN}')
     return data, np.array(labels, dtype=np.int64)

@@ -1,6 +1,7 @@
 """Fashion-MNIST from its four original idx files, compressed or not."""
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from bireal_plugin.errors import InputError
 
 CLASSES = ('T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot')
 SIDE = 28
+LARGEST = 60_000 * SIDE**2  # bytes in one file
 
 
 @DATASETS.register_module()
@@ -80,20 +82,23 @@ def read_idx(file: Path, *, dimensions: int) -> np.ndarray:
     Raises:
         InputError: the compression is broken, the header is another one, or the length does not match it.
     """
+    length, magic = 4 + 4 * dimensions, bytes([0, 0, 8, dimensions])
     try:
-        content = gzip.decompress(file.read_bytes()) if file.suffix == '.gz' else file.read_bytes()
+        with gzip.open(file) if file.suffix == '.gz' else file.open('rb') as opened:
+            header = opened.read(length)
+            if header[:4] != magic or len(header) < length:
+                raise InputError(
+                    f'{file} begins with {header[:4].hex()} instead of the idx magic number {magic.hex()}, or ends in '
+                    'its header: download it again'
+                )
+            shape = tuple(np.frombuffer(header, dtype='>u4', offset=4).tolist())
+            expected = math.prod(shape)
+            if expected > LARGEST:
+                raise InputError(f'{file} is to hold {expected} bytes, more than {LARGEST}: download it again')
+            content = opened.read(expected + 1)  # a few bytes of gzip may hold any number of them
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f'{file} is truncated or no gzip file ({error}): download it again') from error
-    header, magic = 4 + 4 * dimensions, bytes([0, 0, 8, dimensions])
-    if content[:4] != magic or len(content) < header:
-        raise InputError(
-            f'{file} begins with {content[:4].hex()} instead of the idx magic number {magic.hex()}, or ends in '
-            'its header: download it again'
-        )
-    shape = tuple(np.frombuffer(content, dtype='>u4', count=dimensions, offset=4).tolist())
-    expected = int(np.prod(shape, dtype=object))
-    if len(content) - header != expected:
-        raise InputError(
-            f'{file} holds {len(content) - header} bytes of data, not the {expected} of its header: download it again'
-        )
-    return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
+    if len(content) != expected:
+        found = 'more' if len(content) > expected else len(content)
+        raise InputError(f'{file} holds {found} bytes of data, not the {expected} of its header: download it again')
+    return np.frombuffer(content, dtype=np.uint8).reshape(shape)

@@ -1,7 +1,6 @@
 """Image files: their suffixes, their one reader, and their size with a check that the file is whole."""
 
 import struct
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -17,13 +16,14 @@ WRITABLE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.ppm', '.webp', '.tif', '
 IMAGE_SUFFIXES = (*WRITABLE_SUFFIXES, '.jfif', '.gif', '.jp2', '.pgm', '.tga', '.avif', '.heic', '.heif')
 # Pillow opens these alone, whatever a file is called; for PostScript it would start Ghostscript.
 FORMATS = ('PNG', 'JPEG', 'BMP', 'PPM', 'WEBP', 'TIFF', 'GIF', 'JPEG2000', 'AVIF')
-MAX_PIXELS = 178_956_970  # Pillow's own limit
+MAX_PIXELS = 89_478_485  # to decode them takes less than 1 GB; from here on Pillow warns
 HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
 # Pillow's decoders raise these for bytes they cannot make sense of.
 UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 # Last bytes of whole files; some writers pad the file behind them.
 ENDS = {'.png': b'IEND\xaeB`\x82', '.jpg': b'\xff\xd9', '.jpeg': b'\xff\xd9'}
 TAIL_BYTES = 64
+_most_pixels = MAX_PIXELS
 
 
 def is_image_name(name: str) -> bool:
@@ -49,18 +49,33 @@ def read_rgb(path: Path, *, exif: bool = True, wide: bool = True) -> Image.Image
             pillow-heif, or holds real numbers, or 16 bits and ``wide`` is False.
     """
     with _opened(path) as stored:
-        image = ImageOps.exif_transpose(stored) if exif else stored
-        if image.mode == 'F':
+        if stored.mode == 'F':
             raise InputError(f'{path} has pixels that are real numbers; convert it to 8 or 16 bits')
-        if image.mode.startswith('I'):  # grey of 16 or 32 bits
-            if not wide:
-                raise InputError(f'{path} is a 16-bit picture, not an 8-bit image; convert it to 8 bits')
+        if stored.mode.startswith('I') and not wide:  # grey of 16 or 32 bits
+            raise InputError(f'{path} is a 16-bit picture, not an 8-bit image; convert it to 8 bits')
+        if exif:
+            ImageOps.exif_transpose(stored, in_place=True)
+        image: Image.Image = stored
+        if image.mode.startswith('I'):
             values = np.asarray(image)
             if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
                 raise InputError(f'{path} has pixels outside 0..65535; convert it to 8 or 16 bits')
-            image = Image.fromarray(np.round(values / 257).astype(np.uint8))
+            scaled = np.empty(values.shape, np.uint8)
+            for row, line in zip(scaled, values, strict=True):  # of the whole, real numbers would take 8 bytes a pixel
+                row[:] = np.round(line / 257)
+            image = Image.fromarray(scaled)
         # Through RGBA: a palette may have transparency of its own, at which Pillow warns otherwise.
         return (image.convert('RGBA') if image.mode == 'P' else image).convert('RGB')
+
+
+def check_pixels(path: Path) -> None:
+    """Refuse, by its header, a picture that is too large, or that is none.
+
+    Raises:
+        InputError: as ``read_rgb``.
+    """
+    with _opened(path):
+        pass
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -85,16 +100,18 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """An image that is read within the block; what its decoder raises there becomes a sentence."""
     try:
         with Image.open(path, formats=_formats(path)) as image:
+            if image.width * image.height > _most_pixels:
+                raise Image.DecompressionBombError
             yield image
     except FileNotFoundError as error:
         raise InputError(f'the image {path} does not exist') from error
     except InputError:
         raise
     except Image.DecompressionBombError as error:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise InputError(
-            f'{path} has more than {limit / 1e6:.0f} million pixels, the limit for a picture; make it smaller, or '
-            'raise the limit (bireal depth infer --max-pixels N; in Python bireal_plugin.data.image_file.allow_pixels)'
+            f'{path} has more than {_most_pixels / 1e6:.0f} million pixels, the limit for a picture; make it '
+            'smaller, or raise the limit (bireal depth infer --max-pixels N; in Python '
+            'bireal_plugin.data.image_file.allow_pixels)'
         ) from error
     except UNDECODABLE as error:
         raise InputError(f'{path} cannot be decoded as an image: it is truncated, damaged or something else') from error
@@ -116,12 +133,13 @@ def _formats(path: Path) -> tuple[str, ...]:
 
 
 def allow_pixels(count: int = MAX_PIXELS) -> None:
-    """Let pictures of up to ``count`` pixels be read in this process, without Pillow's warning at half of that.
+    """Let pictures of up to ``count`` pixels be read in this process.
 
     Raises:
         InputError: the number is not positive.
     """
     if count < 1:
         raise InputError(f'--max-pixels must be 1 or more, not {count}')
-    Image.MAX_IMAGE_PIXELS = (count + 1) // 2  # Pillow refuses pictures of more than twice this
-    warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+    global _most_pixels
+    _most_pixels = count
+    Image.MAX_IMAGE_PIXELS = count  # Pillow refuses pictures of more than twice this, and warns of more than this

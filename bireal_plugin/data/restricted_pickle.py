@@ -8,6 +8,7 @@ a few changed bytes crash the process.
 import io
 import math
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ CORRUPT = (
     *(pickle.UnpicklingError, AttributeError, EOFError, ImportError, LookupError, MemoryError, OverflowError),
     *(TypeError, ValueError),
 )
+
+# Opcodes that keep an object in a numbered place; the C reader makes a table of as many places.
+PLACES = ('PUT', 'BINPUT', 'LONG_BINPUT')
 
 
 class _Recorded:
@@ -42,6 +46,10 @@ class ArrayUnpickler(pickle.Unpickler):
         InputError: any other name.
     """
 
+    def __init__(self, content: bytes) -> None:
+        super().__init__(io.BytesIO(content), encoding='bytes')
+        self.unspent = len(content)
+
     def find_class(self, module: str, name: str) -> Any:
         # Bound methods, because a pickle could set attributes of a class or a function that it gets hold of.
         match module, name:
@@ -60,6 +68,9 @@ class ArrayUnpickler(pickle.Unpickler):
         """Protocol 2 of Python 3 writes bytes as Latin-1 text."""
         if encoding not in ('latin1', b'latin1'):
             raise ValueError(f'bytes encoded as {encoding!r}')
+        self.unspent -= len(text)  # one text, encoded again and again, makes any number of bytes
+        if self.unspent < 0:
+            raise ValueError('more bytes than the file has')
         return text.encode('latin1')
 
 
@@ -72,7 +83,9 @@ def load_arrays(file: Path) -> Any:
         InputError: the pickle refers to anything else, has an array of another type, or is truncated or corrupt.
     """
     try:
-        loaded = ArrayUnpickler(io.BytesIO(file.read_bytes()), encoding='bytes').load()
+        content = file.read_bytes()
+        check_sizes(content)
+        loaded = ArrayUnpickler(content).load()
         if isinstance(loaded, dict):
             return {key: _array(value) if isinstance(value, _Recorded) else value for key, value in loaded.items()}
         return loaded
@@ -80,6 +93,17 @@ def load_arrays(file: Path) -> Any:
         raise InputError(f'{file} {error}: download it again from its author') from error
     except CORRUPT as error:
         raise InputError(f'{file} is truncated or no pickle of uint8 arrays ({error}): download it again') from error
+
+
+def check_sizes(content: bytes) -> None:
+    """Refuse a pickle that would make its reader allocate more than it has: for a long text, or for a high place.
+
+    Raises:
+        ValueError: a text is longer than the file, or objects are kept in places beyond their number.
+    """
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        if opcode.name in PLACES and argument is not None and argument > number:
+            raise ValueError(f'place {argument} for one of {number} objects')
 
 
 def _array(recorded: _Recorded) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from bireal_plugin.data.image_file import check_pixels
 from bireal_plugin.errors import InputError
 from bireal_plugin.whole_file import whole
 
@@ -20,12 +21,16 @@ def read_depth_png(path: str | Path) -> np.ndarray:
     """Read a 16-bit depth map, ``(H, W)`` float32 in m, 0 where there is no value; a disparity map likewise, in px.
 
     Raises:
-        InputError: a missing or unreadable file, or a picture that is not one 16-bit channel.
+        InputError: a missing, unreadable or too large file, or a picture that is not one 16-bit channel.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f'the depth map {path} is missing')
-    stored = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED) if path.stat().st_size else None
+    check_pixels(path)
+    try:
+        stored = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        stored = None
     if stored is None:
         raise InputError(f'{path} cannot be read as a picture; it is truncated or foreign, so copy it again')
     if stored.dtype != np.uint16 or stored.ndim != 2:

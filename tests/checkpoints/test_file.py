@@ -204,3 +204,47 @@ def test_checkpoint_without_tensors_is_refused():
 def test_latest_checkpoint_of_another_name_is_what_last_checkpoint_names(tmp_path):
     (tmp_path / 'last_checkpoint').write_text('/checkpoints/snapshot_3.pth\n')
     assert str(latest_checkpoint(tmp_path)) == '/checkpoints/snapshot_3.pth'
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_told_and_not_loaded(tmp_path):
+    """Wherever it is; torch reads all of these as other weights."""
+    path, weights = tmp_path / 'net.pth', torch.zeros(100, 10)
+    torch.save(dict(state_dict=dict(w=weights)), path)
+    content = path.read_bytes()
+    start = content.index(bytes(4000))
+    for place in range(start, start + 4000, 97):
+        path.write_bytes(content[:place] + b'\x40' + content[place + 1 :])
+        assert not torch.equal(torch.load(path, weights_only=True)['state_dict']['w'], weights)
+        with pytest.raises(
+            InputError, match=r'net\.pth was changed after it was written: the checksum of \S+ does not'
+        ):
+            read_checkpoint(path)
+
+
+def test_a_checkpoint_without_checksums_is_read(tmp_path):
+    try:
+        torch.serialization.set_crc32_options(False)
+        torch.save(dict(state_dict=dict(w=torch.ones(3))), tmp_path / 'net.pth')
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert read_checkpoint(tmp_path / 'net.pth')['state_dict']['w'].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ('state', 'words'),
+    [
+        ({3: torch.ones(2)}, 'its weights are called 3 and so on'),
+        ({'w': torch.eye(3).to_sparse()}, r'w is sparse \(torch.sparse_coo\)'),
+        ({'w': torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])}, 'w is nested'),
+        ({'w': torch.ones(2, dtype=torch.complex64)}, 'w is complex'),
+        ({'w': torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)}, 'w is quantized'),
+        ({'w': torch.ones(2, device='meta')}, 'w is without numbers'),
+        ({'w': torch.ones(1).expand(10**6, 10**6)}, r'w is a view \(1000000, 1000000\) of fewer numbers'),
+    ],
+    ids=['number', 'sparse', 'nested', 'complex', 'quantized', 'meta', 'view'],
+)
+@pytest.mark.filterwarnings('ignore')
+def test_weights_are_dense_tensors_of_real_numbers(tmp_path, state, words):
+    torch.save(dict(state_dict=state), tmp_path / 'net.pth')
+    with pytest.raises(InputError, match=rf'net\.pth: {words}'):
+        state_dict_of(read_checkpoint(tmp_path / 'net.pth'), str(tmp_path / 'net.pth'))

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import math
+import struct
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
+from bireal_plugin.data.image_file import MAX_PIXELS
 from bireal_plugin.depth.camera import Cropped, crop_corner, prediction_place
 from bireal_plugin.depth.evaluation.cases import OWN_CAMERA, Case, CaseList, Kind, Predictions, metric_depth
 from bireal_plugin.depth.maps import filled_at, read_depth_png, resized_depth
-from bireal_plugin.errors import InputError
+from bireal_plugin.errors import InputError, listed
 
 Unit = Literal['px', 'width']
 ENDINGS: Mapping[Kind, tuple[str, ...]] = {'disparity': ('', '_disparity', '_disp'), 'depth': ('', '_depth')}
 STACKS = ('.npy', '.npz')
+UNPACKED = 2**29  # bytes of an .npz that are taken into memory
+# Errors of numpy and zipfile on bytes that are no array.
+UNREADABLE = (
+    *(ValueError, EOFError, OSError, BadZipFile, zlib.error, struct.error, RuntimeError, MemoryError, LookupError),
+    *(TypeError, SyntaxError, OverflowError),
+)
 
 
 def from_files(
@@ -116,14 +127,29 @@ def _reader_of_stack(path: Path, listed: CaseList) -> Reader:
 
 def _array(path: Path) -> np.ndarray:
     try:
-        content = np.load(path, allow_pickle=False)
+        content = np.load(path, mmap_mode='r', allow_pickle=False)  # by parts, and no more than there is
         if isinstance(content, np.ndarray):
             return content
-        if len(content.files) == 1:
-            return content[content.files[0]]
-    except (ValueError, EOFError, OSError) as error:
+        with content:
+            if len(content.files) == 1:
+                _check_unpacked(content.zip, path)
+                return content[content.files[0]]
+    except UNREADABLE as error:
         raise InputError(f'{path} is no whole {path.suffix} file of numbers; write it with numpy.save') from error
-    raise InputError(f'{path} holds the arrays {", ".join(content.files)}; give a file with the predictions alone')
+    raise InputError(f'{path} holds the arrays {listed(content.files)}; give a file with the predictions alone')
+
+
+def _check_unpacked(archive: ZipFile, path: Path) -> None:
+    """Refuse an array in an archive that takes more memory than ``UNPACKED``, or that its entry is too small for."""
+    entry = archive.infolist()[0]
+    with archive.open(entry) as file:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, _, dtype = read.get(version, read[2, 0])(file)
+        if file.tell() + math.prod(shape) * dtype.itemsize != entry.file_size:
+            raise ValueError('header and size differ')
+    if entry.file_size > UNPACKED:
+        raise InputError(f'{path} unpacks to {entry.file_size / 1e9:.1f} GB; write it with numpy.save, as .npy')
 
 
 def _one_map(values: np.ndarray, source: str) -> np.ndarray:
@@ -132,6 +158,10 @@ def _one_map(values: np.ndarray, source: str) -> np.ndarray:
         values = values.squeeze(0 if values.shape[0] == 1 else 2)
     if values.ndim != 2 or not values.size or values.dtype.kind not in 'fiu':
         raise InputError(f'{source} holds {values.dtype} of shape {values.shape}, not one number per pixel, (H, W)')
+    if values.size > MAX_PIXELS:
+        raise InputError(
+            f'{source} has {values.size / 1e6:.0f} million pixels, and a map has up to {MAX_PIXELS / 1e6:.0f}'
+        )
     if np.isnan(values).any():
         raise InputError(f'{source} has values that are no numbers (nan); write 0 where nothing is predicted')
     return values.astype(np.float32)

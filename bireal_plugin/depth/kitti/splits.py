@@ -38,9 +38,9 @@ GARG_DRIVES: dict[str, tuple[tuple[str, str], ...]] = {
 }
 
 DRIVE = r'(\d{4}_\d{2}_\d{2})_drive_(\d{4})_sync'
-IMAGE = re.compile(rf'{DRIVE}/image_(0[23])/data/(\d+)(?:\.(?:png|jpe?g))?(?=\s|$)', re.IGNORECASE)
-TRUTH = re.compile(rf'\S*{DRIVE}/proj_depth/groundtruth/image_0[23]/(\d+)\.png|none', re.IGNORECASE)
-MOMENT = re.compile(rf'(?:.*/)?{DRIVE}/?\s+(\d+)(?:\s+[lr])?', re.IGNORECASE)
+IMAGE = re.compile(rf'{DRIVE}/image_(0[23])/data/(\d{{1,10}})(?:\.(?:png|jpe?g))?(?=\s|$)', re.IGNORECASE | re.ASCII)
+TRUTH = re.compile(rf'\S*{DRIVE}/proj_depth/groundtruth/image_0[23]/(\d{{1,10}})\.png|none', re.IGNORECASE | re.ASCII)
+MOMENT = re.compile(rf'(?:.*/)?{DRIVE}/?\s+(\d{{1,10}})(?:\s+[lr])?', re.IGNORECASE | re.ASCII)
 NUMBER = re.compile(r'\d+(\.\d+)?')
 FORMS = "'imgL imgR', 'date/drive index l|r', 'img ground-truth focal' or 'img ground-truth'"
 Need = Literal['pair', 'left']

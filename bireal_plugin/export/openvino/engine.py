@@ -118,12 +118,11 @@ class OpenVINOSession(EngineSession):
         is_path = isinstance(source, (str, Path))
         super().__init__(source if is_path else 'an openvino.Model', real_layers=real_layers, threads=threads)
         if is_path:
-            openvino_file.check(Path(source))
-            source = core().read_model(str(source))
+            source = _read(Path(source))
             source = source if real_layers == 'f32' else openvino_file.unmarked(source)
         self.model = source
-        self.input_shape = tuple(source.inputs[0].shape)
-        self.accepted, *others = (('batch', value.shape[1], 'height', 'width') for value in source.inputs)
+        self.input_shape, *_ = shapes = [_four(value, self.source) for value in source.inputs]
+        self.accepted, *others = (('batch', shape[1], 'height', 'width') for shape in shapes)
         self.others = tuple(others)
         self.metadata = openvino_file.metadata(source)
         self.options: dict[str, Any] = {'INFERENCE_PRECISION_HINT': real_layers, 'PERFORMANCE_HINT': 'LATENCY'}
@@ -161,8 +160,7 @@ class OpenVINOSession(EngineSession):
     @staticmethod
     def write_tapped(path: Path, target: Path, choice: Choice) -> int:
         ov = openvino()
-        openvino_file.check(path)
-        model = core().read_model(str(path))
+        model = _read(path)
         chosen = choice(list(_layers(model)))
         model.add_results([ov.opset13.result(value) for value in chosen])
         openvino_file.write(ov, model, target, {})
@@ -174,10 +172,32 @@ class OpenVINOSession(EngineSession):
             request = idle.pop()
         except IndexError:
             request = compiled.create_infer_request()
-        result = request.infer(list(batches))
+        try:
+            result = request.infer(list(batches))
+        except RuntimeError as error:
+            raise InputError(f'{self.source} cannot be run: {last_line(error)}') from error
         outputs = [result[i] for i in range(len(result))]
         idle.append(request)
         return outputs
+
+
+def _read(path: Path) -> Any:
+    """The model of an exported file whose checksum matches."""
+    openvino_file.check(path)
+    try:
+        model = core().read_model(str(path))
+    except RuntimeError as error:
+        raise InputError(f'{path} is no model that OpenVINO can read: {last_line(error)}; export it again') from error
+    if not model.inputs or not model.outputs:
+        raise InputError(f'{path} has no inputs or no outputs; export it again')
+    return model
+
+
+def _four(value: Any, source: str) -> tuple[int, ...]:
+    """Shape of an input, ``(N, C, H, W)``."""
+    if value.partial_shape.is_dynamic or len(value.shape) != 4:
+        raise InputError(f'{source} has an input of shape {value.partial_shape}, not (N, C, H, W); export it again')
+    return tuple(value.shape)
 
 
 def quantize_real_layers(model: Any, calibration: Iterable[np.ndarray]) -> Any:
