@@ -61,9 +61,9 @@ class WeightBases(WeightBinarizer):
         total = alpha.sum(0).view(-1, *[1] * (weight.dim() - 1)).to(weight.dtype)
         return total * (weight.abs() <= 1)
 
-    def __call__(self, weight: Tensor) -> Tensor:
+    def __call__(self, weight: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         bases, alpha = self.decompose(weight)
-        return (alpha * bases).sum(0).view_as(weight).to(weight.dtype)
+        return (alpha * bases).sum(0).view_as(weight).to(weight.dtype).to(dtype or weight.dtype)
 
     def __repr__(self) -> str:
         return f'WeightBases({self.bases}, per={self.per!r})'

@@ -15,7 +15,8 @@ from torch.fx import Proxy
 from torch.nn import functional as F
 
 from bireal_plugin.binary.activation import build_activation
-from bireal_plugin.binary.sign import Surrogate, sign
+from bireal_plugin.binary.passes import signs
+from bireal_plugin.binary.sign import Surrogate
 from bireal_plugin.binary.weight import WeightBinarizer
 from bireal_plugin.errors import InputError
 from bireal_plugin.registry import BINARY_CONVOLUTIONS, SURROGATES, WEIGHT_BINARIZERS
@@ -52,9 +53,7 @@ class _BinaryConvolution(torch.autograd.Function):
             grad, operand, weight, ctx.binarizer, ctx.bias_dtype, ctx.geometry, needs
         )
         if grad_x is not None:
-            grad_x = grad_x.to(x.dtype)
-            if ctx.surrogate is not None:
-                grad_x = ctx.surrogate.derivative(x).mul_(grad_x)
+            grad_x = grad_x.to(x.dtype) if ctx.surrogate is None else ctx.surrogate.gradient(x, grad_x)
         return grad_x, grad_weight, grad_bias, None, None, None, None
 
 
@@ -77,7 +76,7 @@ def convolution_gradients(
     if grad_weight is not None:
         grad_weight = grad_weight.to(weight.dtype)
         if binarizer is not None:
-            grad_weight = grad_weight * binarizer.window(weight)
+            grad_weight = binarizer.latent_gradient(weight, grad_weight)
     if grad_bias is not None:
         grad_bias = grad_bias.to(bias_dtype)
     return grad_operand, grad_weight, grad_bias
@@ -85,7 +84,7 @@ def convolution_gradients(
 
 def binarized(weight: Tensor, binarizer: WeightBinarizer | None, dtype: torch.dtype) -> Tensor:
     """Weight that the convolution multiplies by: binary, or the real one where ``binarizer`` is None."""
-    return weight.to(dtype) if binarizer is None else binarizer(weight).to(dtype)
+    return weight.to(dtype) if binarizer is None else binarizer(weight, dtype)
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
@@ -120,7 +119,7 @@ def conv_factory(conv: Any, *, sign: Any = None, weight: Any = None) -> partial[
 
 def _operand(x: Tensor, surrogate: Surrogate | None, dtype: torch.dtype) -> Tensor:
     # The sign is taken before the cast: fp16 would round a small negative number to -0.0, whose sign is +1.
-    return x.to(dtype) if surrogate is None else sign(x).to(dtype)
+    return x.to(dtype) if surrogate is None else signs(x, dtype=dtype)
 
 
 @BINARY_CONVOLUTIONS.register

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bireal_plugin.binary.passes import OPEN_WINDOW, PARABOLA, TRIANGLE, compiled_as, signs, windowed
 from bireal_plugin.registry import SURROGATES
 
 
 def sign(x: Tensor) -> Tensor:
     """Eq. 1: -1 where ``x < 0``, +1 elsewhere, so ``sign(0) = sign(-0.0) = +1``. Same shape and dtype, no gradient."""
-    # Vectorised passes over one buffer: twenty times faster on a CPU than torch.where on two scalars.
-    return (x < 0).to(x.dtype).mul_(-2).add_(1)
+    return signs(x)
 
 
 class Surrogate:
@@ -30,6 +30,10 @@ class Surrogate:
     def derivative(self, x: Tensor) -> Tensor:
         """F'(x), elementwise."""
         raise NotImplementedError
+
+    def gradient(self, x: Tensor, grad: Tensor) -> Tensor:
+        """The gradient to ``x`` from that to ``sign(x)``: ``grad * derivative(x)``, in the type of ``x``."""
+        return windowed(grad, self.derivative, x)
 
     def __call__(self, x: Tensor) -> Tensor:
         return _Sign.apply(x, self)  # type: ignore[no-untyped-call]
@@ -48,7 +52,7 @@ class _Sign(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         (x,) = ctx.saved_tensors
-        return grad * ctx.surrogate.derivative(x), None
+        return ctx.surrogate.gradient(x, grad), None
 
 
 @SURROGATES.register
@@ -58,6 +62,7 @@ class STE(Surrogate):
     def polynomial(self, x: Tensor) -> Tensor:
         return x.clamp(-1, 1)
 
+    @compiled_as(OPEN_WINDOW)
     def derivative(self, x: Tensor) -> Tensor:
         return (x.abs() < 1).to(x.dtype)
 
@@ -70,6 +75,7 @@ class ApproxSign(Surrogate):
         inside = x.clamp(-1, 1)
         return inside * (2 - inside.abs())
 
+    @compiled_as(TRIANGLE)
     def derivative(self, x: Tensor) -> Tensor:
         return x.abs().mul_(-2).add_(2).clamp_(min=0)
 
@@ -82,6 +88,7 @@ class ThirdOrder(Surrogate):
         outside = 1 - x.abs().clamp(max=1)
         return sign(x) * (1 - outside**3)
 
+    @compiled_as(PARABOLA)
     def derivative(self, x: Tensor) -> Tensor:
         return x.abs().neg_().add_(1).clamp_(min=0).square_().mul_(3)
 

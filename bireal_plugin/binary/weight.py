@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bireal_plugin.binary.sign import sign
+from bireal_plugin.binary.passes import CLOSED_WINDOW, OPEN_WINDOW, compiled_as, signs, windowed
 from bireal_plugin.errors import InputError
 from bireal_plugin.registry import WEIGHT_BINARIZERS
 
@@ -36,11 +36,13 @@ class WeightBinarizer:
         """Mask or factor for the latent gradient, in the shape of ``weight``: True where the gradient passes."""
         raise NotImplementedError
 
-    def __call__(self, weight: Tensor) -> Tensor:
-        """The binarized weight, in the shape and dtype of ``weight``, without gradient."""
-        weight = weight.detach()
-        scale = self.scale(weight)
-        return sign(weight) if scale is None else sign(weight) * scale.to(weight.dtype)
+    def latent_gradient(self, weight: Tensor, grad: Tensor) -> Tensor:
+        """The gradient to the latent weight from that to the binary one: ``grad * window(weight)``."""
+        return windowed(grad, self.window, weight)
+
+    def __call__(self, weight: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """The binarized weight, in the shape of ``weight`` and in its dtype or another one, without gradient."""
+        return signs(weight, self.scale(weight.detach()), dtype)
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}()'
@@ -50,6 +52,7 @@ class WeightBinarizer:
 class Sign(WeightBinarizer):
     """BinaryNet, Eq. 8: W_b = Sign(W_r), gradient passed where |W_r| < 1."""
 
+    @compiled_as(OPEN_WINDOW)
     def window(self, weight: Tensor) -> Tensor:
         return weight.abs() < 1
 
@@ -76,6 +79,7 @@ class MagnitudeAware(WeightBinarizer):
         dtype = torch.promote_types(weight.dtype, torch.float32)
         return weight.detach().abs().mean(dim=dims, keepdim=True, dtype=dtype)
 
+    @compiled_as(CLOSED_WINDOW)
     def window(self, weight: Tensor) -> Tensor:
         return weight.abs() <= 1
 
