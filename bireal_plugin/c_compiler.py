@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 from bireal_plugin.errors import InputError
 from bireal_plugin.whole_file import whole
 
+INCLUDE = re.compile(r'^#include "([\w.]+)".*\n', re.MULTILINE)
 FLAGS = ('-std=c11', '-fPIC', '-ffp-contract=off', '-Wno-psabi')
 NO_COMPILER = (
     'a .c file runs through a C compiler and there is none: install gcc or clang, name one in the variable CC, or '
@@ -135,12 +137,12 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def library(source: Path) -> ctypes.CDLL:
-    """A C file of this package, compiled for this processor and loaded; its loops share PyTorch's threads.
+    """A C file of this package, with those that it includes, compiled and loaded; its loops share PyTorch's threads.
 
     Raises:
         InputError: there is no compiler, or it fails.
     """
-    text = source.read_text()
+    text = joined(source)
     for parallel in (['-fopenmp'], []):
         flags = ['-O3', '-march=native', *parallel]
         try:
@@ -150,3 +152,17 @@ def library(source: Path) -> ctypes.CDLL:
         except OSError:
             continue
     raise InputError(f'{source.name} was compiled and cannot be loaded')
+
+
+def joined(source: Path, known: set[Path] | None = None) -> str:
+    """A C text with the files beside it that it includes in their places; one with a guard stands there once."""
+    known = set() if known is None else known
+
+    def included(found: re.Match[str]) -> str:
+        file = source.parent / found[1]
+        return '' if file in known else joined(file, known)
+
+    text = source.read_text(encoding='ascii')
+    if '#ifndef BR_' in text[: text.find('#include')]:
+        known.add(source)
+    return INCLUDE.sub(included, text)

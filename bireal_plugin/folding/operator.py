@@ -67,6 +67,6 @@ def _refuse_backward(*_: Any) -> None:
     )
 
 
-_operator = torch.library.custom_op('bireal::binary_conv2d', binary_conv2d, mutates_args=())
-_operator.register_fake(binary_conv2d)  # without memory it computes shapes
-_operator.register_autograd(_refuse_backward)
+operator = torch.library.custom_op('bireal::binary_conv2d', binary_conv2d, mutates_args=())
+operator.register_fake(binary_conv2d)  # without memory it computes shapes
+operator.register_autograd(_refuse_backward)
