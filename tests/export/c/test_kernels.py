@@ -41,6 +41,7 @@ class Target(NamedTuple):
 TARGETS = {
     'default': Target('gcc'),
     'avx512': Target('gcc', ('-DBR_ONLY=BR_AVX512',), feature='avx512_vpopcntdq'),
+    'amx-emulated': Target('gcc', ('-DBR_ONLY=BR_AMX', '-DBR_EMULATE_AMX'), feature='avx512_vpopcntdq'),
     'avx2': Target('gcc', ('-DBR_ONLY=BR_AVX2',), feature='avx2'),
     'portable': Target('gcc', ('-DBR_ONLY=BR_PORTABLE',)),
     'sanitized': Target('gcc', ('-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all')),
@@ -181,6 +182,11 @@ def convolved(geometry: dict[str, Any]) -> tuple[Tensor, Tensor, dict[str, Any]]
 @settings(max_examples=60, deadline=None)
 @given(geometry=GEOMETRY)
 def test_binary_convolution_is_bit_exact(runner: Runner, geometry: dict[str, Any]) -> None:
+    check_binary(runner, geometry)
+
+
+def check_binary(runner: Runner, geometry: dict[str, Any]) -> None:
+    """Output and its signs, with a shortcut added, against the reference."""
     case = convolved(geometry)
     if case is None:
         return
@@ -198,6 +204,20 @@ def test_binary_convolution_is_bit_exact(runner: Runner, geometry: dict[str, Any
     assert np.array_equal(out, stored(expected))
     if whole:
         assert np.array_equal(signs, stored(expected) >= 0)
+
+
+LARGE = {  # of Bi-Real-18 and 50
+    '56 x 56': dict(inputs=64, outputs=64, rows=56, columns=56, kernel=(3, 3), stride=(1, 1), padding=(1, 1)),
+    'stride 2': dict(inputs=64, outputs=128, rows=56, columns=56, kernel=(3, 3), stride=(2, 2), padding=(1, 1)),
+    '7 x 7': dict(inputs=512, outputs=48, rows=7, columns=7, kernel=(3, 3), stride=(1, 1), padding=(1, 1)),
+    '1 x 1': dict(inputs=1024, outputs=40, rows=14, columns=14, kernel=(1, 1), stride=(1, 1), padding=(0, 0)),
+    'uneven': dict(inputs=288, outputs=33, rows=30, columns=41, kernel=(3, 3), stride=(1, 1), padding=(1, 1)),
+}
+
+
+@pytest.mark.parametrize('name', LARGE)
+def test_large_binary_convolutions(runner: Runner, name: str) -> None:
+    check_binary(runner, dict(LARGE[name], dilation=(1, 1), groups=1))
 
 
 @settings(max_examples=25, deadline=None)

@@ -1,4 +1,7 @@
 /* The kernels, written once for every instruction set: `kernels.h` includes this file with BR_ISA and BR_NAME set. */
+#undef F
+#undef B
+#undef BR_PIECES
 #include "vectors.h"
 
 #define F BR_NAME(f)
@@ -557,38 +560,8 @@ static void BR_NAME(bilinear)(const br_window *w, const float *x, int align_corn
 
 /* ---- The table ------------------------------------------------------------------------------------------------- */
 
-static const br_kernels_t BR_NAME(kernels) = {
-#ifdef BR_HAS_BINARY_CONV
-    .binary_conv = BR_NAME(binary_conv),
-#endif
-#ifdef BR_HAS_CONV
-    .conv = BR_NAME(conv),
-#endif
-#ifdef BR_HAS_CONV_INT8
-    .quantize = BR_NAME(quantize),
-    .conv_int8 = BR_NAME(conv_int8),
-#endif
-#ifdef BR_HAS_MAX_POOL
-    .max_pool = BR_NAME(max_pool),
-#endif
-#ifdef BR_HAS_AVERAGE_POOL
-    .average_pool = BR_NAME(average_pool),
-#endif
-#ifdef BR_HAS_MAP
-    .map = BR_NAME(map),
-#endif
-#ifdef BR_HAS_NEAREST
-    .nearest = BR_NAME(nearest),
-#endif
-#ifdef BR_HAS_BILINEAR
-    .bilinear = BR_NAME(bilinear),
-#endif
-};
-
-#undef F
-#undef B
-#undef BR_LANES
-#undef BR_BYTES
-#undef BR_FLIP
-#undef BR_PARTS
-#undef BR_PIECES
+#define BR_TABLE BR_NAME(kernels)
+#define BR_BINARY_CONV BR_NAME(binary_conv)
+#include "table.h"
+#undef BR_TABLE
+#undef BR_BINARY_CONV

@@ -9,6 +9,11 @@
  *   br_i              32-bit sums of 8-bit products: br_dot(sum, a, w) adds those of 4 bytes a and 4 of every lane
  *   BR_FLIP           what the instruction wants added to the bytes a
  */
+#undef BR_LANES
+#undef BR_BYTES
+#undef BR_FLIP
+#undef BR_PARTS
+
 #if BR_ISA == BR_AVX512
 #define BR_LANES 16
 #define BR_BYTES 0
