@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from bireal_plugin.data.image_file import check_pixels
+from bireal_plugin.depth.png import write_png
 from bireal_plugin.errors import InputError
-from bireal_plugin.whole_file import whole
 
 UNITS = 256  # per m, or per px of disparity
 LARGEST = np.iinfo(np.uint16).max
@@ -56,12 +56,13 @@ def write_depth_png(path: str | Path, depth: np.ndarray) -> Path:
         raise InputError(f'a 16-bit depth map is a .png file, so {path} cannot be written; name it {path.stem}.png')
     if depth.ndim != 2 or not depth.size:
         raise InputError(f'a depth map has the shape (H, W), not {depth.shape}; {path} was not written')
-    units = np.rint(depth.astype(np.float64) * UNITS)
+    # Exact in float32: a power of two changes no digit, and units up to 65535 are whole numbers there.
+    with np.errstate(over='ignore'):
+        units = depth.astype(np.result_type(depth, np.float32), copy=False) * UNITS
+    np.rint(units, out=units)
     held = (depth > 0) & (units <= LARGEST)  # false for NaN
-    stored = np.where(held, np.maximum(units, 1), 0).astype(np.uint16)
-    with whole(path) as partial:
-        partial.write_bytes(cv2.imencode('.png', stored)[1].tobytes())
-    return path
+    np.maximum(units, 1, out=units)
+    return write_png(path, np.where(held, units, 0).astype(np.uint16))
 
 
 def resized_disparity(disparity: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -70,8 +71,8 @@ def resized_disparity(disparity: np.ndarray, size: tuple[int, int]) -> np.ndarra
     if disparity.shape == size:
         return disparity
     height, width = size
-    resized = cv2.resize(disparity, (width, height), interpolation=cv2.INTER_LINEAR)
-    return resized * np.float32(width / disparity.shape[1])
+    scaled = disparity * np.float32(width / disparity.shape[1])
+    return cv2.resize(scaled, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def resized_depth(depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:

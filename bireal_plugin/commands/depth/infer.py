@@ -1,9 +1,8 @@
 """Depth maps of images and videos by a network with 1-bit convolutions.
 
-bireal depth infer photo.jpg --checkpoint net.xml --focal 1380
+bireal depth infer photo.jpg --checkpoint net.xml --focal 1380 --save png16 npy --at 600,200
 bireal depth infer kitti/2011_09_26/2011_09_26_drive_0048_sync/image_02/data --checkpoint net.xml
 bireal depth infer drive.mp4 --checkpoint epoch_10.pth --save side
-bireal depth infer image.png --checkpoint net.xml --save png16 npy --at 600,200
 """
 
 from __future__ import annotations
@@ -16,12 +15,15 @@ from pathlib import Path
 from bireal_plugin.commands.arguments import Words, add_existing, add_trained_options, positive, trained
 from bireal_plugin.data.image_file import MAX_PIXELS, allow_pixels
 from bireal_plugin.depth.camera import PLACES
-from bireal_plugin.depth.inference.batch import Wanted, infer
+from bireal_plugin.depth.inference.batch import Wanted
 from bireal_plugin.depth.inference.inputs import CameraChoice, find_inputs
 from bireal_plugin.depth.inference.outputs import MAX_DEPTH, SUFFIXES, Style, check_forms
 from bireal_plugin.depth.inference.pictures import MAPS
 from bireal_plugin.depth.inference.predictor import Predictor
+from bireal_plugin.depth.inference.run import infer
+from bireal_plugin.errors import InputError
 from bireal_plugin.export.session_io import Precision
+from bireal_plugin.studies.speed.depth_rate import compare
 
 
 def whole_numbers(count: int, text: str) -> tuple[int, ...]:
@@ -83,6 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     colours = "depths of the end colours, m (default: the image's)"
     add('--range', type=float, nargs=2, metavar=('MIN', 'MAX'), help=colours)
     add('--colours', choices=[*MAPS], default='magma', metavar='NAME', help=f'{", ".join(MAPS)}')
+    timed = 'keep no file; say the rate, and that of the network alone'
+    add('--benchmark', action='store_true', help=timed)
     add('--max-depth', type=float, default=MAX_DEPTH, metavar='METRES', help='of points in a .ply (default: 80)')
 
 
@@ -97,6 +101,11 @@ def run(arguments: argparse.Namespace) -> int:
     inputs, problems = find_inputs(arguments.inputs)
     predictor = predictor_of(arguments, arguments.real_layers)
     cameras = replace(cameras, trained_on=predictor.trained_on, network=predictor.source)
+    if arguments.benchmark:
+        if problems:
+            raise InputError(problems[0])
+        print(compare(inputs, predictor, cameras, wanted))
+        return 0
     outcome = infer(inputs, predictor, cameras, wanted, problems=problems)
     print(outcome)
     return 1 if outcome.problems else 0

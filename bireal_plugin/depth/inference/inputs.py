@@ -46,6 +46,9 @@ class Input:
     name: str
     stream: str | None = None
 
+    def __str__(self) -> str:
+        return self.stream or str(self.path)
+
     @property
     def is_video(self) -> bool:
         """Whether it is a video."""

@@ -10,8 +10,17 @@ import cv2
 import numpy as np
 
 from bireal_plugin.depth.camera import Camera
-from bireal_plugin.depth.inference.pictures import Colours, coloured, depth_range, side_by_side, with_bar
+from bireal_plugin.depth.inference.pictures import (
+    Colours,
+    depth_range,
+    painted,
+    palette,
+    shades,
+    side_by_side,
+    with_bar,
+)
 from bireal_plugin.depth.maps import write_depth_png
+from bireal_plugin.depth.png import write_png
 from bireal_plugin.errors import InputError
 from bireal_plugin.whole_file import whole
 
@@ -143,14 +152,22 @@ def check_forms(forms: Sequence[str], *, flip: bool) -> None:
         raise InputError('--save confidence is how far an image and its mirror image agree; add --flip')
 
 
+def numbered(estimate: Estimate, style: Style) -> np.ndarray:
+    """Picture of depth with its bar, as numbers ``(H, W)`` of colours in the style's palette.
+
+    Raises:
+        InputError: there is no depth in it.
+    """
+    near, far = style.near_far or depth_range(estimate.depth)
+    return with_bar(shades(estimate.depth, near, far), near, far, unit=estimate.unit)
+
+
 def picture(estimate: Estimate, form: str, style: Style) -> np.ndarray:
     """RGB uint8 picture ``(H, W, 3)`` of an estimate: 'colour', 'side' or 'confidence'."""
     if form == 'confidence':
         assert estimate.confidence is not None
-        return np.repeat(np.round(estimate.confidence * 255).astype(np.uint8)[:, :, None], 3, axis=2)  # 1 is white
-    near, far = style.near_far or depth_range(estimate.depth)
-    shown = coloured(estimate.depth, near, far, colours=style.colours)
-    shown = with_bar(shown, near, far, unit=estimate.unit, colours=style.colours)
+        return cv2.cvtColor(np.rint(estimate.confidence * 255).astype(np.uint8), cv2.COLOR_GRAY2RGB)  # 1 is white
+    shown = painted(numbered(estimate, style), style.colours)
     return side_by_side(estimate.image, shown) if form == 'side' else shown
 
 
@@ -169,8 +186,12 @@ def save(estimate: Estimate, form: str, path: Path, style: Style) -> None:
         if estimate.camera is None:
             raise InputError('a point cloud needs the camera; give --focal PX, or --calibration FILE')
         write_point_cloud(path, estimate.depth, estimate.image, estimate.camera, max_depth=style.max_depth)
-    else:
-        kind = [cv2.IMWRITE_PNG_COMPRESSION, 1] if path.suffix == '.png' else [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    elif path.suffix != '.png':
         pixels = cv2.cvtColor(picture(estimate, form, style), cv2.COLOR_RGB2BGR)
+        encoded = cv2.imencode(path.suffix, pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
         with whole(path) as partial:
-            partial.write_bytes(cv2.imencode(path.suffix, pixels, kind)[1].tobytes())
+            partial.write_bytes(encoded.tobytes())
+    elif form == 'colour':
+        write_png(path, numbered(estimate, style), palette=palette(style.colours))
+    else:
+        write_png(path, picture(estimate, form, style))

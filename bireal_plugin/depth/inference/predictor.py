@@ -118,20 +118,35 @@ class Predictor:
         """
         if isinstance(image, (str, Path)):
             image = np.asarray(read_rgb(Path(image)))
+        return resized_disparity(self.run(self.prepared(image)), image.shape[:2])
+
+    def prepared(self, image: np.ndarray) -> np.ndarray:
+        """The network's input ``(1, 3, h, w)`` float32 of an image RGB uint8 ``(H, W, 3)``: resized and normalised.
+
+        Raises:
+            InputError: it is no such image.
+        """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise InputError(f'an image is uint8 of shape (H, W, 3), not {image.dtype} of shape {image.shape}')
         height, width = self.size
         shrinks = image.shape[0] >= height and image.shape[1] >= width
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR  # the area rule repeats pixels where it grows
         pixels = cv2.resize(image, (width, height), interpolation=interpolation).astype(np.float32)
-        batch = ((pixels - self.network.mean) / self.network.std).transpose(2, 0, 1)[None]
-        outputs, expected = self.network.run(np.ascontiguousarray(batch)), (1, 1, height, width)
+        return np.ascontiguousarray(((pixels - self.network.mean) / self.network.std).transpose(2, 0, 1)[None])
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Disparity ``(h, w)`` float32 in px of its own width, of what ``prepared`` gives.
+
+        Raises:
+            InputError: the network gives no finite disparity of it.
+        """
+        outputs, expected = self.network.run(batch), (1, 1, *self.size)
         if len(outputs) != 1 or outputs[0].shape != expected:
             found = ', '.join(str(output.shape) for output in outputs)
             raise InputError(f'{self.source} is no depth network: it makes {found} of an image, not {expected}')
         if not np.isfinite(outputs[0]).all():
             raise InputError(f'{self.source} predicts disparities that are not finite; take an earlier checkpoint')
-        return resized_disparity(outputs[0][0, 0], image.shape[:2])
+        return outputs[0][0, 0]
 
     def metres(self, image: ImageSource, *, focal: float, baseline: float | None = None) -> np.ndarray:
         """Depth ``(H, W)`` float32 in m along the camera's axis, infinite where the disparity is not positive.

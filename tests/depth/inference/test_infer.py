@@ -2,13 +2,8 @@
 
 import re
 import shutil
-import subprocess
-import sys
-import threading
 from dataclasses import replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -109,12 +104,11 @@ RIG = TrainedOn((240, 800), (Camera(464.0, 800, 0.54, height=240),))
 def ideal(scene, image):
     """Network that predicts the renderer's disparity of ``image``, as the rig of its training would have had it."""
 
-    def predict(given):
+    def prepared(given):
         np.testing.assert_array_equal(given, image)
-        return scene
+        return given
 
-    predict.trained_on, predict.source = RIG, 'ideal.pth'
-    return predict
+    return SimpleNamespace(prepared=prepared, run=lambda _: scene, trained_on=RIG, source='ideal.pth')
 
 
 @pytest.mark.parametrize(
@@ -297,60 +291,6 @@ def test_a_video_cut_short_is_told_after_its_frames_are_written(infer, film, tmp
     assert ended.status == 1
     assert re.search(r'long\.mp4 ended after \d+ frames, and its last frame is [\d.]+ s before its end', ended.err)
     assert written(tmp_path) == {'long_colour.mp4'}
-
-
-@pytest.fixture
-def served(film):
-    """Address of a server of the film."""
-    handler = partial(SimpleHTTPRequestHandler, directory=film.parent)
-    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
-        handler.func.log_message = lambda *_: None
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f'http://127.0.0.1:{server.server_port}/{film.name}'
-        server.shutdown()
-        thread.join()
-
-
-def test_a_stream_of_the_network_is_a_video(infer, film, served, tmp_path):
-    assert infer(served, film, '--save', 'npy').status == 0
-    streamed = sorted(name for name in written(tmp_path) if name.startswith('127.0.0.1'))
-    assert len(streamed) == 3
-    for number, name in enumerate(streamed):
-        expected = np.load(tmp_path / f'out/film-{number:06d}_relative.npy')
-        np.testing.assert_array_equal(np.load(tmp_path / 'out' / name), expected)
-
-
-def test_a_video_may_come_on_standard_input(network, film, tmp_path):
-    infer = str(Path(__file__).parents[3] / 'depth/infer.py')
-    command = [sys.executable, infer, '-', *map(str, network), '--save', 'npy', '--out', str(tmp_path / 'out')]
-    with film.open('rb') as file:
-        ended = subprocess.run(command, stdin=file, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    assert written(tmp_path) == {f'stdin-{number:06d}_relative.npy' for number in range(3)}
-
-
-@pytest.mark.parametrize('address', ['17', 'http://127.0.0.1:9/none.mp4'])
-def test_a_stream_that_gives_nothing_is_a_sentence(infer, address):
-    ended = infer(address)
-    assert ended.status == 1
-    assert f'{address} gives no video' in ended.err
-    assert ended.err.count('\n') == 1
-
-
-def test_ctrl_c_ends_a_stream_and_keeps_its_film(infer, served, monkeypatch, tmp_path):
-    calls = []
-
-    def interrupted(self, image):
-        calls.append(image)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return np.ones(image.shape[:2], np.float32)
-
-    monkeypatch.setattr(Predictor, '__call__', interrupted)
-    assert infer(served).status == 0
-    (film,) = (tmp_path / 'out').iterdir()
-    assert len(list(VideoReader(film))) == 2
 
 
 def test_skipping_what_exists_continues_a_batch_without_the_network(infer, run_tool, network, film, photo, tmp_path):

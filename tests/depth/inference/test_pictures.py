@@ -10,15 +10,21 @@ from bireal_plugin.depth.inference.pictures import (
     MAPS,
     RunningRange,
     bar_labels,
-    coloured,
     depth_range,
+    painted,
+    palette,
     shade_of,
+    shades,
     side_by_side,
     with_bar,
 )
 from bireal_plugin.errors import InputError
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+
+
+def coloured(depth, near, far, *, colours='magma'):
+    return painted(shades(depth, near, far), colours)
 
 
 @pytest.mark.parametrize('colours', MAPS)
@@ -64,7 +70,7 @@ def test_without_any_depth_there_is_no_range():
 
 def bar_of(near, far, *, height=200):
     """The colour strip alone, top to bottom, without its frame."""
-    bar = with_bar(np.zeros((height, 10, 3), np.uint8), near, far, unit='m')[:, 10:]
+    bar = painted(with_bar(np.zeros((height, 10), np.uint8), near, far, unit='m'), 'magma')[:, 10:]
     strip = bar[:, 7]
     coloured_rows = np.flatnonzero(np.ptp(strip.astype(int), axis=1) > 8)
     return strip[coloured_rows[0] : coloured_rows[-1] + 1]
@@ -85,15 +91,24 @@ def test_a_depth_has_the_colour_at_its_place_on_the_bar():
 
 
 def test_the_picture_is_left_as_it_is():
-    picture = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
+    picture = np.random.default_rng(0).integers(0, 256, (90, 70), np.uint8)
     np.testing.assert_array_equal(with_bar(picture, 4, 80, unit='m')[:, :70], picture)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (20, 30), (375, 1242)])
 def test_pictures_of_any_size_stand_side_by_side(size):
     image = np.full((*size, 3), 77, np.uint8)
-    both = side_by_side(image, with_bar(image, 4, 80, unit='m'))
-    np.testing.assert_array_equal(both[: size[0], : 2 * size[1]], 77)
+    both = side_by_side(image, painted(with_bar(image[:, :, 0], 4, 80, unit='m'), 'magma'))
+    height, width = size
+    np.testing.assert_array_equal(both[:height, :width], 77)
+    np.testing.assert_array_equal(both[:height, width : 2 * width], np.broadcast_to(palette('magma')[77], image.shape))
+    assert (both[height:, : 2 * width] == 255).all()
+
+
+def test_frames_of_any_range_have_one_size():
+    numbers = np.zeros((90, 70), np.uint8)
+    ranges = [(0.512, 9.9), (9.87, 10.1), (3.0, 120.0), (0.0163, 0.111), (7.0, 1500.0), (1.11, 1.88)]
+    assert len({with_bar(numbers, *ends, unit='rel.').shape for ends in ranges}) == 1
 
 
 positive = st.floats(0.05, 200)
@@ -145,11 +160,18 @@ def test_a_frame_without_depth_takes_the_range_before_it():
 @pytest.mark.parametrize('dtype', [np.float32, np.float64])
 def test_every_shade_is_that_of_its_formula(dtype):
     depth = np.linspace(0.5, 120, 5000, dtype=dtype).reshape(50, 100)
-    shades = np.rint(255 * np.clip((1 / depth - 1 / 80) / (1 / 4 - 1 / 80), 0, 1)).astype(np.uint8)
-    expected = cv2.applyColorMap(shades, cv2.COLORMAP_MAGMA)[:, :, ::-1].astype(int)
-    found = coloured(depth, 4, 80).astype(int)
-    assert (abs(found - expected).max(axis=2) > 0).mean() < 2e-3  # a rounding apart, one shade in 256
-    assert abs(found - expected).max() <= 6
+    numbers = np.rint(240 * np.clip((1 / depth - 1 / 80) / (1 / 4 - 1 / 80), 0, 1)).astype(int)
+    found = shades(depth, 4, 80).astype(int)
+    assert (found != numbers).mean() < 2e-3  # a rounding apart
+    assert abs(found - numbers).max() <= 1
+
+
+def test_the_colours_are_those_of_the_map_and_greys():
+    colours = palette('magma').astype(int)
+    full = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_MAGMA)[:, 0, ::-1]
+    np.testing.assert_array_equal(colours[[0, 120, 240]], full[[0, 128, 255]])
+    np.testing.assert_array_equal(colours[[241, 248, 255]], [[0] * 3, [128] * 3, [255] * 3])
+    assert len(np.unique(colours[:241], axis=0)) == 241
 
 
 def test_the_range_of_a_large_map_is_that_of_all_its_pixels():
