@@ -9,13 +9,13 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-
-import shtab
+from types import FrameType, ModuleType, TracebackType
 
 COMMANDS = {
     'train': 'train a config: a recipe of stages, or one mmengine run',
@@ -36,6 +36,19 @@ COMMANDS = {
     'depth doctor': "check a download of KITTI's raw recordings",
     'depth render': 'write rendered streets in the form of KITTI raw recordings',
 }
+# What Ctrl-C leaves, and how to go on from there, where there is a way.
+RESUMED, SKIPPED = (
+    'what was saved stays, and --resume goes on from there',
+    'finished files stay, and --skip-existing goes on after them',
+)
+GOING_ON = {
+    'train': RESUMED,
+    'ablation': 'what was saved stays, and the same command goes on from there',
+    'depth infer': SKIPPED,
+    'depth evaluate': SKIPPED,
+    'predict': SKIPPED,
+}
+PATIENCE = 20  # s from Ctrl-C to the end, at most
 SCRIPTS = {'inspect': 'tools/inspect_packed.py', 'convert': 'tools/convert_checkpoint.py'}
 
 
@@ -75,7 +88,7 @@ def completion(parser: argparse.ArgumentParser, commands: dict[str, argparse.Arg
     """The script by which ``shell`` completes the commands of ``parser``; it goes where the shell looks for those."""
     for name, command in commands.items():
         command_parser(name, command, in_full)
-    return shtab.complete(parser, shell=shell)
+    return import_module('shtab').complete(parser, shell=shell)
 
 
 def command_parser(name: str, parser: argparse.ArgumentParser, spelled: Callable[[str], str] = in_full) -> ModuleType:
@@ -102,24 +115,92 @@ class OneScreen(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=30, width=min(100, max(60, columns)) if sys.stdout.isatty() else 100)
 
 
+class Stop:
+    """Ctrl-C and SIGTERM while the block runs: one sentence on stderr, and the exit status 130 or 143.
+
+    A signal before ``unwinding``, a second one, and ``PATIENCE`` seconds after the first end the process at once. The
+    first is raised as KeyboardInterrupt, so that half files go and child processes end; whatever error comes of it,
+    also of a library that took it for its own, the sentence is the end. A block that ends without one has done its
+    work, as a stream that Ctrl-C ends. Handlers stay in place after the block, since the interpreter may be interrupted
+    until it is gone.
+
+    Args:
+        going_on: what stays, and how to go on.
+    """
+
+    WORDS = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated'}
+
+    def __init__(self, going_on: str) -> None:
+        self.going_on = going_on
+        self.process = os.getpid()
+        self.number: int | None = None
+        self.unwinding = self.told = False
+
+    def __enter__(self) -> Stop:
+        for number in self.WORDS:
+            if signal.getsignal(number) != signal.SIG_IGN:  # as of a job that a script has put into the background
+                signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is KeyboardInterrupt and self.number is None:
+            self.number = signal.SIGINT
+        self.unwinding = False
+        signal.alarm(0)
+        if self.number is not None and error is not None:
+            sys.stdout.flush()
+            sys.stderr.write(self._farewell())
+            sys.exit(128 + self.number)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.process:  # a fork of this process, such as a worker of a DataLoader, which it ends
+            if number == signal.SIGTERM:
+                os._exit(0)
+            return
+        if self.number is None:
+            self.number = number
+            if self.unwinding:
+                sys.excepthook = sys.unraisablehook = threading.excepthook = _quiet  # of threads that lose a peer
+                signal.signal(signal.SIGALRM, self._handle)
+                signal.alarm(PATIENCE)
+                raise KeyboardInterrupt
+        os.write(2, self._farewell().encode())  # not through stderr, in which this may have come
+        os._exit(128 + self.number)
+
+    def _farewell(self) -> str:
+        """The sentence the first time, then nothing; of several processes the first one tells it."""
+        if self.told or self.number is None or os.environ.get('RANK', '0') != '0':
+            return ''
+        self.told = True
+        words = self.WORDS[signal.Signals(self.number)]
+        return f'{words}; {self.going_on}\n' if self.going_on else f'{words}\n'
+
+
+def _quiet(*_: object) -> None:
+    """Print no traceback."""
+
+
 def _run(name: str, words: list[str], spelled: Callable[[str], str]) -> None:
     """Run the command ``name`` on the arguments ``words``, and exit with its status.
 
     Mistakes become ``error: sentence`` on stderr and status 1; ``BIREAL_TRACEBACK=1`` in the environment shows where a
     mistake was found instead.
     """
-    mistakes = (import_module('bireal_plugin.errors').InputError, OSError, KeyboardInterrupt)
-    parser = argparse.ArgumentParser(prog=spelled(name), add_help=False)
-    try:
-        module = command_parser(name, parser, spelled)
-        status = module.run(parser.parse_intermixed_args(words))
-    except mistakes as error:
-        if os.environ.get('BIREAL_TRACEBACK'):
-            raise
-        interrupted = isinstance(error, KeyboardInterrupt)
-        sentence = 'interrupted; what was saved stays, and --resume continues from there'
-        print(sentence if interrupted else f'error: {_sentence(error)}', file=sys.stderr)
-        status = 130 if interrupted else 1
+    with Stop(GOING_ON.get(name, '')) as stop:
+        mistakes = (import_module('bireal_plugin.errors').InputError, OSError)
+        parser = argparse.ArgumentParser(prog=spelled(name), add_help=False)
+        try:
+            module = command_parser(name, parser, spelled)
+            arguments = parser.parse_intermixed_args(words)
+            stop.unwinding = True
+            status = module.run(arguments)
+        except mistakes as error:
+            if os.environ.get('BIREAL_TRACEBACK') or stop.number is not None:
+                raise
+            print(f'error: {_sentence(error)}', file=sys.stderr)
+            status = 1
     sys.exit(status)
 
 

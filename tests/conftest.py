@@ -5,9 +5,10 @@ import io
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,17 @@ class Ended:
     err: str
 
 
+@contextlib.contextmanager
+def kept_signals() -> Iterator[None]:
+    """Gives signals back the handlers from before the block; a command keeps its own until its process ends."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @pytest.fixture(scope='session')
 def run_tool() -> Callable[..., Ended]:
     """``run_tool('train.py', config, '--resume')`` runs a command of ``tools/`` in this process, as its file's main."""
@@ -67,6 +79,7 @@ def run_tool() -> Callable[..., Ended]:
         torch.set_num_threads(1)  # several make a network this small slower
         try:
             with (
+                kept_signals(),
                 patch.object(sys, 'argv', argv),
                 patch.dict(os.environ),
                 contextlib.redirect_stdout(out),
@@ -88,6 +101,7 @@ def run_command() -> Callable[..., Ended]:
     def run(name: str, *arguments: Any) -> Ended:
         out, err = io.StringIO(), io.StringIO()
         with (
+            kept_signals(),
             patch.object(sys, 'argv', ['bireal', *name.split(), *map(str, arguments)]),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),

@@ -11,13 +11,25 @@ import yaml
 from mmengine.fileio import JsonHandler
 from mmengine.fileio.handlers import registry_utils
 from mmengine.model import PretrainedInit, update_init_info
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
 
 def mark_loaded(runner: Runner) -> None:
     """Tell a Runner that the weights of its ``load_from`` are in its model, or it would load them once more."""
     runner._has_loaded = True
+
+
+def validation_due(loop: BaseLoop) -> bool:
+    """Whether a training loop of mmengine validates after the epoch, or the iteration, that it has ended last."""
+    if isinstance(loop, EpochBasedTrainLoop):
+        now, last = loop.epoch, loop.max_epochs
+    elif isinstance(loop, IterBasedTrainLoop):
+        now, last = loop.iter, loop.max_iters
+    else:
+        return True
+    loop._decide_current_val_interval()
+    return now >= loop.val_begin and (now % loop.val_interval == 0 or now == last)
 
 
 def note_initialisation(module: nn.Module, initializer: PretrainedInit) -> None:

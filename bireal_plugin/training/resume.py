@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import get_world_size
+from mmengine.hooks import CheckpointHook
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
@@ -68,6 +69,18 @@ def compare(
             'same with --allow-changed'
         )
     return others, rescheduled(origin.config, now)
+
+
+def keep_within(runner: Runner, checkpoint: Checkpoint) -> None:
+    """Point a checkpoint's notes of other checkpoints into the work directory, which may be a copy or have moved.
+
+    mmengine deletes the best one before by its full path when a better one comes.
+    """
+    elsewhere = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook) and hook.out_dir is not None]
+    notes = {} if elsewhere else checkpoint['message_hub'].get('runtime_info') or {}
+    for key, value in notes.items():
+        if key.startswith(('best_ckpt', 'last_ckpt')) and isinstance(value, str):
+            notes[key] = str(Path(runner.work_dir, Path(value).name))
 
 
 def continue_run(runner: Runner, checkpoint: Checkpoint, source: str) -> None:

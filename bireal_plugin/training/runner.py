@@ -28,8 +28,8 @@ from bireal_plugin.training.config import config_mistakes
 from bireal_plugin.training.data_check import check_data
 from bireal_plugin.training.hooks.plain_checkpoint import PlainCheckpointHook
 from bireal_plugin.training.hooks.plan import PHASES, settle_phases, unwrapped
-from bireal_plugin.training.hooks.stage import MonitorHook
-from bireal_plugin.training.resume import continue_run, read_resumed
+from bireal_plugin.training.hooks.stage import MissedValidationHook, MonitorHook
+from bireal_plugin.training.resume import continue_run, keep_within, read_resumed
 from bireal_plugin.training.trained import check_absorbed, check_finite
 from bireal_plugin.whole_file import whole
 
@@ -113,9 +113,9 @@ class BiRealRunner(Runner):
         return built
 
     def register_hooks(self, default_hooks: Any = None, custom_hooks: Any = None) -> None:
-        """mmengine's hooks, and PlainCheckpointHook, without which no checkpoint could be read again; MonitorHook."""
+        """mmengine's hooks, and those that every run needs, since its checkpoints are to be read and resumed."""
         super().register_hooks(default_hooks, custom_hooks)
-        for kind in (PlainCheckpointHook, MonitorHook):
+        for kind in (PlainCheckpointHook, MonitorHook, MissedValidationHook):
             if not any(isinstance(hook, kind) for hook in self.hooks):
                 self.register_hook(kind())
 
@@ -171,6 +171,7 @@ class BiRealRunner(Runner):
             )
         if resuming:
             checkpoint['meta'].pop('config', None)  # a text that mmengine would run
+            keep_within(self, checkpoint)
             continue_run(self, checkpoint, str(filename))
         strict = strict or resuming or self.cfg.get('load_strict', False)
         source, allow_partial = str(filename), bool(self.cfg.get('allow_partial', False))

@@ -2,13 +2,11 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import bireal
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.conftest import REPOSITORY, kept_signals
 
 
 @pytest.fixture
@@ -17,7 +15,7 @@ def started(monkeypatch, capsys):
 
     def start(*words, main=bireal.main):
         monkeypatch.setattr(sys, 'argv', ['bireal', *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
+        with kept_signals(), pytest.raises(SystemExit) as ended:
             main()
         said = capsys.readouterr()
         return ended.value.code, said.out, said.err

@@ -175,7 +175,7 @@ def test_interruption_says_how_to_go_on(run_tool, tiny_config, tmp_path, monkeyp
 
     monkeypatch.setattr(BiRealResNet, 'forward', interrupt)
     ended = run_tool('train.py', tiny_config, '--work-dir', tmp_path)
-    assert (ended.status, ended.err) == (130, 'interrupted; what was saved stays, and --resume continues from there\n')
+    assert (ended.status, ended.err) == (130, 'interrupted; what was saved stays, and --resume goes on from there\n')
 
 
 @pytest.mark.parametrize('words', [['data_root', '/data'], ['data_root'], ['=3'], ['train_cfg.max_epochs=']])

@@ -3,6 +3,8 @@
 import ctypes
 import gc
 import os
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from operator import truediv
@@ -11,6 +13,7 @@ import pytest
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.child import Child, CrashError
+from tests.conftest import REPOSITORY
 
 
 class Resident:
@@ -31,6 +34,9 @@ class Resident:
 
     def read(self):
         return ctypes.string_at(1)
+
+    def sleep(self):
+        time.sleep(60)
 
     def leave(self):
         os._exit(3)
@@ -115,3 +121,25 @@ def test_folder_and_environment_are_those_of_the_moment(monkeypatch, tmp_path):
     monkeypatch.setenv('BIREAL_TEST', 'moment')
     assert Child('a file', os.getcwd)('__str__') == str(tmp_path)
     assert Child('a file', os.getenv, 'BIREAL_TEST')('__str__') == 'moment'
+
+
+def test_a_child_in_the_middle_of_a_call_ends_with_the_process_that_asked(tmp_path):
+    """As after Ctrl-C, of which the group of processes gets the signal too; nobody prints a traceback."""
+    code = (
+        'import os, signal, threading, time\n'
+        'from bireal_plugin.export.child import Child\n'
+        'from tests.export.test_child import Resident\n'
+        'child = Child("a file", Resident)\n'
+        'print(*child("process"), flush=True)\n'
+        'threading.Thread(target=child, args=["sleep"], daemon=True).start()\n'
+        'time.sleep(0.2)\n'
+        'signal.signal(signal.SIGINT, lambda *_: os._exit(130))\n'
+        'os.kill(0, signal.SIGINT)\n'
+    )
+    command, streams = [sys.executable, '-c', code], dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    asking = subprocess.Popen(command, text=True, start_new_session=True, cwd=REPOSITORY, **streams)
+    told, said = asking.communicate()
+    processes = [int(word) for word in told.split()]
+    assert asking.returncode == 130
+    assert [ended(process) for process in processes] == [True, True]
+    assert said == ''

@@ -117,6 +117,38 @@ def test_a_run_stopped_before_validation_still_keeps_its_best_epoch(run_tool, ti
     assert (folder / 'bn' / 'best_accuracy_top1_epoch_2.pth').is_file()
 
 
+def test_a_resumed_copy_of_a_run_deletes_nothing_in_the_run_that_it_was_copied_from(run_tool, tiny_config, tmp_path):
+    """Checkpoints name the best one by its full path, and a better one replaces it."""
+    original, copy = tmp_path / 'original', tmp_path / 'copy'
+    options = ('--cfg-options', 'stages.float.train_cfg.max_epochs={}')
+    arguments = ('train.py', tiny_config, '--stage', 'float', *options[:1])
+    run_tool(*arguments, options[1].format(1), '--work-dir', original)
+    shutil.copytree(original, copy)
+    before = sorted(path.name for path in (original / 'float').glob('*.pth'))
+    run_tool(*arguments, options[1].format(3), '--work-dir', copy, '--resume')
+    assert sorted(path.name for path in (original / 'float').glob('*.pth')) == before
+    assert len([*(copy / 'float').glob('best_*.pth')]) == 1
+
+
+@pytest.mark.parametrize('interval', [1, 2])
+def test_validation_curves_of_a_resumed_run_are_those_of_the_run_that_was_not_stopped(
+    run_tool, tiny_config, tmp_path, interval
+):
+    """Stopped after the first epoch, whose checkpoint is written before and, as the best one, after its validation."""
+    intervals = f'stages.float.train_cfg.val_interval={interval}'
+    arguments = ('train.py', tiny_config, '--stage', 'float', '--cfg-options', intervals)
+    run_tool(*arguments, '--work-dir', tmp_path / 'whole')
+    shutil.copytree(tmp_path / 'whole', tmp_path / 'run')
+    for name in ('epoch_3.pth', 'result.json', '../results.json'):
+        (tmp_path / 'run' / 'float' / name).unlink()
+    run_tool(*arguments, '--work-dir', tmp_path / 'run', '--resume')
+    hubs = [torch.load(tmp_path / name / 'float' / 'epoch_3.pth')['message_hub'] for name in ('whole', 'run')]
+    curves = [{key: curve['values'].tolist() for key, curve in hub['curves'].items() if '/top' in key} for hub in hubs]
+    assert len(curves[0]['val/accuracy/top1']) == {1: 3, 2: 2}[interval]
+    assert curves[0] == curves[1]
+    assert hubs[0]['runtime_info']['validated_at'] == hubs[1]['runtime_info']['validated_at']
+
+
 def trained(ended, folder):
     """The stages that a run trained or continued, in order."""
     return [stage for stage in STAGES if f'stage {stage}: {folder / stage}' in ended.out]

@@ -48,7 +48,7 @@ def export_qonnx(
 
     lowered = lower(trace(model, example_shape, dynamic=False), activation=bipolar, weight=bipolar)
     lowered.opset_import.append(make_opsetid(DOMAIN, 1))
-    shaped = ModelWrapper(lowered).transform(InferShapes())
+    shaped = ModelWrapper(lowered).transform(InferShapes(), cleanup=False)  # which would give random names
     if not shaped.check_all_tensor_shapes_specified():
         raise InputError(f'the shapes of this network cannot be inferred for inputs of shape {tuple(example_shape)}')
     write_model(shaped.model, path, file_format=FORMAT, metadata=metadata)

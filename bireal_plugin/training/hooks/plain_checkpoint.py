@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.registry import HOOKS
 from torch import Tensor
 
@@ -22,6 +22,7 @@ from bireal_plugin.training.image_size import Size, items_size
 
 CURVE = ('values', 'counts')  # the two arrays of a HistoryBuffer
 DATA = 'data'  # in the meta of a checkpoint: see data_facts
+TOLD_ANEW = ('cfg', 'epoch', 'iter')  # in the hub: what a Runner tells when it starts, and a checkpoint in its meta
 TIMES = ('val/time', 'val/data_time')
 VALIDATED = 'validated_at'  # in the hub: the number of iterations before each validation, in their order
 
@@ -39,14 +40,20 @@ def latest_checkpoint(folder: str | Path) -> Path | None:
     mmengine goes by that file alone; it holds an absolute path, which is wrong once the folder has moved.
     """
     pointer = Path(folder, 'last_checkpoint')
-    pointed = [Path(pointer.read_text().strip())] if pointer.is_file() else []
-    return next(iter([*numbered_checkpoints(folder), *pointed]), None)
+    pointed = pointer.read_text(errors='replace').strip() if pointer.is_file() else ''
+    return next(iter([*numbered_checkpoints(folder), *([Path(pointed)] if pointed else [])]), None)
 
 
 def not_finite(state: Mapping[str, Any]) -> list[str]:
     """Names of the tensors that hold NaN or infinite numbers."""
     floats = {name: each for name, each in state.items() if isinstance(each, Tensor) and each.is_floating_point()}
     return [name for name, each in floats.items() if not each.isfinite().all()]
+
+
+def last_metrics(hub: MessageHub) -> dict[str, float]:
+    """The metrics of a run's last validation, from its curves; empty before the first."""
+    curves = {key: curve for key, curve in hub.log_scalars.items() if key.startswith('val/') and key not in TIMES}
+    return {key.removeprefix('val/'): float(curve.current()) for key, curve in curves.items()}
 
 
 def data_facts(runner: Any) -> dict[str, Any]:
@@ -99,7 +106,7 @@ class PlainCheckpointHook(Hook):
             key: {name: torch.tensor(data, dtype=torch.float64) for name, data in zip(CURVE, buffer.data, strict=True)}
             for key, buffer in hub['log_scalars'].items()
         }
-        info = {key: plain(value) for key, value in hub['runtime_info'].items() if key != 'cfg'}
+        info = {key: plain(value) for key, value in hub['runtime_info'].items() if key not in TOLD_ANEW}
         resumed = {key: bool(keep) for key, keep in hub['resumed_keys'].items() if key in curves or key in info}
         checkpoint['message_hub'] = dict(curves=curves, runtime_info=info, resumed_keys=resumed)
         checkpoint['meta'] = plain(checkpoint['meta'])
@@ -107,8 +114,7 @@ class PlainCheckpointHook(Hook):
         if runner.cfg.get('model'):
             checkpoint['meta'] |= Origin.of_run(runner.cfg.to_dict(), runner.cfg.filename).as_meta()
             measured = info.get(VALIDATED, [])[-1:] == [runner.iter]
-            names = [key for key in curves if key.startswith('val/') and key not in TIMES] if measured else []
-            metrics = {key.removeprefix('val/'): float(curves[key]['values'][-1]) for key in names}
+            metrics = last_metrics(runner.message_hub) if measured else {}
             checkpoint['meta'][KEY] |= dict(size=self.size and list(self.size), metrics=metrics)
         schedulers = checkpoint.get('param_schedulers', [])
         for states in schedulers.values() if isinstance(schedulers, dict) else [schedulers]:

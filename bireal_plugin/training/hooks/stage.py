@@ -1,4 +1,4 @@
-"""Small hooks of the stage runner: seeds, throughput, divergence, and the record of a stage's metrics."""
+"""Small hooks of the runner: seeds, throughput, divergence, missed validations, and the record of a stage's metrics."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from mmengine.dist import get_rank, get_world_size
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.hosts.mmengine_private import validation_due
+from bireal_plugin.training.hooks.plain_checkpoint import VALIDATED, last_metrics
 
 
 @HOOKS.register_module()
@@ -108,23 +110,35 @@ class MonitorHook(Hook):
 
 
 @HOOKS.register_module()
-class StageRecordHook(Hook):
-    """Remembers the last validation metrics and the training seconds of a stage, over interruptions too.
+class MissedValidationHook(Hook):
+    """Validates a resumed run where it stands, if it was to be validated there and was stopped before.
 
-    A checkpoint is written before the validation of its epoch, so a resumed one is validated first: otherwise a run
-    stopped between the two would lack that epoch's metrics and might miss its best epoch.
+    A checkpoint is written before the validation of its epoch, and once more after it where that is the best so far. A
+    run that is stopped between would otherwise lack a validation in its curves, and might miss its best epoch.
     """
 
     priority = 'LOWEST'  # in before_train, after the CheckpointHook, which keeps the best
 
-    def __init__(self) -> None:
-        self.metrics: dict[str, float] = {}
+    def before_train(self, runner: Any) -> None:
+        validated = runner.message_hub.runtime_info.get(VALIDATED, [])[-1:] == [runner.iter]
+        if runner.iter == 0 or runner.val_loop is None or validated or not validation_due(runner.train_loop):
+            return
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook) and hook.last_ckpt is None:  # it would not write the checkpoint again
+                hook.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')
+        runner.val_loop.run()
+
+
+@HOOKS.register_module()
+class StageRecordHook(Hook):
+    """Remembers the last validation metrics and the training seconds of a stage, over interruptions too."""
+
+    priority = 'VERY_HIGH'  # before the validation that a resumed run may have missed
 
     def before_train(self, runner: Any) -> None:
+        self.metrics = last_metrics(runner.message_hub)
         self.earlier = runner.message_hub.runtime_info.get('stage_seconds', 0.0)
         self.started = time.perf_counter()
-        if runner.iter > 0 and runner.val_loop is not None:
-            runner.val_loop.run()
 
     @property
     def seconds(self) -> float:

@@ -1,0 +1,178 @@
+"""Kills training, an export and depth maps at random moments, goes on, and compares with what no kill disturbed.
+
+python -m tests.faults.kills --training 50 --export 20 --inference 20
+
+A kill is SIGINT to the group of processes, as a terminal sends it, SIGTERM or SIGKILL in turn, after a random share of
+the time that the undisturbed command takes; the first two must end in one sentence, with status 130 and 143. No process
+may be left ten seconds later. The same command with --resume or --skip-existing must then end well, with no file
+missing or left over, and every file equal bit for bit but for times. Prints a line for every kill, then a table; status
+1 if anything was otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import bireal
+from bireal_plugin.text_table import text_table
+from tests.faults.jobs import Job, jobs
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+TOLD = {signal.SIGINT: (130, 'interrupted'), signal.SIGTERM: (143, 'terminated')}
+LIMIT = 300  # s for a command
+
+
+@dataclass
+class Started:
+    """A command in a session of its own, whose stdout and stderr go to one file."""
+
+    process: int
+    status: Callable[[], int | None]
+    log: Path
+    began: float
+
+    def wait(self, limit: float) -> int | None:
+        """The status, negative after a signal; None when so many seconds have passed since the begin."""
+        while (status := self.status()) is None and time.monotonic() < self.began + limit:
+            time.sleep(0.005)
+        return status
+
+    def running(self) -> list[int]:
+        """Processes of the session that are alive."""
+        return [each for each in map(int, filter(str.isdecimal, os.listdir('/proc'))) if self._of_session(each)]
+
+    def _of_session(self, process: int) -> bool:
+        try:
+            state, *fields = Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()
+        except OSError:
+            return False
+        return state not in 'ZX' and int(fields[2]) == self.process
+
+
+def start(words: list[str], log: Path, *, warm: bool) -> Started:
+    """Start ``bireal`` with these words in a new Python, or ``warm`` in a fork of this one, which has the imports."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # may have been ignored, which children inherit
+    began = time.monotonic()
+    if warm:
+        fork = multiprocessing.get_context('fork').Process(target=forked, args=(words, log))
+        fork.start()
+        return Started(int(fork.pid or 0), lambda: fork.exitcode, log, began)
+    command = [sys.executable, '-m', 'bireal', *words]
+    with log.open('wb') as file:
+        new = subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, start_new_session=True)
+    return Started(new.pid, new.poll, log, began)
+
+
+def forked(words: list[str], log: Path) -> None:
+    """Run ``bireal`` in this process."""
+    os.setsid()
+    with log.open('wb') as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    sys.argv[:] = ['bireal', *words]
+    bireal.main()
+
+
+def finished(job: Job, folder: Path, *, warm: bool, goes_on: bool) -> tuple[float, list[str]]:
+    """Seconds that a command took to its end, and what was wrong."""
+    begin = time.monotonic()
+    started = start(job.command(folder, goes_on=goes_on), folder.with_suffix('.log'), warm=warm)
+    status = started.wait(LIMIT)
+    wrong = [] if status == 0 else [f'status {status}: {started.log.read_text()[-2000:]}']
+    return time.monotonic() - begin, wrong
+
+
+def killed(job: Job, folder: Path, number: int, delay: float, *, warm: bool) -> list[str] | None:
+    """What was wrong with the end of a command that was killed after a delay; None if it had ended before."""
+    started = start(job.command(folder), folder.with_suffix('.killed.log'), warm=warm)
+    if started.wait(delay) is not None:
+        return None
+    (os.killpg if number == signal.SIGINT else os.kill)(started.process, number)
+    status = started.wait(delay + 60)
+    said = started.log.read_text()
+    if status is None:
+        os.killpg(started.process, signal.SIGKILL)
+        return [f'was still there 60 s later: {said[-500:]}']
+    if status == 0:
+        return None
+    wrong = []
+    if number in TOLD:
+        expected, word = TOLD[number]
+        if status != expected or said.count(word) != 1 or not said.splitlines()[-1].startswith(word):
+            wrong.append(f'status {status} and no sentence: {said[-2000:]}')
+        if 'Traceback' in said or 'Exception ignored' in said:
+            wrong.append(f'a traceback: {said[-2000:]}')
+    deadline = time.monotonic() + 10
+    while started.running() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return wrong + [f'process {each} was left' for each in started.running()]
+
+
+def differences(one: dict[str, object], other: dict[str, object]) -> list[str]:
+    """Places at which two folders differ."""
+    found = [key for key in {**one, **other} if one.get(key, killed) != other.get(key, killed)]
+    return [f'{key} differs: {str(one.get(key))[:80]} became {str(other.get(key))[:80]}' for key in found[:5]]
+
+
+def counted(name: str, job: Job, kills: int, place: Path, *, seed: int, warm: bool) -> Counter[str]:
+    """Kill a command so many times and count the outcomes."""
+    seconds, wrong = finished(job, place / name, warm=warm, goes_on=False)
+    if wrong:
+        raise SystemExit(f'{name} does not end undisturbed: {wrong[0]}')
+    expected, count = job.left(place / name), Counter(kills=0)
+    draw = random.Random(f'{seed} {name}')
+    while count['kills'] < kills:
+        number, delay = SIGNALS[count['kills'] % 3], draw.uniform(0, seconds)
+        folder = place / f'{name}{count["kills"]}'
+        wrong = killed(job, folder, number, delay, warm=warm)
+        if wrong is not None:
+            there = len(job.left(folder)) if folder.is_dir() else 0
+            wrong += finished(job, folder, warm=warm, goes_on=True)[1]
+            wrong += differences(expected, job.left(folder))
+            count.update(kills=1, **{signal.Signals(number).name: 1}, equal=not wrong)
+            print(
+                f'{name} {signal.Signals(number).name} after {delay:.2f} s, {there} entries: {wrong or "equal"}',
+                flush=True,
+            )
+        shutil.rmtree(folder, ignore_errors=True)
+    return count
+
+
+def main() -> None:
+    """Count for every command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ('training', 'export', 'inference'):
+        parser.add_argument(f'--{name}', type=int, default=0, metavar='N', help='kills')
+    parser.add_argument('--seed', type=int, default=0, metavar='N', help='of the moments')
+    parser.add_argument('--warm', action='store_true', help='processes that have imported everything: quick')
+    arguments = parser.parse_args()
+    if arguments.warm:
+        import bireal_plugin.commands.depth.export
+        import bireal_plugin.commands.depth.infer
+        import bireal_plugin.commands.train  # noqa: F401
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, job in jobs(Path(folder)).items():
+            kills = getattr(arguments, name)
+            if kills:
+                count = counted(name, job, kills, Path(folder), seed=arguments.seed, warm=arguments.warm)
+                rows.append(dict(command=name, **count))
+    print(text_table(rows))
+    sys.exit(0 if all(row['equal'] == row['kills'] for row in rows) else 1)
+
+
+if __name__ == '__main__':
+    main()
