@@ -16,7 +16,7 @@ demo: $(VENV)/.engines
 	rm -rf work_dirs/demo
 	$(BIN)/bireal train configs/bireal_r18_digits.py --work-dir work_dirs/demo
 	$(BIN)/bireal export configs/bireal_r18_digits.py work_dirs/demo/bn/epoch_1.pth \
-		--format packed openvino onnx tflite qonnx --verify --images 200 --out work_dirs/demo/export
+		--format packed c openvino onnx tflite qonnx --verify --images 200 --out work_dirs/demo/export
 	$(BIN)/bireal benchmark 18 --engines openvino-f32 openvino-int8 onnxruntime torch --rounds 10
 
 DEPTH := work_dirs/demo_depth

@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.export.c.engine import CSession, export_c
 from bireal_plugin.export.onnx.engine import ONNXSession, export_onnx
 from bireal_plugin.export.onnx.qonnx import PACKAGES, QONNXSession, export_qonnx
 from bireal_plugin.export.openvino.engine import OpenVINOSession, export_openvino
@@ -77,6 +78,7 @@ OPENVINO: dict[Precision, RealPrecision] = {
 }
 ENGINES: dict[str, Engine] = {
     'packed': Engine('.safetensors', export_packed, PackedSession, {'f32': F32, **PACKED}),
+    'c': Engine('.c', export_c, CSession, {'f32': F32}, beside=('.h',)),
     'openvino': Engine(
         '.xml', export_openvino, OpenVINOSession, {'f32': F32, **OPENVINO}, ('openvino',), beside=('.bin',), fuses=True
     ),
@@ -93,11 +95,12 @@ def export(
 
     Args:
         model: a trained network, folded or not, in any precision; it is unchanged. Files have float32 numbers.
-        format: 'packed', 'openvino', 'onnx', 'tflite' or 'qonnx'.
+        format: 'packed', 'c', 'openvino', 'onnx', 'tflite' or 'qonnx'.
         example_shape: ``(N, C, H, W)`` of the input; a list of shapes for a network with several inputs.
         path: by default the class name of ``model`` in the current folder, with the engine's suffix.
         options: of the engine. 'packed': ``config`` (needed) and ``real_layers``. The others: ``metadata``, texts to
-            keep in the file. 'openvino': ``calibration``, batches by which real layers become int8.
+            keep in the file. 'c': ``mean`` and ``std`` of images of bytes. 'openvino': ``calibration``, batches by
+            which real layers become int8.
 
     Raises:
         InputError: an unknown format or option, a network that cannot be folded or that the engine cannot express.

@@ -56,6 +56,13 @@ def test_the_wheel_holds_every_config(site):
     }
 
 
+def test_the_wheel_holds_the_kernels_in_c(site):
+    kernels = Path('bireal_plugin', 'export', 'c', 'kernels')
+    assert {path.name for path in (site / kernels).iterdir()} == {
+        path.name for path in (REPOSITORY / kernels).iterdir()
+    }
+
+
 def test_a_config_is_trained_by_name_outside_the_checkout(bireal, tmp_path):
     short = [
         'model.backbone.base_channels=4',

@@ -141,7 +141,7 @@ def test_blocks_are_understood(page):
                 except (SystemExit, AssertionError, InputError) as error:
                     pytest.fail(f'{page.name}, line {block.line}: {" ".join(words)}: {error}')
         else:
-            assert block.language in ('text', 'bibtex'), f'{page.name}, line {block.line}'
+            assert block.language in ('text', 'bibtex', 'c'), f'{page.name}, line {block.line}'
 
 
 @pytest.mark.slow
@@ -165,3 +165,7 @@ def test_blocks_run(page, folder, depth_network):
             namespace.update(test.globs)
         elif block.language == 'python':
             exec(compile('\n' * block.line + block.text, page, 'exec'), namespace)
+        elif block.language == 'c' and shutil.which('gcc'):
+            (folder / 'main.c').write_text(block.text)
+            subprocess.run(['gcc', '-std=c11', '-Wall', '-Werror', 'main.c', 'net.c', '-o', 'main'], check=True)
+            assert subprocess.run(['./main'], check=False).returncode == 0

@@ -14,6 +14,7 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.export import Session, export, fold
 from bireal_plugin.export.engines import ENGINES, files_of
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
+from tests.export.c.compilers import needs_compiler
 from tests.export.tflite.test_binary import needs_larq
 from tests.folding.test_fold import trained
 
@@ -23,10 +24,18 @@ SHAPE = (2, 1, 16, 16)
 OPTIONS = dict(packed=dict(config=CONFIG))
 TEXTS = dict(config='{"size": [16, 16], "é": "<x>"}')
 PACKAGES = dict(openvino='openvino', onnx='onnxruntime', qonnx='qonnx', tflite='tflite')
-FORMATS = ['packed', 'openvino', 'onnx', 'qonnx', pytest.param('tflite', marks=needs_larq)]
+FORMATS = [
+    'packed',
+    pytest.param('c', marks=needs_compiler),
+    'openvino',
+    'onnx',
+    'qonnx',
+    pytest.param('tflite', marks=needs_larq),
+]
 # (N, C, H, W) that a session says: what any size will do for has a name.
 SHAPES = dict(
     packed=('batch', 1, 'height', 'width'),
+    c=SHAPE,
     openvino=SHAPE,
     onnx=('batch', 1, 'height', 'width'),
     qonnx=SHAPE,
@@ -115,7 +124,7 @@ def test_a_packed_session_leaves_torch_its_threads(net, tmp_path, threads):
 @pytest.mark.parametrize(
     ('call', 'sentence'),
     [
-        (lambda net, folder: export(net, 'coreml', SHAPE), "format is packed, openvino, .*, not 'coreml'"),
+        (lambda net, folder: export(net, 'coreml', SHAPE), "format is packed, c, openvino, .*, not 'coreml'"),
         (
             lambda net, folder: Session(folder / 'net.tar'),
             r'no engine runs .*net.tar; there are .safetensors \(packed\)',
@@ -123,7 +132,13 @@ def test_a_packed_session_leaves_torch_its_threads(net, tmp_path, threads):
         (lambda net, folder: Session(folder / 'net.safetensors'), 'does not exist'),
         *(
             (lambda net, folder, format=format: export(net, format, SHAPE, path=folder / 'net.bin'), f'file {suffix}')
-            for format, suffix in (('openvino', '.xml'), ('onnx', '.onnx'), ('qonnx', '.qonnx'), ('tflite', '.tflite'))
+            for format, suffix in (
+                ('c', '.c'),
+                ('openvino', '.xml'),
+                ('onnx', '.onnx'),
+                ('qonnx', '.qonnx'),
+                ('tflite', '.tflite'),
+            )
         ),
         (
             lambda net, folder: export(net, 'packed', SHAPE, path=folder / 'a' / 'net.safetensors', config=CONFIG),
@@ -171,7 +186,7 @@ class OptionA(nn.Module):
 
 @pytest.mark.parametrize('format', FORMATS[1:])
 def test_a_strided_shortcut_without_parameters_is_exported(format, tmp_path):
-    pytest.importorskip(PACKAGES[format])
+    pytest.importorskip(PACKAGES.get(format, 'torch'))
     torch.manual_seed(0)
     net, x = trained(OptionA()), torch.randn(2, 4, 9, 12)
     path = export(net, format, x.shape, path=tmp_path / f'net{ENGINES[format].suffix}')
@@ -226,9 +241,9 @@ class TwoInputs(nn.Module):
         return [self.norms[0](self.convs[0](left)) + self.norms[1](self.convs[1](right)) * 2, left.mean(1)]
 
 
-@pytest.mark.parametrize('format', FORMATS[1:])
+@pytest.mark.parametrize('format', FORMATS[2:])
 def test_networks_of_several_inputs(format, tmp_path):
-    pytest.importorskip(PACKAGES[format])
+    pytest.importorskip(PACKAGES.get(format, 'torch'))
     torch.manual_seed(0)
     net, shapes = trained(TwoInputs()), [(2, 4, 7, 9), (2, 6, 7, 9)]
     path = export(net, format, shapes, path=tmp_path / f'net{ENGINES[format].suffix}')
@@ -252,7 +267,7 @@ def test_networks_of_several_inputs(format, tmp_path):
 
 @pytest.mark.parametrize('format', FORMATS[1:])
 def test_a_network_of_several_inputs_without_their_shapes_is_told(format, tmp_path):
-    pytest.importorskip(PACKAGES[format])
+    pytest.importorskip(PACKAGES.get(format, 'torch'))
     for net in (TwoInputs().eval(), fold(TwoInputs().eval(), [(1, 4, 7, 9), (1, 6, 7, 9)])):
         with pytest.raises(InputError, match=r'TwoInputs (does not run on|cannot be traced with)'):
             export(net, format, (1, 4, 7, 9), path=tmp_path / f'net{ENGINES[format].suffix}')

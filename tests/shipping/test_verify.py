@@ -21,6 +21,7 @@ from bireal_plugin.shipping.artefacts import mark_all, verification_table
 from bireal_plugin.shipping.compare import both_sides, compare_layers, fused_error, inputs_apart
 from bireal_plugin.shipping.limits import FUSED_LIMIT, LAYER_LIMIT, Artefact
 from bireal_plugin.shipping.verify import Batch, mark, verify
+from tests.export.c.compilers import needs_compiler
 from tests.export.tflite.test_binary import needs_larq
 from tests.folding.test_fold import trained
 
@@ -31,6 +32,7 @@ CONFIG = dict(
     backbone=dict(type='BiRealResNet', depth=18, **BACKBONE),
     num_classes=10,
 )
+C = pytest.param('c', marks=needs_compiler)
 NEEDED = dict(openvino='openvino', onnx='onnxruntime', qonnx='qonnx', tflite='tflite')
 
 
@@ -55,7 +57,7 @@ def images(count=4, shape=SHAPE, labels=None):
     return [Batch(generator.normal(size=shape).astype(np.float32), shape[0], labels) for _ in range(count)]
 
 
-@pytest.mark.parametrize('format', ['packed', 'openvino', 'onnx', 'qonnx'])
+@pytest.mark.parametrize('format', ['packed', C, 'openvino', 'onnx', 'qonnx'])
 def test_a_right_artefact_passes(format, tmp_path):
     net = classifier()
     (found,) = verify([written(net, format, tmp_path)], net, images())
@@ -66,7 +68,7 @@ def test_a_right_artefact_passes(format, tmp_path):
     assert found.milliseconds > 0
 
 
-@pytest.mark.parametrize('format', ['packed', 'openvino'])
+@pytest.mark.parametrize('format', ['packed', C, 'openvino'])
 @pytest.mark.parametrize('part', ['weight', 'sign of a scale', 'bias', 'stem', 'classifier'])
 def test_a_wrong_tensor_anywhere_is_caught(format, part, tmp_path):
     """One bit of one weight in the third 1-bit layer, one number of its affine map, or a real layer."""
@@ -88,7 +90,7 @@ def test_a_wrong_tensor_anywhere_is_caught(format, part, tmp_path):
     assert (found.layers.layer_share > LAYER_LIMIT) == (part == 'weight')
 
 
-@pytest.mark.parametrize('format', ['openvino', 'onnx'])
+@pytest.mark.parametrize('format', [C, 'openvino', 'onnx'])
 @pytest.mark.parametrize(
     'options', [dict(structure='plain', rsign=True, rprelu=True), dict(structure='resnet', rprelu=True)]
 )
@@ -116,7 +118,7 @@ class Branches(nn.Module):
         return self.layers[2](first) - 1, self.layers[1](x), first
 
 
-@pytest.mark.parametrize('format', ['openvino', 'onnx', 'qonnx'])
+@pytest.mark.parametrize('format', [C, 'openvino', 'onnx', 'qonnx'])
 def test_layers_are_told_apart_whatever_order_the_engine_has(format, tmp_path):
     torch.manual_seed(0)
     net = fold(Branches(), (1, 32, 9, 9))

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from bireal_plugin.export.checksum import signed
 from bireal_plugin.export.program import traced
 from bireal_plugin.export.session_io import Choice, EngineSession
-from bireal_plugin.export.tflite.file import LAYERS, metadata, note, read_tflite, signed, write_tflite
+from bireal_plugin.export.tflite.file import LAYERS, MARKER, metadata, note, read_tflite, write_tflite
 from bireal_plugin.export.tflite.flatbuffer import packages
 from bireal_plugin.export.tflite.graph import TO_STORED, TO_TORCH, Graph
 from bireal_plugin.export.tflite.larq_process import Kernel, LarqProcess
@@ -97,7 +98,7 @@ class TFLiteSession(EngineSession):
         struct.pack_into('<I', data, pointer, len(data) - pointer)
         data += struct.pack(f'<I{len(outputs)}i', len(outputs), *outputs)
         with whole(target) as partial:
-            partial.write_bytes(signed(bytes(data)))
+            partial.write_bytes(signed(bytes(data), MARKER))
         return len(chosen)
 
     def _run(self, piece: list[np.ndarray]) -> list[np.ndarray]:

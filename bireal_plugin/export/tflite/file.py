@@ -1,14 +1,11 @@
 """The .tflite file: a flatbuffer with a checksum inside, and the check of a file that comes back.
 
-Three buffers are named in the model's metadata. One is the checksum: a marker, then the SHA-256 of the whole file with
-zeros in the checksum's place. It is found by the marker, so that a damaged file is refused before anything in it is
-followed. One lists the tensors in front of and behind every binary convolution, for ``write_tapped``, and one holds the
-exporter's texts.
+Three buffers are named in the model's metadata. One is the checksum behind its marker, see ``checksum``. One lists the
+tensors in front of and behind every binary convolution, for ``write_tapped``, and one holds the exporter's texts.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.export.checksum import UNSIGNED, signed
 from bireal_plugin.export.tflite.flatbuffer import IDENTIFIER, flatbuffer, packages
 from bireal_plugin.export.tflite.graph import Graph
 from bireal_plugin.whole_file import whole
 
 CHECKSUM, LAYERS, TEXTS = 'bireal_checksum', 'bireal_layers', 'bireal_metadata'
 MARKER = b'bireal-tflite-1 sha256:'
-UNSIGNED = b'0' * hashlib.sha256().digest_size * 2
 
 
 def write_tflite(graph: Graph, path: Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -32,7 +29,7 @@ def write_tflite(graph: Graph, path: Path, metadata: Mapping[str, str] | None = 
     if metadata:
         notes[TEXTS] = json.dumps(dict(metadata)).encode()
     with whole(path) as partial:
-        partial.write_bytes(signed(flatbuffer(graph, notes)))
+        partial.write_bytes(signed(flatbuffer(graph, notes), MARKER))
 
 
 def read_tflite(path: Path) -> bytes:
@@ -48,16 +45,9 @@ def read_tflite(path: Path) -> bytes:
         raise InputError(f'{path} is no TFLite model')
     if data.count(MARKER) != 1:
         raise InputError(f'{path} is truncated, or a TFLite model that this package did not write')
-    if data != signed(data):
+    if data != signed(data, MARKER):
         raise InputError(f'{path} was changed after it was written: its checksum does not match; get it again')
     return data
-
-
-def signed(data: bytes) -> bytes:
-    """``data`` with the right checksum behind its marker."""
-    start = data.index(MARKER) + len(MARKER)
-    front, back = data[:start], data[start + len(UNSIGNED) :]
-    return front + hashlib.sha256(front + UNSIGNED + back).hexdigest().encode() + back
 
 
 def note(model: Any, name: str) -> bytes:

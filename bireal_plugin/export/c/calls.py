@@ -1,0 +1,154 @@
+"""The calls of a graph as statements in C."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
+
+import numpy as np
+
+from bireal_plugin.errors import InputError
+from bireal_plugin.export.c.constants import Constants, number
+from bireal_plugin.export.c.graph import Buffer, Call, Graph, Piece, Signs, Step
+from bireal_plugin.export.c.workspace import Plan
+
+DIMENSIONS = 5  # BR_DIMENSIONS
+
+
+@dataclass(frozen=True, eq=False)
+class Tap:
+    """Input or output of a 1-bit convolution, which a file that is compiled to show them writes behind its outputs.
+
+    Attributes:
+        layer: the call of the convolution. shape: (C, H, W); elements lie with channels last, from ``place`` on.
+    """
+
+    layer: Call
+    is_input: bool
+    shape: tuple[int, ...]
+    place: int
+
+
+def taps(graph: Graph) -> list[Tap]:
+    """Input and output of every 1-bit convolution, one pair after the other."""
+    found: list[Tap] = []
+    place = 0
+    for x, layer in graph.layers:
+        window = layer.window
+        assert window is not None
+        for shape in (x.shape, (window.out_channels, window.out_rows, window.out_columns)):
+            found.append(Tap(layer, len(found) % 2 == 0, shape, place))
+            place += math.prod(shape)
+    return found
+
+
+class CallWriter:
+    """Writes calls that work in ``unsigned char *w``, with kernels from ``k`` and taps from ``float *taps``.
+
+    Args:
+        macro: prefix of the file's macros.
+    """
+
+    def __init__(self, graph: Graph, plan: Plan, constants: Constants, macro: str) -> None:
+        self.plan, self.constants, self.macro, self.taps = plan, constants, macro, taps(graph)
+
+    def lines(self, call: Call) -> Iterator[str]:
+        """The statements of one call."""
+        if call.kernel == 'move':
+            for piece in call.pieces:
+                yield from self.copied(piece, self.floats(piece.source), self.floats(call.out))
+            return
+        yield f'  {{ /* {_described(call)} */'
+        if call.window is not None:
+            yield f'    static const br_window at = {{{", ".join(map(str, astuple(call.window)))}}};'
+        if call.steps:
+            yield '    const br_step steps[] = {'
+            yield from (f'        {self._step(step)},' for step in call.steps)
+            yield '    };'
+        shown = [tap for tap in self.taps if tap.is_input and tap.layer.reads is call.signs is not None]
+        out = self.floats(call.out) if call.stored else f'{self.macro}_TAP({shown[0].place})' if shown else 'NULL'
+        signs = 'NULL, NULL' if call.signs is None else f'{self._signs(call.signs)}, {self._shift(call.signs)}'
+        steps = f'steps, {len(call.steps)}' if call.steps else 'NULL, 0'
+        yield f'    const br_tail tail = {{{steps}, {out}, {signs}}};'
+        yield f'    {self._called(call, "tail")}'
+        hidden = [tap for tap in self.taps if tap.layer is call and not tap.is_input]
+        if shown or hidden:
+            yield f'#ifdef {self.macro}_TAPS'
+            for tap in hidden:
+                yield f'    const br_tail tap = {{NULL, 0, taps + {tap.place}, NULL, NULL}};'
+                yield f'    {self._called(call, "tap")}'
+            # The first last: where nothing else keeps the floats, all are made of what is there.
+            yield from (f'    {self._shown(call.signs, tap, out)}' for tap in reversed(shown) if call.signs)
+            yield '#endif'
+        yield '  }'
+
+    def copied(self, piece: Piece, source: str, target: str) -> Iterator[str]:
+        """The statement of a strided copy."""
+        source = f'{source} + {piece.start}' if piece.start else source
+        target = f'{target} + {piece.out_start}' if piece.out_start else target
+        yield f'  {{ /* {" x ".join(map(str, piece.sizes))} numbers to their places */'
+        yield f'    static const br_walk at = {_walk(piece)};'
+        yield f'    br_move(&at, {source}, {target});'
+        yield '  }'
+
+    def floats(self, buffer: Buffer) -> str:
+        """A pointer to the numbers of a buffer."""
+        if buffer.constant is not None:
+            return self.constants(buffer.constant)
+        return f'(float *)(void *)(w + {self.plan.places[buffer]})'
+
+    def _called(self, call: Call, tail: str) -> str:
+        groups = 1 if call.signs is None else call.signs.groups
+        window = f'{call.pixels}, {call.channels}, {groups}' if call.window is None else '&at'
+        read = self.floats(call.inputs[0]) if call.reads is None else self._signs(call.reads)
+        arrays = ['NULL' if array is None else self.constants(array) for array in call.arrays]
+        numbers = [] if call.number is None else [str(call.number)]
+        return f'k->{call.kernel}({", ".join([window, read, *arrays, *numbers, f"&{tail}"])});'
+
+    def _shown(self, signs: Signs, tap: Tap, source: str) -> str:
+        step = f'&(const br_step){{BR_ADD, BR_CHANNEL, {self._shift(signs)}, 0}}, 1'
+        tail = f'{"NULL, 0" if signs.shift is None else step}, taps + {tap.place}, NULL, NULL'
+        return f'k->map({signs.pixels}, {signs.channels}, 1, {source}, &(const br_tail){{{tail}}});'
+
+    def _step(self, step: Step) -> str:
+        operand = step.operand
+        if isinstance(operand, Buffer):
+            return f'{{BR_{step.operation}, BR_{step.shape}, {self.floats(operand)}, 0}}'
+        if isinstance(operand, np.ndarray):
+            return f'{{BR_{step.operation}, BR_{step.shape}, {self.constants(operand)}, 0}}'
+        return f'{{BR_{step.operation}, BR_NUMBER, NULL, {number(operand)}}}'
+
+    def _signs(self, signs: Signs) -> str:
+        return f'(uint32_t *)(void *)(w + {self.plan.places[signs]})'
+
+    def _shift(self, signs: Signs) -> str:
+        return 'NULL' if signs.shift is None else self.constants(signs.shift)
+
+
+def _described(call: Call) -> str:
+    name = call.kernel.replace('_', ' ')
+    w = call.window
+    if w is None:
+        return f'{name}: {call.pixels} x {call.channels}'
+    sizes = (w.rows, w.columns, w.channels), (w.out_rows, w.out_columns, w.out_channels)
+    before, behind = (' x '.join(map(str, size)) for size in sizes)
+    kernel = '' if w.kernel_rows == w.kernel_columns == 1 else f' {w.kernel_rows} x {w.kernel_columns}'
+    return f'{name}{kernel}: {before} to {behind}'
+
+
+def _walk(piece: Piece) -> str:
+    """The initializer of a ``br_walk``: as few dimensions as there can be, and the best one innermost."""
+    rows = [row for row in zip(piece.sizes, piece.strides, piece.out_strides, strict=True) if row[0] > 1]
+    rows.sort(key=lambda row: -abs(row[2]))
+    joined: list[tuple[int, int, int]] = []
+    for size, stride, out in rows:
+        if joined and joined[-1][1] == size * stride and joined[-1][2] == size * out:
+            joined[-1] = (joined[-1][0] * size, stride, out)
+        else:
+            joined.append((size, stride, out))
+    if len(joined) > DIMENSIONS:
+        raise InputError(f'a copy of {" x ".join(map(str, piece.sizes))} numbers in this order is not exported')
+    joined.sort(key=lambda row: (row[1] == row[2] == 1, row[0]))
+    joined = [(1, 0, 0)] * (DIMENSIONS - len(joined)) + joined
+    return f'{{{", ".join("{" + ", ".join(map(str, column)) + "}" for column in zip(*joined, strict=True))}}}'

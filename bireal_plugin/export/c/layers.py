@@ -1,0 +1,233 @@
+"""The layers of a network as calls of kernels: convolutions, pools, linear layers and resizing.
+
+Every function appends the calls of one ATen node to a graph and gives their result. It is called with the graph,
+PyTorch's shape of the output, and the node's own arguments: values, constants as torch tensors, plain numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bireal_plugin.errors import InputError
+from bireal_plugin.export.c.elementwise import applied, combined
+from bireal_plugin.export.c.graph import Graph, Value, Window, pair, settled
+from bireal_plugin.export.c.layout import binary_weights, real_weights
+from bireal_plugin.export.c.moves import feature_map, in_order, usual
+
+
+def binary_conv2d(
+    graph: Graph,
+    shape: Sequence[int],
+    x: Value,
+    packed_weight: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Value:
+    """``bireal::binary_conv2d``; the signs of ``x`` are made by whoever makes ``x``, see ``fusion``."""
+    x = feature_map(graph, x)
+    weights = binary_weights(packed_weight, x.shape[0], groups)
+    y = graph.add(
+        'binary_conv',
+        shape[1:],
+        window=_window(x, shape, packed_weight.shape[1:3], stride, padding, dilation, groups),
+        arrays=[weights, *(_finite(name, value) for name, value in (('scale', scale), ('bias', bias)))],
+        reads=graph.signs(x, groups),
+    )
+    graph.layers.append((x, graph.calls[-1]))
+    return y
+
+
+def conv2d(
+    graph: Graph,
+    shape: Sequence[int],
+    x: Value,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Value:
+    """A real convolution; ``padding`` may be 'same' or 'valid'."""
+    weights = real_weights(torch.from_numpy(_finite('weight', weight)), groups)
+    x = feature_map(graph, x)
+    if isinstance(padding, str):
+        extents = zip(pair(dilation), weight.shape[2:], strict=True)
+        padding = [d * (k - 1) // 2 for d, k in extents] if padding == 'same' else 0
+    window = _window(x, shape, weight.shape[2:], pair(stride), pair(padding), pair(dilation), groups)
+    return graph.add('conv', shape[1:], [x], window=window, arrays=[weights, _bias(bias)])
+
+
+def linear(graph: Graph, shape: Sequence[int], x: Value, weight: Tensor, bias: Tensor | None = None) -> Value:
+    """A linear layer on the last dimension: a convolution of one pixel."""
+    weights = real_weights(torch.from_numpy(_finite('weight', weight))[:, :, None, None], 1)
+    x = in_order(graph, x, range(len(x.shape)))
+    channels, pixels = x.shape[-1], math.prod(x.shape[:-1])
+    window = Window(1, pixels, channels, 1, pixels, shape[-1])
+    y = graph.add('conv', (shape[-1], 1, pixels), [x], window=window, arrays=[weights, _bias(bias)])
+    return Value(y.buffer, tuple(shape[1:]), tuple(range(len(shape) - 1)))
+
+
+def max_pool2d(
+    graph: Graph,
+    shape: Sequence[int],
+    x: Value,
+    kernel: Any,
+    stride: Any = (),
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Value:
+    """Max pool; ``ceil_mode`` shows in ``shape`` already."""
+    x, kernel = feature_map(graph, x), pair(kernel)
+    window = _window(x, shape, kernel, pair(stride or kernel), pair(padding), pair(dilation), 1)
+    return graph.add('max_pool', shape[1:], [x], window=window)
+
+
+def avg_pool2d(
+    graph: Graph,
+    shape: Sequence[int],
+    x: Value,
+    kernel: Any,
+    stride: Any = (),
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Value:
+    """Average pool.
+
+    Raises:
+        InputError: there is a divisor of its own, or windows that count padding end behind it.
+    """
+    x, kernel, stride, padding = feature_map(graph, x), pair(kernel), pair(stride or kernel), pair(padding)
+    window = _window(x, shape, kernel, stride, padding, [1, 1], 1)
+    if divisor_override is not None:
+        raise InputError('an average pool with divisor_override is not exported')
+    padded = count_include_pad and any(padding)
+    ends = [(out - 1) * step + size for out, step, size in zip(shape[2:], stride, kernel, strict=True)]
+    if padded and any(end > size + 2 * p for end, size, p in zip(ends, x.shape[1:], padding, strict=True)):
+        raise InputError(
+            f'an average pool of {tuple(kernel)} pixels with stride {tuple(stride)}, padding {tuple(padding)}, '
+            f'ceil_mode={ceil_mode} and count_include_pad={count_include_pad} is not exported'
+        )
+    return graph.add('average_pool', shape[1:], [x], window=window, number=int(padded))
+
+
+def adaptive_avg_pool2d(graph: Graph, shape: Sequence[int], x: Value, size: Any) -> Value:
+    """The average pool to a size that divides the image's."""
+    sizes, wanted = x.shape[-2:], shape[-2:]
+    if any(have % want for have, want in zip(sizes, wanted, strict=True)):
+        raise InputError(f'an adaptive average pool of {sizes} to {tuple(wanted)} pixels is not by a whole factor')
+    return avg_pool2d(graph, shape, x, [have // want for have, want in zip(sizes, wanted, strict=True)])
+
+
+def mean(
+    graph: Graph, shape: Sequence[int], x: Value, dims: Sequence[int], keepdim: bool = False, **options: Any
+) -> Value:
+    """The mean over some dimensions."""
+    gone = {dim % (len(x.shape) + 1) - 1 for dim in dims}
+    if -1 in gone:
+        raise InputError('a mean over the images of a batch is not exported')
+    return _reduced(graph, shape[1:], x, gone, 'average_pool', number=0)
+
+
+def softmax(graph: Graph, shape: Sequence[int], x: Value, dim: int, dtype: Any = None) -> Value:
+    """Softmax over one dimension."""
+    axis = dim % len(shape) - 1
+    one = [1 if place == axis else size for place, size in enumerate(x.shape)]
+    largest = _reduced(graph, one, x, {axis}, 'max_pool')
+    powers = applied(graph, combined(graph, 'SUB', shape, x, largest), 'EXP')
+    total = applied(graph, _reduced(graph, one, powers, {axis}, 'average_pool', number=0), 'MUL', x.shape[axis])
+    return combined(graph, 'DIV', shape, powers, total)
+
+
+def upsample_nearest2d(graph: Graph, shape: Sequence[int], x: Value, size: Any = None, scale: Any = None) -> Value:
+    """Nearest neighbour by whole factors."""
+    x = feature_map(graph, x)
+    if any(out % have for out, have in zip(shape[2:], x.shape[1:], strict=True)):
+        raise InputError(f'nearest upsampling of {x.shape[1:]} to {tuple(shape[2:])} pixels is not by a whole factor')
+    return graph.add('nearest', shape[1:], [x], window=_resized(x, shape))
+
+
+def upsample_bilinear2d(
+    graph: Graph, shape: Sequence[int], x: Value, size: Any, align_corners: bool, scale: Any = None
+) -> Value:
+    """Bilinear resizing; the scale factor, where given, must be the ratio of the sizes."""
+    x = feature_map(graph, x)
+    for out, have, factor in zip(shape[2:], x.shape[1:], scale or (None, None), strict=True):
+        if factor is not None and not align_corners and out != have * factor:
+            raise InputError(
+                f'bilinear resizing of {have} pixels by {factor} gives no whole number of pixels; give size='
+            )
+    return graph.add('bilinear', shape[1:], [x], window=_resized(x, shape), number=int(align_corners))
+
+
+def _reduced(graph: Graph, shape: Sequence[int], x: Value, gone: set[int], kernel: Any, **options: Any) -> Value:
+    """A pool over the dimensions ``gone``, which lie side by side in memory: windows in an image of one row each."""
+    layout = x.layout
+    places = [place for place, dim in enumerate(layout) if dim in gone]
+    if places and places != list(range(places[0], places[-1] + 1)):
+        x = usual(graph, x)
+        layout = x.layout
+        places = [place for place, dim in enumerate(layout) if dim in gone]
+        if places != list(range(places[0], places[-1] + 1)):
+            x = in_order(graph, x, [*(dim for dim in x.order if dim not in gone), *sorted(gone)])
+            layout = x.layout
+            places = [place for place, dim in enumerate(layout) if dim in gone]
+    if not places:
+        return Value(x.buffer, tuple(shape), settled(shape, _left(x, shape, gone)))
+    outer = math.prod(x.shape[dim] for dim in layout[: places[0]])
+    inner = math.prod(x.shape[dim] for dim in layout[places[-1] + 1 :])
+    size = x.buffer.size // outer // inner
+    window = Window(outer, size, inner, outer, 1, inner, 1, size, 1, size)
+    y = graph.add(kernel, (inner, outer, 1), [x], window=window, **options)
+    return Value(y.buffer, tuple(shape), settled(shape, _left(x, shape, gone)))
+
+
+def _left(x: Value, shape: Sequence[int], gone: set[int]) -> list[int]:
+    """The layout of ``x`` without the dimensions ``gone``, which a result of ``shape`` may have kept or not."""
+    kept = [dim for dim in range(len(x.shape)) if dim not in gone or len(shape) == len(x.shape)]
+    return [kept.index(dim) for dim in x.layout if dim not in gone]
+
+
+def _resized(x: Value, shape: Sequence[int]) -> Window:
+    channels, rows, columns = x.shape
+    return Window(rows, columns, channels, shape[2], shape[3], channels)
+
+
+def _window(
+    x: Value,
+    shape: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Window:
+    channels, rows, columns = x.shape
+    sizes = (rows, columns, channels, shape[2], shape[3], shape[1], *kernel, *stride, *padding, *dilation, groups)
+    return Window(*map(int, sizes))
+
+
+def _bias(bias: Tensor | None) -> np.ndarray | None:
+    return None if bias is None else _finite('bias', bias)
+
+
+def _finite(name: str, value: Any) -> np.ndarray:
+    """The float32 numbers of a constant."""
+    if not isinstance(value, Tensor):
+        raise InputError(f'its {name} is computed from the input, and is exported as a constant alone')
+    if not bool(torch.isfinite(value).all()):
+        raise InputError(f'its {name} has values that are NaN or infinite')
+    return np.ascontiguousarray(value.detach().numpy(), np.float32)

@@ -1,0 +1,143 @@
+"""The text of ``net.c``: header, kernels, constants and functions, in this order; it includes no file of ours.
+
+A session compiles the kernels apart, once for all networks: marks divide the file for ``parts``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from bireal_plugin.export.c.calls import CallWriter
+from bireal_plugin.export.c.constants import Constants
+from bireal_plugin.export.c.graph import Graph, Piece, channels_last, strides_of
+from bireal_plugin.export.c.header import Interface
+from bireal_plugin.export.c.workspace import Plan
+
+KERNELS = Path(__file__).with_name('kernels')
+MARKS = tuple(f'/* ==== {what} ==== */\n' for what in ('Data of the kernels', 'Kernels', 'The network'))
+NAMES = ('binary_conv', 'conv', 'max_pool', 'average_pool', 'map', 'nearest', 'bilinear')
+INCLUDE = re.compile(r'^#include "([\w.]+)".*\n', re.MULTILINE)
+GUARD = re.compile(r'\s*(?:/\*.*?\*/\s*)?#ifndef (\w+)\n#define \1\n', re.DOTALL)
+APART = """
+const br_kernels_t *br_kernels_apart(void);
+const br_kernels_t *br_kernels_apart(void) { return br_kernels(); }
+"""
+ELSEWHERE = """\
+const br_kernels_t *br_kernels_apart(void);
+#define br_kernels br_kernels_apart
+"""
+SETTINGS = """\
+/* With {NAME}_TAPS, inputs and outputs of all 1-bit layers are written behind the outputs, for verification. */
+#ifdef {NAME}_TAPS
+#define {NAME}_TAP_FLOATS {taps}
+#define {NAME}_TAP(place) (taps + (place))
+#else
+#define {NAME}_TAP_FLOATS 0
+#define {NAME}_TAP(place) NULL
+#endif
+
+_Static_assert({NAME}_WORKSPACE_BYTES < PTRDIFF_MAX, "this network needs a larger address space");
+"""
+FUNCTION = """\
+int {name}_{function}(const {kind} *image, float *output, void *workspace) {{
+  const br_kernels_t *k = br_kernels();
+  unsigned char *w = workspace;
+  if (!image || !output || !workspace) return {NAME}_NULL_POINTER;
+  if ((uintptr_t)workspace % {NAME}_WORKSPACE_ALIGNMENT) return {NAME}_MISALIGNED;
+  if (!k) return {NAME}_NO_KERNELS;
+  for (int i = 0; i < {NAME}_IMAGES; i++) {{
+    const {kind} *x = image + (size_t)i * {size};
+    {enter}
+    {name}_image(k, w, output + {NAME}_OUTPUT_FLOATS + (size_t)i * {NAME}_TAP_FLOATS);
+    {name}_outputs(w, i, output);
+  }}
+  return 0;
+}}
+"""
+
+
+def write(graph: Graph, plan: Plan, interface: Interface) -> str:
+    """The text of ``net.c`` for a graph that was fused and placed."""
+    name, upper = interface.name, interface.name.upper()
+    constants = Constants(f'{name}_c')
+    writer = CallWriter(graph, plan, constants, upper)
+    calls = [line for call in graph.calls for line in writer.lines(call)]
+    outputs = [*_outputs(graph, writer, upper)]
+    functions = [*_functions(graph, writer, interface)]
+    taps = sum(int(np.prod(tap.shape)) for tap in writer.taps)
+    parts = [
+        interface.header(),
+        kernels({str(call.kernel) for call in graph.calls}),
+        SETTINGS.format(NAME=upper, taps=taps),
+        *(*constants.texts, ''),
+        f'static void {name}_image(const br_kernels_t *k, unsigned char *w, float *taps) {{',
+        *(*calls, '  (void)k, (void)w, (void)taps;', '}', ''),
+        f'static void {name}_outputs(const unsigned char *w, int i, float *output) {{',
+        *(*outputs, '}', ''),
+        *functions,
+    ]
+    return '\n'.join(parts)
+
+
+def kernels(names: set[str]) -> str:
+    """The text of those kernels, and of all that they need."""
+    known: set[str] = set()
+    defines = [f'#define BR_HAS_{name.upper()}\n' for name in NAMES if name in names]
+    texts = [_expanded(name, known) for name in ('bireal.h', 'kernels.h', 'move.h')]
+    return ''.join([*defines, *(line for pair in zip(MARKS, texts, strict=True) for line in pair)])
+
+
+def parts(text: str) -> tuple[str, str]:
+    """The text of a file as two to be compiled: all kernels, the same in every file, and the network."""
+    front, text = text.split(MARKS[0])
+    data, text = text.split(MARKS[1])
+    compute, network = text.split(MARKS[2])
+    defines = ''.join(f'#define BR_HAS_{name.upper()}\n' for name in NAMES)
+    return defines + data + compute + APART, front + data + ELSEWHERE + network
+
+
+def _expanded(name: str, known: set[str]) -> str:
+    """A header with those that it includes in their places; a header with a guard that was here is left out."""
+    text = _text(name)
+    guard = GUARD.match(text)
+    if guard is not None and guard[1] in known:
+        return ''
+    known.update(() if guard is None else [guard[1]])
+    return INCLUDE.sub(lambda found: _expanded(found[1], known), text)
+
+
+@cache
+def _text(name: str) -> str:
+    return (KERNELS / name).read_text(encoding='ascii')
+
+
+def _outputs(graph: Graph, writer: CallWriter, macro: str) -> Iterator[str]:
+    for i, value in enumerate(graph.outputs):
+        plain = strides_of(value.shape, range(len(value.shape)))
+        piece = Piece(value.buffer, value.shape, tuple(value.strides), tuple(plain))
+        source = writer.floats(value.buffer).replace('(float *)(void *)', '(const float *)(const void *)')
+        target = f'output + {macro}_OUTPUT{i}_PLACE + (size_t)i * {value.buffer.size}'
+        yield from writer.copied(piece, source, target)
+
+
+def _functions(graph: Graph, writer: CallWriter, interface: Interface) -> Iterator[str]:
+    assert graph.input is not None
+    buffer, shape = graph.input.buffer, graph.input.shape
+    size, place = buffer.size, writer.floats(buffer)
+    plain, stored = (strides_of(shape, order) for order in (range(len(shape)), channels_last(len(shape))))
+    entered = [*writer.copied(Piece(buffer, shape, tuple(plain), tuple(stored)), 'x', place)]
+    kinds: list[tuple[str, str, Sequence[str]]] = [('run', 'float', entered)]
+    if interface.statistics is not None:
+        values = (np.array(each, np.float32) for each in (interface.statistics.mean, interface.statistics.std))
+        mean, std = map(writer.constants, values)
+        pixels = size // shape[0]
+        kinds.append(('run_u8', 'uint8_t', [f'br_normalise({pixels}, {shape[0]}, x, {mean}, {std}, {place});']))
+    for function, kind, lines in kinds:
+        enter = '\n    '.join(line.strip() for line in lines)
+        name = interface.name
+        yield FUNCTION.format(name=name, NAME=name.upper(), function=function, kind=kind, size=size, enter=enter)
