@@ -32,7 +32,7 @@ demo-depth: $(VENV)/.engines
 		--sides ours twin --engines openvino-f32 openvino-int8 torch --rounds 10
 
 # Networks as small as the tests' gain nothing from a second thread, but files of tests from a second process.
-test: $(VENV)/.dev lint docs
+test: $(VENV)/.dev $(VENV)/.cross lint docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.dev
@@ -69,6 +69,16 @@ $(VENV)/.larq: $(VENV)/.core
 	test -x $(VENV)/larq/bin/python || $(BIN)/python -m venv $(VENV)/larq
 	$(VENV)/larq/bin/pip --disable-pip-version-check install --quiet "numpy<2"
 	$(VENV)/larq/bin/pip --disable-pip-version-check install --quiet --no-deps larq-compute-engine==0.16.0
+	touch $@
+
+# Compilers and emulators of other processors, from Debian, for the tests of the C engine. Where they cannot be installed
+# those tests are skipped, and say what is missing.
+CROSS := clang gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross \
+	gcc-riscv64-linux-gnu libc6-dev-riscv64-cross gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-user qemu-system-arm
+$(VENV)/.cross: $(VENV)/.core
+	command -v qemu-aarch64 > /dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(CROSS) > /dev/null; } || \
+		echo "other processors' compilers are not installed: their tests are skipped"
 	touch $@
 
 # What tools leave behind; neither work_dirs, which holds trained networks, nor the environment.
