@@ -68,21 +68,25 @@ class BiRealClassifier(BaseModel):
         self.fc = nn.Linear(int(self.backbone.num_features), num_classes)  # type: ignore[arg-type]
         self.label_smoothing = label_smoothing
 
-    def switch_to_deploy(self) -> None:
-        """Fold the backbone in place for inference, whatever its class; a second call changes nothing.
+    def switch_to_deploy(self, engine: str = 'torch') -> None:
+        """Fold the backbone in place for inference, whatever its class; a second call changes the engine alone.
 
         ``deploy`` is True afterwards. The linear layer can still be trained.
 
+        Args:
+            engine: of a ``BiRealResNet``, see there.
+
         Raises:
-            InputError: the backbone is not binary yet; nothing is changed.
+            InputError: the backbone is not binary yet, or has no such engine; nothing is changed.
         """
-        if not self.deploy:
-            if isinstance(self.backbone, BiRealResNet):
-                self.backbone.switch_to_deploy()
-            else:
-                fold_(self.backbone)
-            self.eval()
-            self.deploy = True
+        if isinstance(self.backbone, BiRealResNet):
+            self.backbone.switch_to_deploy(engine)
+        elif engine != 'torch':
+            raise InputError(f'engine={engine!r} runs backbones BiRealResNet, not {type(self.backbone).__name__}')
+        elif not self.deploy:
+            fold_(self.backbone)
+        self.eval()
+        self.deploy = True
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Normalised images ``(N, C, H, W)`` to logits ``(N, num_classes)``."""

@@ -15,6 +15,7 @@ from bireal_plugin.binary.switch import WeightStep, set_activation, set_weights
 from bireal_plugin.checkpoints.layouts import BLOCKS
 from bireal_plugin.checkpoints.loading import reporting
 from bireal_plugin.errors import InputError, check_choice
+from bireal_plugin.folding.engine_run import EngineRun
 from bireal_plugin.folding.fold import fold_
 from bireal_plugin.hosts.torch_private import NormWithStatistics
 from bireal_plugin.models.blocks import BasicBlock, Bottleneck
@@ -72,6 +73,7 @@ class BiRealResNet(BaseModule):
     """
 
     deploy = False
+    engine_run: EngineRun | None = None
 
     def __init__(
         self,
@@ -233,6 +235,8 @@ class BiRealResNet(BaseModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Image ``(N, in_channels, H, W)`` to the feature maps of ``out_indices``, strides 4, 8, 16, 32 by default."""
+        if self.engine_run is not None:
+            return self.engine_run(self, x)
         outputs = self.forward_stages(self.forward_stem(x))
         return tuple(outputs[i] for i in self.out_indices)
 
@@ -243,19 +247,25 @@ class BiRealResNet(BaseModule):
         for module in (*stem, *self.stages[: self.frozen_stages]):
             module.eval().requires_grad_(False)
 
-    def switch_to_deploy(self) -> None:
-        """Fold in place for inference, see ``fold_``; a second call changes nothing.
+    def switch_to_deploy(self, engine: str = 'torch') -> None:
+        """Fold in place for inference, see ``fold_``; a second call changes the engine alone.
 
         Afterwards ``deploy`` is True, no parameter requires a gradient and ``train()`` keeps evaluation mode: heads
         behind this network can still be trained, the network itself cannot. Load trained weights before the switch;
         weights saved after it load into a network that was built and switched in the same way.
 
+        Args:
+            engine: 'torch' calls the layers one by one; 'c' and 'openvino' run the whole network on a CPU, compiled at
+                the first call with images of a size (which takes seconds).
+
         Raises:
-            InputError: the network is not binary yet; nothing is changed.
+            InputError: the network is not binary yet, or there is no such engine; nothing is changed.
         """
+        engine_run = None if engine == 'torch' else EngineRun(engine)
         if not self.deploy:
             fold_(self)
             self.deploy = True
+        self.engine_run = engine_run
 
     def train(self, mode: bool = True) -> BiRealResNet:
         """Training mode, in which frozen stages and (``norm_eval``) BatchNorm statistics stay as they are.
