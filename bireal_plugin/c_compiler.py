@@ -21,6 +21,7 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.whole_file import whole
 
 INCLUDE = re.compile(r'^#include "([\w.]+)".*\n', re.MULTILINE)
+GUARD = re.compile(r'\s*(?:/\*.*?\*/\s*)?#ifndef (\w+)\n#define \1\n', re.DOTALL)
 FLAGS = ('-std=c11', '-fPIC', '-ffp-contract=off', '-Wno-psabi')
 NO_COMPILER = (
     'a .c file runs through a C compiler and there is none: install gcc or clang, name one in the variable CC, or '
@@ -154,15 +155,16 @@ def library(source: Path) -> ctypes.CDLL:
     raise InputError(f'{source.name} was compiled and cannot be loaded')
 
 
-def joined(source: Path, known: set[Path] | None = None) -> str:
-    """A C text with the files beside it that it includes in their places; one with a guard stands there once."""
+def joined(source: Path, known: set[str] | None = None) -> str:
+    """A C text with the files beside it that it includes in their places.
+
+    Args:
+        known: guards of headers that are there already and are left out; those of this text are added.
+    """
     known = set() if known is None else known
-
-    def included(found: re.Match[str]) -> str:
-        file = source.parent / found[1]
-        return '' if file in known else joined(file, known)
-
     text = source.read_text(encoding='ascii')
-    if '#ifndef BR_' in text[: text.find('#include')]:
-        known.add(source)
-    return INCLUDE.sub(included, text)
+    guard = GUARD.match(text)
+    if guard is not None and guard[1] in known:
+        return ''
+    known.update(() if guard is None else [guard[1]])
+    return INCLUDE.sub(lambda found: joined(source.with_name(found[1]), known), text)

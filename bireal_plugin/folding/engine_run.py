@@ -32,7 +32,9 @@ class EngineRun:
 
     def __init__(self, engine: str) -> None:
         check_choice('switch_to_deploy', 'engine', engine, ('torch', *RUNNERS))
-        self.engine, self.state, self.runs = engine, (), {}  # type: ignore[var-annotated]
+        self.engine = engine
+        self.state: tuple[object, ...] = ()
+        self.runs: dict[tuple[int, ...], Run] = {}
 
     def __call__(self, network: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
         """The outputs of ``network(x)`` for ``x`` ``(N, C, H, W)``.
@@ -42,7 +44,9 @@ class EngineRun:
         """
         tensors = [*network.parameters(), *network.buffers()]
         if any(tensor.device.type != 'cpu' for tensor in (x, *tensors)):
-            raise InputError(f'the network was switched to the engine {self.engine}, which runs on a CPU; move both there')
+            raise InputError(
+                f'the network was switched to the engine {self.engine}, which runs on a CPU; move both there'
+            )
         # A session does not outlive a fork.
         state = (os.getpid(), *((id(tensor), tensor._version) for tensor in tensors))
         if state != self.state:

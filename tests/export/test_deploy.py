@@ -1,5 +1,6 @@
 """switch_to_deploy() on the backbone, the classifier, and on the backbone inside detectors of mmdet."""
 
+import copy
 import json
 
 import cv2
@@ -16,6 +17,7 @@ from bireal_plugin.folding.fold import fold
 from bireal_plugin.folding.layers import FoldedBinaryConv2d
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from tests.conftest import REPOSITORY
+from tests.export.c.compilers import needs_compiler
 from tests.folding.test_fold import trained
 
 OPTIONS = [
@@ -175,16 +177,85 @@ def images(kind, request):
 @pytest.mark.parametrize('kind', ['random', 'photographs'])
 @pytest.mark.parametrize('backbone', [{}, dict(frozen_stages=1, norm_eval=True, with_cp=True)], ids=['plain', 'frozen'])
 @pytest.mark.parametrize('name', ['retinanet', 'fcos'])
-def test_a_detector_with_a_switched_backbone_predicts_the_same_boxes(name, backbone, kind, request):
+@pytest.mark.parametrize('engine', ['torch', pytest.param('c', marks=needs_compiler), 'openvino'])
+def test_a_detector_with_a_switched_backbone_predicts_the_same_boxes(engine, name, backbone, kind, request):
     model = detector(name, **backbone)
     pictures = images(kind, request)
     expected = [predictions(model, image) for image in pictures]
-    model.backbone.switch_to_deploy()
+    model.backbone.switch_to_deploy(engine)
     assert sum(isinstance(module, FoldedBinaryConv2d) for module in model.modules()) == 16
     for image, want in zip(pictures, expected, strict=True):
         got = predictions(model, image)
         assert len(want) == 30
         torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-2)
+
+
+ENGINES = [pytest.param('c', marks=needs_compiler), 'openvino']
+
+
+def switched(engine, **options):
+    torch.manual_seed(2)
+    net = trained(BiRealResNet(18, base_channels=8, **options))
+    x = torch.randn(2, 3, 64, 96)
+    expected = features(fold(net, x.shape), x)
+    net.switch_to_deploy(engine)
+    return net, x, expected
+
+
+def check_features(net, x, expected):
+    for got, want in zip(features(net, x), expected, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('engine', ENGINES)
+def test_an_engine_runs_the_whole_backbone(engine):
+    net, x, expected = switched(engine, rprelu=True)
+    check_features(net, x, expected)
+    check_features(net, x[:1], [each[:1] for each in expected])
+    assert len(net.engine_run.runs) == 1
+    check_features(net.train(), x[:, :, :32, :32], features(without_engine(net), x[:, :, :32, :32]))
+    assert len(net.engine_run.runs) == 2
+
+
+def without_engine(net):
+    plain = copy.deepcopy(net)
+    plain.switch_to_deploy()
+    return plain
+
+
+@pytest.mark.parametrize('engine', ENGINES)
+def test_weights_that_are_loaded_later_are_compiled_again(engine):
+    net, x, _ = switched(engine)
+    features(net, x)
+    other = trained(BiRealResNet(18, base_channels=8), seed=5)
+    other.switch_to_deploy()
+    net.load_state_dict(other.state_dict())
+    check_features(net, x, features(other, x))
+
+
+@pytest.mark.parametrize('engine', ENGINES)
+def test_copies_and_files_of_a_network_on_an_engine(engine, tmp_path):
+    net, x, expected = switched(engine)
+    features(net, x)
+    check_features(copy.deepcopy(net), x, expected)
+    torch.save(net, tmp_path / 'net.pt')
+    check_features(torch.load(tmp_path / 'net.pt', weights_only=False), x, expected)
+
+
+def test_an_unknown_engine_changes_nothing():
+    net = trained(BiRealResNet(18, base_channels=8))
+    with pytest.raises(InputError, match="engine='tensorrt' is not one of 'torch', 'c', 'openvino', 'onnx'"):
+        net.switch_to_deploy('tensorrt')
+    assert not net.deploy
+
+
+def test_a_classifier_passes_the_engine_to_its_backbone():
+    model = BiRealClassifier(trained(BiRealResNet(18, base_channels=8, out_indices=(3,))), 7).eval()
+    x = torch.randn(2, 3, 64, 64)
+    expected = features(fold(model, x.shape), x)
+    model.switch_to_deploy('openvino')
+    torch.testing.assert_close(features(model, x), expected, rtol=1e-4, atol=1e-4)
+    assert model.backbone.engine_run.engine == 'openvino'
 
 
 def test_a_whole_detector_is_folded_through_its_forward():

@@ -1,7 +1,7 @@
 """C, the reference engine: a network as one self-contained file, for any processor that has a C compiler.
 
 ``graph`` and ``translation`` make calls of kernels of an exported program, ``fusion`` joins them, ``workspace`` places
-what they store, ``source`` writes them, and ``compiler`` builds what a session runs here.
+what they store, ``source`` writes them, and ``c_compiler`` builds what a session runs here.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from bireal_plugin.c_compiler import built, chosen, has_openmp
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.c.calls import taps
-from bireal_plugin.export.c.compiler import built, chosen, has_openmp
 from bireal_plugin.export.c.file import check_name, read_c, rewrite_c, write_c
 from bireal_plugin.export.c.fusion import fuse
 from bireal_plugin.export.c.graph import LARGEST, Graph

@@ -5,13 +5,12 @@ A session compiles the kernels apart, once for all networks: marks divide the fi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from bireal_plugin.c_compiler import joined
 from bireal_plugin.export.c.calls import CallWriter
 from bireal_plugin.export.c.constants import Constants
 from bireal_plugin.export.c.graph import Graph, Piece, channels_last, strides_of
@@ -21,8 +20,6 @@ from bireal_plugin.export.c.workspace import Plan
 KERNELS = Path(__file__).with_name('kernels')
 MARKS = tuple(f'/* ==== {what} ==== */\n' for what in ('Data of the kernels', 'Kernels', 'The network'))
 NAMES = ('binary_conv', 'conv', 'max_pool', 'average_pool', 'map', 'nearest', 'bilinear')
-INCLUDE = re.compile(r'^#include "([\w.]+)".*\n', re.MULTILINE)
-GUARD = re.compile(r'\s*(?:/\*.*?\*/\s*)?#ifndef (\w+)\n#define \1\n', re.DOTALL)
 APART = """
 const br_kernels_t *br_kernels_apart(void);
 const br_kernels_t *br_kernels_apart(void) { return br_kernels(); }
@@ -88,7 +85,7 @@ def kernels(names: set[str]) -> str:
     """The text of those kernels, and of all that they need."""
     known: set[str] = set()
     defines = [f'#define BR_HAS_{name.upper()}\n' for name in NAMES if name in names]
-    texts = [_expanded(name, known) for name in ('bireal.h', 'kernels.h', 'move.h')]
+    texts = [joined(KERNELS / name, known) for name in ('bireal.h', 'kernels.h', 'move.h')]
     return ''.join([*defines, *(line for pair in zip(MARKS, texts, strict=True) for line in pair)])
 
 
@@ -99,21 +96,6 @@ def parts(text: str) -> tuple[str, str]:
     compute, network = text.split(MARKS[2])
     defines = ''.join(f'#define BR_HAS_{name.upper()}\n' for name in NAMES)
     return defines + data + compute + APART, front + data + ELSEWHERE + network
-
-
-def _expanded(name: str, known: set[str]) -> str:
-    """A header with those that it includes in their places; a header with a guard that was here is left out."""
-    text = _text(name)
-    guard = GUARD.match(text)
-    if guard is not None and guard[1] in known:
-        return ''
-    known.update(() if guard is None else [guard[1]])
-    return INCLUDE.sub(lambda found: _expanded(found[1], known), text)
-
-
-@cache
-def _text(name: str) -> str:
-    return (KERNELS / name).read_text(encoding='ascii')
 
 
 def _outputs(graph: Graph, writer: CallWriter, macro: str) -> Iterator[str]:

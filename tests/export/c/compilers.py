@@ -2,8 +2,8 @@
 
 import pytest
 
+from bireal_plugin.c_compiler import chosen
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.c.compiler import chosen
 
 
 def compiler_is_missing():

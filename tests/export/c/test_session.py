@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from bireal_plugin import c_compiler as compiler
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.c import compiler
 from bireal_plugin.export.c.engine import CSession, export_c
 from bireal_plugin.folding.fold import fold
 from tests.export.c.compilers import needs_compiler
