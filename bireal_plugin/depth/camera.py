@@ -19,6 +19,7 @@ PLACES: tuple[Place, ...] = ('bottom', 'centre')
 # The crop that KITTI's depth benchmark and many networks cut from its images: at the bottom, in the middle.
 BENCHMARK_CROP = (352, 1216)
 KITTI_HEIGHTS, KITTI_WIDTHS = range(370, 377), range(1224, 1243)
+WIDEST = 0.1  # focal length by width: 157 degrees from side to side
 LIKE_A_CROP = 0.9  # of the image's height or width
 
 
@@ -35,7 +36,7 @@ class Camera:
         height: image height in px; None where nothing is known about it.
 
     Raises:
-        InputError: a focal length, width or baseline that is not a positive finite number.
+        InputError: a focal length, width or baseline that is not a positive finite number, or a focal length in mm.
     """
 
     focal: float
@@ -50,6 +51,11 @@ class Camera:
         for name, value in (('focal length', self.focal), ('image width', self.width), ('baseline', self.baseline)):
             if not (math.isfinite(value) and value > 0):
                 raise InputError(f'the {name} of a camera ({self.source}) must be a positive number, not {value}')
+        if self.focal < WIDEST * self.width:
+            raise InputError(
+                f'a focal length of {self.focal:g} px at a width of {self.width} px ({self.source}) is that of no '
+                'rectified image; one in mm becomes px by x width of the image / width of the sensor in mm'
+            )
 
     def focal_at(self, width: int) -> float:
         """Focal length in px of the same image resized to ``width`` px."""

@@ -97,7 +97,7 @@ def check(words):
 
 
 def run(words, folder):
-    """Runs a command of ours as a user does."""
+    """Runs a command of ours as a user does; what it says."""
     name, arguments = sub_command(words)
     ran = subprocess.run(
         [sys.executable, ROOT / 'bireal.py', *name.split(), *arguments],
@@ -108,6 +108,7 @@ def run(words, folder):
         check=False,
     )
     assert ran.returncode == 0, f'{words}:\n{ran.stdout[-3000:]}\n{ran.stderr[-3000:]}'
+    return ran.stdout + ran.stderr
 
 
 @pytest.fixture(scope='module')

@@ -101,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     inputs, problems = find_inputs(arguments.inputs)
     predictor = predictor_of(arguments, arguments.real_layers)
     cameras = replace(cameras, trained_on=predictor.trained_on, network=predictor.source)
+    cameras.check()
     if arguments.benchmark:
         if problems:
             raise InputError(problems[0])

@@ -208,6 +208,17 @@ class CameraChoice:
         if self.relative and (self.focal or self.baseline or self.calibration or self.cropped):
             raise InputError('--relative asks for no camera; leave the options that describe one out')
 
+    def check(self) -> None:
+        """Find what is wrong for every image, before the first one.
+
+        Raises:
+            InputError: the calibration cannot be read, or there is no baseline for the focal length.
+        """
+        if self.calibration is not None:
+            _stereo_camera(self.calibration)
+        if self.focal is not None:
+            self._with_baseline(Camera(self.focal, 1, baseline=1))
+
     def camera(self, path: Path, size: tuple[int, int]) -> tuple[Camera | None, str]:
         """Camera of the image or video ``path`` of ``size`` (H, W), and a sentence on the scale of its depth.
 

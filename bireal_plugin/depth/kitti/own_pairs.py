@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bireal_plugin.data.image_file import image_size, is_image_name
 from bireal_plugin.depth.camera import Camera
@@ -30,8 +30,10 @@ def pairs_of_folders(left: Path, right: Path, *, focal: float, baseline: float) 
         focal: in px of the images as they are on disk. baseline: in m.
 
     Raises:
-        InputError: no folder, two images of one name in it, or no pair.
+        InputError: no folder, or one for both, two images of one name in it, or no pair.
     """
+    if left.resolve() == right.resolve():
+        raise InputError(f'left and right are one folder, {left}; the right images of the pairs are in another')
     sides = [_images(folder) for folder in (left, right)]
     both = sorted(sides[0].keys() & sides[1].keys())
     if not both:
@@ -60,7 +62,8 @@ def _images(folder: Path) -> dict[str, Path]:
 def pairs_of_table(path: Path, *, focal: float | None, baseline: float | None) -> list[OwnPair]:
     """Pairs of a CSV file with the columns left and right, and focal and baseline where they are not given.
 
-    Files are relative to the table's folder.
+    Files are relative to the table's folder; columns are divided by commas, semicolons or tabs. A focal length in the
+    table is in px of the image of its line.
 
     Raises:
         InputError: no such file, a missing column or file, or a number that is none.
@@ -68,29 +71,37 @@ def pairs_of_table(path: Path, *, focal: float | None, baseline: float | None) -
     if not path.is_file():
         raise InputError(f'there is no table {path} of stereo pairs')
     lines = text_lines(path, otherwise='so it is no table of stereo pairs')
-    table = csv.DictReader(lines)
-    absent = {'left', 'right'} - set(table.fieldnames or ())
+    first = next((number for number, line in enumerate(lines) if line.strip() and not line.startswith('#')), 0)
+    # Spreadsheets write semicolons where the decimal point is a comma.
+    delimiter = max(',;\t', key=''.join(lines[first : first + 1]).count)
+    table = csv.DictReader(lines[first:], delimiter=delimiter, skipinitialspace=True)
+    table.fieldnames = columns = [name.strip().lower() for name in table.fieldnames or ()]
+    absent = {'left', 'right'} - {*columns}
     for name, value in (('focal', focal), ('baseline', baseline)):
-        if value is None and name not in (table.fieldnames or ()):
+        if value is None and name not in columns:
             absent.add(name)
     if absent:
         raise InputError(
             f'{path} has no column {", ".join(sorted(absent))} in its first line; there must be {", ".join(COLUMNS)}, '
             'the last two unless focal=PX and baseline=METRES are given for all'
         )
-    cameras: dict[tuple[float, float], Camera] = {}
-    return [_pair(row, path, number, cameras, focal, baseline) for number, row in enumerate(table, start=2)]
+    rows = [*table]
+    if delimiter != ',':
+        for row in rows:
+            row.update({name: (row.get(name) or '').replace(',', '.') for name in ('focal', 'baseline')})
+    cameras: dict[Any, Camera] = {}
+    return [_pair(row, path, number, cameras, focal, baseline) for number, row in enumerate(rows, start=first + 2)]
 
 
 def _pair(
     row: Mapping[str, str],
     path: Path,
     number: int,
-    cameras: dict[tuple[float, float], Camera],
+    cameras: dict[Any, Camera],
     focal: float | None,
     baseline: float | None,
 ) -> OwnPair:
-    files = [path.parent / (row[side] or '').strip() for side in ('left', 'right')]
+    files = [_file(path.parent, (row[side] or '').strip()) for side in ('left', 'right')]
     for file in files:
         if not file.is_file():
             raise InputError(f'{path}, line {number}: there is no image {file}')
@@ -99,10 +110,18 @@ def _pair(
     )
     if given is None:
         raise InputError(f'{path}, line {number}: focal and baseline must be numbers, px and m')
-    if given not in cameras:
+    # A focal length of the table is that of its own line's image, one for all that of the first, as in folders.
+    key = (*given, image_size(files[0]) if focal is None else None)
+    if key not in cameras:
         height, width = image_size(files[0])
-        cameras[given] = Camera(given[0], width, given[1], source=f'{path}, line {number}', height=height)
-    return OwnPair(files[0], files[1], cameras[given])
+        cameras[key] = Camera(given[0], width, given[1], source=f'{path}, line {number}', height=height)
+    return OwnPair(files[0], files[1], cameras[key])
+
+
+def _file(folder: Path, name: str) -> Path:
+    """A file of a table, by its name or by that name with the slashes of Windows turned round."""
+    path = folder / name
+    return path if path.exists() else folder / name.replace('\\', '/')
 
 
 def _numbers(values: Iterable[object]) -> tuple[float, float] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
@@ -128,7 +129,7 @@ class StereoPairs(PairDataset):
         if left.shape != right.shape:
             raise InputError(
                 f'{left_path} is {left.shape[1]} x {left.shape[0]} px and {right_path} is {right.shape[1]} x '
-                f'{right.shape[0]}; a rectified pair has one size, so unpack the drive again'
+                f'{right.shape[0]}; a rectified pair has one size, so copy it again or leave it out'
             )
         camera = own.for_image(left.shape[:2])
         truth: dict[str, Any] = {}
@@ -155,12 +156,15 @@ class StereoPairs(PairDataset):
 
     def _check_order(self, pairs: Sequence[OwnPair]) -> None:
         """Refuse own pairs whose near objects lie where a camera on the left would see them."""
-        shares = []
+        shares, same = [], []
         for pair in pairs[:: max(1, (len(pairs) - 1) // 2)]:
             left, right = (pair.right, pair.left) if self.swap else (pair.left, pair.right)
-            images = [read_recorded(left), read_recorded(right)]
-            if images[0].shape == images[1].shape and (share := right_order(*images)) is not None:
+            one, other = read_recorded(left), read_recorded(right)
+            same.append(np.array_equal(one, other))
+            if one.shape == other.shape and (share := right_order(one, other)) is not None:
                 shares.append(share)
+        if all(same):
+            raise InputError(f'left and right are the same images, as {pairs[0].left} and {pairs[0].right}')
         if shares and max(shares) < SWAPPED:
             raise InputError(
                 f'left and right are swapped: {shares[0]:.0%} of the matches of {pairs[0].left} lie where a right '

@@ -39,8 +39,9 @@ def paint(street: Street, rays: Rays, hits: Hits) -> np.ndarray:
     picture = table.take(row, axis=0)
     picture *= gain[..., None]
     picture += HAZE * (1 - veil)[..., None]
-    rows = slice(0, int(np.nonzero(sky.any(axis=1))[0].max(initial=-1)) + 1)
-    picture[rows][sky[rows]] = _sky(rays.direction[:, rows])[sky[rows]]
+    if sky.any():
+        rows = slice(0, int(np.nonzero(sky.any(axis=1))[0].max()) + 1)
+        picture[rows][sky[rows]] = _sky(rays.direction[:, rows])[sky[rows]]
     return np.clip(picture, 0, 1, out=picture)
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bireal_plugin.depth.camera import Camera, TrainedOn
@@ -234,6 +235,18 @@ def test_wrong_flags_are_one_sentence(infer, photo, flags, sentence, tmp_path):
     assert ended.err.count('\n') == 1
     assert sentence in ended.err
     assert not list(tmp_path.glob('out/*'))
+
+
+def test_what_is_wrong_for_every_image_is_said_once_and_at_first(infer, photo, tiny, run_tool, tmp_path):
+    other = shutil.copy(photo, tmp_path / 'other.png')
+    stored = torch.load(tiny.checkpoint, weights_only=True)
+    torch.save(dict(state_dict=stored['state_dict']), tmp_path / 'old.pth')
+    flags = ('--checkpoint', tmp_path / 'old.pth', '--config', tiny.config, *OWN_CAMERA, '--out', tmp_path / 'out')
+    ended = run_tool('../depth/infer.py', photo, other, *flags)
+    assert ended.status == 1
+    assert re.fullmatch(r'error: \S*old\.pth does not say the baseline .* give --baseline METRES .*\n', ended.err)
+    assert infer(photo, other, '--calibration', tmp_path / 'gone.txt').err.count('\n') == 1
+    assert not (tmp_path / 'out').exists()
 
 
 def test_an_out_that_is_a_file_is_a_sentence(infer, photo, tmp_path):

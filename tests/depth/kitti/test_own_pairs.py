@@ -68,6 +68,44 @@ def test_a_table_names_files_and_cameras(rig, tmp_path):
     assert torch.equal(one[0]['left'], folders(rig, size=SIZE)[0]['left'])
 
 
+@pytest.mark.parametrize(
+    'table',
+    [
+        'Left;RIGHT;focal;baseline\nleft/1.png;right/1.png;180,0;0,3',
+        'left\tright\tfocal\tbaseline\nleft/1.png\tright/1.png\t180\t0.3',
+        'left, right, focal, baseline\nleft/1.png, right/1.png, 180, 0.3',
+        '# my rig\n\nleft,right,focal,baseline\nleft\\1.png,right\\1.png,180,0.3\n\n',
+    ],
+    ids=['semicolons', 'tabs', 'spaces', 'comment-and-windows'],
+)
+def test_tables_are_read_as_spreadsheets_and_people_write_them(rig, tmp_path, table):
+    shutil.copytree(rig, tmp_path / 'rig')
+    (tmp_path / 'rig/pairs.csv').write_text(table)
+    (item,) = DATASETS.build(dict(type='StereoPairs', pairs=tmp_path / 'rig/pairs.csv', size=SIZE))
+    assert (item['name'], item['focal'], item['baseline']) == ('1', FOCAL, BASELINE)
+
+
+def test_a_focal_length_of_a_table_is_that_of_the_image_in_its_line(rig, tmp_path):
+    """One number for images of two sizes is two cameras, and not one at another scale."""
+    shutil.copytree(rig, tmp_path / 'rig')
+    for side in ('left', 'right'):
+        path = tmp_path / f'rig/{side}/1.png'
+        Image.open(path).resize((128, 48)).save(path)
+    lines = [f'left/{i}.png,right/{i}.png,180,0.3' for i in range(2)]
+    (tmp_path / 'rig/pairs.csv').write_text('\n'.join(['left,right,focal,baseline', *lines]))
+    pairs = DATASETS.build(dict(type='StereoPairs', pairs=tmp_path / 'rig/pairs.csv', size=(48, 128)))
+    assert [pairs[index]['focal'] for index in range(2)] == [90, 180]
+    assert [camera['width'] for camera in pairs.metainfo['cameras']] == [256, 128]
+
+
+def test_a_side_that_is_the_other_is_told(rig, tmp_path):
+    with pytest.raises(InputError, match=r'left and right are one folder'):
+        folders(rig, right=rig / 'left')
+    shutil.copytree(rig / 'left', tmp_path / 'copied')
+    with pytest.raises(InputError, match=r'left and right are the same images, as .*left/0\.png'):
+        folders(rig, right=tmp_path / 'copied')
+
+
 def test_files_of_a_table_lie_beside_it(rig, tmp_path):
     shutil.copytree(rig, tmp_path / 'rig')
     (tmp_path / 'rig/pairs.csv').write_text('left,right\nleft/1.png,right/1.png\n')
@@ -90,6 +128,7 @@ def test_swapped_folders_are_told(rig):
         (dict(focal=None), r'need left=FOLDER, right=FOLDER, focal=PX .* and baseline=METRES'),
         (dict(baseline=None), r'need left=FOLDER'),
         (dict(right=None), r'need left=FOLDER'),
+        (dict(focal=4.2), r'4\.2 px at a width of 256 px .* is that of no rectified image; one in mm becomes px by'),
         (dict(focal=-3.0), 'focal length .* must be a positive number'),
         (dict(left='nowhere'), 'there is no folder nowhere'),
         (dict(root='kitti', split='all'), 'root, split and truth are those of KITTI'),

@@ -105,6 +105,12 @@ def test_sky_is_above_the_horizon_and_does_not_move(scenes: dict[int, Scene], se
     assert photometric_error(scene, np.zeros((96, 320)), inner) < 4
 
 
+def test_a_long_lens_sees_no_sky() -> None:
+    scene = render_street(0, (60, 180), focal=4000.0)
+    assert np.isfinite(scene.depth_left).all()
+    assert scene.left.std() > 1
+
+
 def test_a_seed_is_one_street(scenes: dict[int, Scene]) -> None:
     again = render_street(1)
     for name in ('left', 'right', 'depth_left', 'depth_right', 'disparity_left'):
