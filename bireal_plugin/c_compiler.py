@@ -17,12 +17,14 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from bireal_plugin.errors import InputError
+from bireal_plugin.errors import InputError, check_choice
 from bireal_plugin.whole_file import whole
 
 INCLUDE = re.compile(r'^#include "([\w.]+)".*\n', re.MULTILINE)
 GUARD = re.compile(r'\s*(?:/\*.*?\*/\s*)?#ifndef (\w+)\n#define \1\n', re.DOTALL)
 FLAGS = ('-std=c11', '-fPIC', '-ffp-contract=off', '-Wno-psabi')
+# Values of the variable BIREAL_ISA, which leaves the C kernels one instruction set.
+ISAS = ('portable', 'avx2', 'avx512', 'amx', 'neon')
 NO_COMPILER = (
     'a .c file runs through a C compiler and there is none: install gcc or clang, name one in the variable CC, or '
     '`pip install ziglang`'
@@ -102,7 +104,7 @@ def built(text: str, flags: Sequence[str], *, suffix: str, name: str, objects: S
     Raises:
         InputError: there is no compiler, or it fails; with its first error.
     """
-    command = chosen()
+    command, flags = chosen(), [*flags, *_limited()]
     told = [*command, version(command), *FLAGS, *flags, _processor(), *(path.name for path in objects), text]
     path = cache_folder() / f'{hashlib.sha256(chr(0).join(told).encode()).hexdigest()}{suffix}'
     if path.is_file():
@@ -117,6 +119,15 @@ def built(text: str, flags: Sequence[str], *, suffix: str, name: str, objects: S
             said = lines[0].replace(str(source), name) if lines else f'status {done.returncode}'
             raise InputError(f'{shlex.join(command)} cannot compile {name}: {said}')
     return path
+
+
+def _limited() -> list[str]:
+    """The flag that leaves one instruction set, if BIREAL_ISA names one."""
+    isa = os.environ.get('BIREAL_ISA')
+    if not isa:
+        return []
+    check_choice('the environment', 'BIREAL_ISA', isa, ISAS)
+    return [f'-DBR_ONLY=BR_{isa.upper()}']
 
 
 @cache

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bireal_plugin.commands.arguments import Renamed, Words, add_existing, add_size, positive, to_write
 from bireal_plugin.errors import InputError
-from bireal_plugin.studies.speed.engines import choose_engines, machine, pin_threads
+from bireal_plugin.studies.speed.engines import ISAS, choose_engines, limit_isa, machine, pin_threads
 from bireal_plugin.studies.speed.inference import Repetitions, Shape, benchmark, check_shape
 from bireal_plugin.studies.speed.networks import SIDES, Networks, choose_sides, load_networks
 from bireal_plugin.studies.speed.report import Report, section
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--shape', dest='size', action=Renamed, append=True, now='--size H W, and --batch N', nargs=4, type=positive)
     add('--sides', action=Words, default=[*SIDES], metavar='SIDE', help=f'some of {", ".join(SIDES)} (default: all)')
     engines = (
-        'openvino-f32, openvino-bf16, openvino-int8, onnxruntime,'
+        'c-f32, openvino-f32, openvino-bf16, openvino-int8, onnxruntime,'
         ' torch, torch-channels-last, torch-compile, tflite (default: all but tflite)'
     )
     add('--engines', action=Words, metavar='ENGINE', help=engines)
@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--repeats', type=positive, default=3, metavar='N', help='timed runs in a turn (default: 3)')
     add('--warm-up', type=int, default=3, metavar='N', help='runs before the first round (default: 3)')
     add('--threads', type=positive, default=1, metavar='N', help='of every engine (default: 1)')
+    add('--isa', choices=[*ISAS], help='hold every engine to these instructions (default: all that the processor has)')
     add('--out', type=Path, metavar='DIR', help='write benchmark.json, benchmark.md and bar charts there')
     add_existing(parser)
 
@@ -53,6 +54,8 @@ def run(arguments: argparse.Namespace) -> None:
     plan = Repetitions(arguments.rounds, arguments.repeats, arguments.warm_up)
     if (arguments.checkpoint or arguments.stage) and len(arguments.model) > 1:
         raise InputError('--checkpoint and --stage belong to one config; give one model')
+    if arguments.isa:
+        limit_isa(arguments.isa)
     pin_threads(arguments.threads)
     engines = choose_engines(arguments.engines, without=['torch-compile'] if arguments.no_compile else [])
     if arguments.engines is None and 'openvino-bf16' not in engines:

@@ -17,21 +17,24 @@ from typing import Literal, get_args
 
 import torch
 
+from bireal_plugin.c_compiler import chosen
 from bireal_plugin.errors import InputError, require
 from bireal_plugin.export.engines import ENGINES
 from bireal_plugin.export.openvino.engine import core
 from bireal_plugin.export.tflite.larq_process import larq_python
 from bireal_plugin.studies.speed.networks import Contender
 
+CEngine = Literal['c-f32']
 OpenVINOEngine = Literal['openvino-f32', 'openvino-bf16', 'openvino-int8']
-TimedEngine = Literal[OpenVINOEngine, 'onnxruntime', 'torch', 'torch-channels-last', 'torch-compile', 'tflite']
+TimedEngine = Literal[CEngine, OpenVINOEngine, 'onnxruntime', 'torch', 'torch-channels-last', 'torch-compile', 'tflite']
 TIMED_ENGINES: tuple[TimedEngine, ...] = get_args(TimedEngine)
+C: tuple[TimedEngine, ...] = get_args(CEngine)
 OPENVINO: tuple[TimedEngine, ...] = get_args(OpenVINOEngine)
-# The folded network is PyTorch's reference of the 1-bit operator, not a way to run it fast: eager shows it once.
+# The engine in C has fast kernels for 1-bit layers alone. Eager shows the folded network in PyTorch once.
 WITHOUT: dict[Contender, tuple[TimedEngine, ...]] = {
     'ours': ('torch-channels-last', 'torch-compile'),
-    'twin': ('tflite',),
-    'torchvision': ('tflite',),
+    'twin': (*C, 'tflite'),
+    'torchvision': (*C, 'tflite'),
 }
 # Export engines behind them, and packages beyond those that the engine always needs.
 BEHIND: dict[TimedEngine, tuple[str, tuple[str, ...]]] = {
@@ -87,9 +90,28 @@ def check_machine(engine: TimedEngine) -> None:
         raise InputError('the engine openvino-bf16: this processor has no bf16 instructions; leave it out of --engines')
     if engine == 'tflite':
         larq_python()
+    if engine in C:
+        chosen()
     compiler = os.environ.get('CXX')
     if engine == 'torch-compile' and not any(shutil.which(name) for name in (compiler, 'g++', 'clang++') if name):
         raise InputError('the engine torch-compile needs a C++ compiler: install g++, or give --no-compile')
+
+
+# Of --isa: what oneDNN, in OpenVINO and PyTorch, and the kernels in C are held to.
+ISAS = {'avx2': 'AVX2', 'avx512': 'AVX512_CORE_BF16', 'amx': 'AVX512_CORE_AMX'}
+
+
+def limit_isa(isa: str) -> None:
+    """Hold this process to an instruction set, before any engine has run.
+
+    Raises:
+        InputError: the processor does not have it.
+    """
+    flags = machine()['instructions'].split()
+    needed = {'avx2': 'avx2', 'avx512': 'avx512_vpopcntdq', 'amx': 'amx_int8'}[isa]
+    if needed not in flags:
+        raise InputError(f'--isa {isa}: this processor has no {needed}')
+    os.environ |= {'ONEDNN_MAX_CPU_ISA': ISAS[isa], 'BIREAL_ISA': isa}
 
 
 def has_bf16() -> bool:
@@ -132,10 +154,21 @@ def machine() -> dict[str, str]:
         'instructions': ' '.join(flag for flag in FLAGS if flag in flags),
         'python': platform.python_version(),
     }
+    if os.environ.get('BIREAL_ISA'):
+        found['held to'] = os.environ['BIREAL_ISA']
     for package in PACKAGES:
         with suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
+
+
+def energy(counters: Path = Path('/sys/class/powercap')) -> float | None:
+    """Joules that the processors have spent since some start; None where the machine does not tell."""
+    try:
+        packages = [path for path in counters.glob('*rapl:*') if (path / 'name').read_text().startswith('package')]
+        return sum(int((path / 'energy_uj').read_text()) for path in packages) / 1e6 if packages else None
+    except OSError:  # root alone may read them on many machines
+        return None
 
 
 def check_memory(shape: Sequence[int], count: int) -> None:

@@ -14,7 +14,7 @@ import timeit
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import mean, median, quantiles
 from typing import Any, TypeVar
 
 import torch
@@ -22,7 +22,7 @@ import torch
 from bireal_plugin.errors import InputError
 from bireal_plugin.progress import say
 from bireal_plugin.studies.speed.engine_profile import Profile, profile
-from bireal_plugin.studies.speed.engines import OPENVINO, TimedEngine, check_memory, combinations
+from bireal_plugin.studies.speed.engines import OPENVINO, TimedEngine, check_memory, combinations, energy
 from bireal_plugin.studies.speed.networks import Contender, Networks
 from bireal_plugin.studies.speed.prepared import Forms, Prepared, prepare
 
@@ -47,13 +47,17 @@ class Repetitions:
 
 @dataclass(frozen=True)
 class Timing:
-    """All times of one side on one engine in milliseconds, in the order measured; see ``Prepared`` for the rest."""
+    """All times of one side on one engine in milliseconds, in the order measured; see ``Prepared`` for the rest.
+
+    ``joules`` is what the processors spent on one run, where the machine reports it.
+    """
 
     side: Contender
     engine: TimedEngine
     threads: int
     file_bytes: int
     times_ms: tuple[float, ...]
+    joules: float | None = None
 
     @property
     def median_ms(self) -> float:
@@ -85,9 +89,9 @@ class Comparison:
 
     @property
     def references(self) -> list[Timing]:
-        """Timings to compare with: torchvision (or the twin) on OpenVINO in float32 and on torch eager."""
+        """Timings to compare with: torchvision (or the twin) on OpenVINO in int8 and float32, and on torch eager."""
         side = 'torchvision' if any(t.side == 'torchvision' for t in self.timings) else 'twin'
-        engines = ('openvino-f32', 'torch')
+        engines = ('openvino-int8', 'openvino-f32', 'torch')
         return sorted(
             (t for t in self.timings if t.side == side and t.engine in engines), key=lambda t: engines.index(t.engine)
         )
@@ -148,9 +152,17 @@ def benchmark(
             # After warm-up, compilation and allocation are over.
             if min(timeit.repeat(prepared[side, engine].run, number=1, repeat=plan.warm_up)) > LONG_RUN_S:
                 long.add((side, engine))
-        times = measure({pair: p.run for pair, p in prepared.items()}, plan, long=long)
+        spent: dict[tuple[Contender, TimedEngine], list[float]] = {pair: [] for pair in pairs}
+        times = measure({pair: p.run for pair, p in prepared.items()}, plan, long=long, spent=spent)
         timings = tuple(
-            Timing(*pair, prepared[pair].threads, prepared[pair].file_bytes, tuple(times[pair])) for pair in pairs
+            Timing(
+                *pair,
+                prepared[pair].threads,
+                prepared[pair].file_bytes,
+                tuple(times[pair]),
+                mean(spent[pair]) / (1 if pair in long else plan.repeats) if spent[pair] else None,
+            )
+            for pair in pairs
         )
         profiles = tuple(
             profile(engine, forms['ours'], runs=plan.rounds * plan.repeats, warm_up=plan.warm_up)
@@ -165,22 +177,28 @@ def measure(
     plan: Repetitions,
     *,
     long: Collection[Key] = (),
+    spent: Mapping[Key, list[float]] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Key, list[float]]:
     """Times of every function in milliseconds, taken in turns: ``rounds * repeats`` of each.
 
     Args:
         long: those of them that are timed once in a turn, without a run before. clock: in seconds.
+        spent: lists to which the joules of the timed runs of a turn are added, where the machine reports them.
     """
     times: dict[Key, list[float]] = {key: [] for key in runs}
     for i in range(plan.rounds):
         for key, run in runs.items():
             if key not in long:
                 run()
+            before = energy()
             for _ in range(1 if key in long else plan.repeats):
                 start = clock()
                 run()
                 times[key].append(1e3 * (clock() - start))
+            after = energy()
+            if spent is not None and before is not None and after is not None and after >= before:
+                spent[key].append(after - before)  # the counter starts again from 0 at times
         if (i + 1) % max(1, plan.rounds // 10) == 0:
             say(f'round {i + 1} of {plan.rounds}', file=sys.stderr)
     return times

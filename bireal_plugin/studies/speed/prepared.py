@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bireal_plugin.export.c.engine import CSession, export_c
 from bireal_plugin.export.openvino.engine import OpenVINOSession, convert, openvino
 from bireal_plugin.export.session_io import Precision
 from bireal_plugin.folding.layers import FoldedLayer
-from bireal_plugin.studies.speed.engines import OPENVINO, TimedEngine
+from bireal_plugin.studies.speed.engines import OPENVINO, C, TimedEngine
 
 CALIBRATION_BATCHES = 2  # how fast int8 runs does not depend on the ranges
 
@@ -92,6 +93,8 @@ class Forms:
 
 def prepare(engine: TimedEngine, forms: Forms) -> Prepared:
     """A network on one engine, compiled but not run yet."""
+    if engine in C:
+        return _c(forms)
     if engine in OPENVINO:
         return _openvino(engine, forms)
     if engine == 'onnxruntime':
@@ -99,6 +102,13 @@ def prepare(engine: TimedEngine, forms: Forms) -> Prepared:
     if engine == 'tflite':
         return _tflite(forms)
     return _torch(engine, forms)
+
+
+def _c(forms: Forms) -> Prepared:
+    path = export_c(forms.network, forms.folder / 'network.c', forms.shape)
+    session = CSession(path, threads=forms.threads)
+    images = forms.images.numpy()
+    return Prepared(lambda: session.run(images), session.threads, path.stat().st_size)
 
 
 def _openvino(engine: TimedEngine, forms: Forms) -> Prepared:

@@ -10,7 +10,7 @@ from bireal_plugin.studies.speed.engine_profile import KINDS, Profile
 from bireal_plugin.studies.speed.inference import LONG_RUN_S, Comparison, Repetitions, speed_up
 from bireal_plugin.text_table import markdown_table
 
-NOT_LIBRARIES = ('cpu', 'instructions')
+NOT_LIBRARIES = ('cpu', 'instructions', 'held to')
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class Report:
     def how(self) -> list[str]:
         """Lines on the machine, the libraries and the repetitions."""
         libraries = ', '.join(f'{name} {text}' for name, text in self.machine.items() if name not in NOT_LIBRARIES)
+        held = f', held to {self.machine["held to"]}' if 'held to' in self.machine else ''
         return [
-            f'{self.machine["cpu"]} ({self.machine["instructions"]}), {threads(self.threads)} for every engine; '
+            f'{self.machine["cpu"]} ({self.machine["instructions"]}){held}, {threads(self.threads)} for every engine; '
             f'{libraries}.',
             f'One process, {self.plan.rounds} interleaved rounds of {self.plan.repeats} timed runs (of one where a '
             f'run takes over {1e3 * LONG_RUN_S:.0f} ms), after warm-up. Time: one call from Python, from a batch in '
@@ -65,6 +66,10 @@ def section(result: Comparison) -> list[str]:
             'quartiles, ms': f'{first:.2f} to {third:.2f}',
             'fastest, ms': f'{timing.fastest_ms:.2f}',
         }
+        if result.shape[0] > 1:
+            row['images/s'] = f'{1e3 * result.shape[0] / timing.median_ms:.0f}'
+        if timing.joules is not None:
+            row['J/image'] = f'{timing.joules / result.shape[0]:.4f}'
         for reference in result.references:
             row[f'x {reference.side} {reference.engine}'] = f'{speed_up(timing, reference):.1f}x'
         rows.append({**row, 'MB': f'{timing.file_bytes / 1e6:.2f}'})

@@ -31,6 +31,8 @@ from bireal_plugin.studies.speed.engines import (
     check_memory,
     choose_engines,
     combinations,
+    energy,
+    limit_isa,
     machine,
     pin_threads,
 )
@@ -48,6 +50,7 @@ from bireal_plugin.studies.speed.prepared import Forms, prepare
 from bireal_plugin.studies.speed.report import Report, section
 from bireal_plugin.training.config import load_config
 from bireal_plugin.training.recipe import stage_model
+from tests.export.c.compilers import needs_compiler
 
 SHAPE = (1, 3, 64, 64)
 NARROW = """
@@ -232,6 +235,7 @@ def test_the_float_twin_is_the_same_function_on_every_engine(forms, engine):
         ('twin', 'openvino-int8', 0.98),
         ('ours', 'torch', 0.99999),
         # A sign in front of a rounding may flip, and cascades.
+        pytest.param('ours', 'c-f32', 0.99, marks=needs_compiler),
         ('ours', 'openvino-f32', 0.99),
         ('ours', 'onnxruntime', 0.99),
         ('ours', 'tflite', 0.99),
@@ -323,7 +327,7 @@ def test_a_missing_compiler_is_told(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ('call', 'sentence'),
     [
-        (lambda: choose_engines(['openvino']), "no engine 'openvino'; there are openvino-f32"),
+        (lambda: choose_engines(['openvino']), "no engine 'openvino'; there are c-f32, openvino-f32"),
         (lambda: choose_engines(['torch-compile'], without=['torch-compile']), 'no engine is left'),
         (lambda: choose_sides(['theirs']), "no side 'theirs'; there are ours"),
         (lambda: combinations(['ours'], ['torch-compile']), 'none of the engines torch-compile runs'),
@@ -451,13 +455,14 @@ def test_the_table_is_that_of_the_raw_times():
             ('ours', 'openvino-f32'): 2,
             ('ours', 'openvino-int8'): 1,
             ('torchvision', 'openvino-f32'): 15,
+            ('torchvision', 'openvino-int8'): 5,
             ('torchvision', 'torch'): 25,
         }.items()
     }
-    timings = tuple(Timing(*pair, 1, 4_299_491, tuple(times)) for pair, times in raw.items())
-    head, _, *rows = cells(section(Comparison('Bi-Real-18', (1, 3, 224, 224), timings, ())))
-    assert head[5:] == ['x torchvision openvino-f32', 'x torchvision torch', 'MB']
-    openvino, torch_eager = (np.median(raw['torchvision', engine]) for engine in ('openvino-f32', 'torch'))
+    timings = tuple(Timing(*pair, 1, 4_299_491, tuple(times), 0.8) for pair, times in raw.items())
+    head, _, *rows = cells(section(Comparison('Bi-Real-18', (8, 3, 224, 224), timings, ())))
+    rivals = ('openvino-int8', 'openvino-f32', 'torch')
+    assert head[5:] == ['images/s', 'J/image', *(f'x torchvision {rival}' for rival in rivals), 'MB']
     for row, (pair, times) in zip(rows, raw.items(), strict=True):
         first, middle, third = np.percentile(times, [25, 50, 75])
         assert row == [
@@ -465,10 +470,38 @@ def test_the_table_is_that_of_the_raw_times():
             f'{middle:.2f}',
             f'{first:.2f} to {third:.2f}',
             f'{min(times):.2f}',
-            f'{openvino / middle:.1f}x',
-            f'{torch_eager / middle:.1f}x',
+            f'{8000 / middle:.0f}',
+            '0.1000',
+            *(f'{np.median(raw["torchvision", rival]) / middle:.1f}x' for rival in rivals),
             '4.30',
         ]
+
+
+def test_an_instruction_set_holds_all_engines(monkeypatch):
+    monkeypatch.setattr('bireal_plugin.studies.speed.engines.machine', lambda: dict(instructions='avx2 avx512f'))
+    monkeypatch.setattr(os, 'environ', dict(os.environ))
+    limit_isa('avx2')
+    assert (os.environ['ONEDNN_MAX_CPU_ISA'], os.environ['BIREAL_ISA']) == ('AVX2', 'avx2')
+    with pytest.raises(InputError, match='--isa amx: this processor has no amx_int8'):
+        limit_isa('amx')
+
+
+def test_energy_is_that_of_all_packages(tmp_path):
+    assert energy(tmp_path) is None
+    for name, kind, microjoules in (('intel-rapl:0', 'package-0', 2_500_000), ('intel-rapl:1', 'package-1', 1_000_000)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / 'name').write_text(f'{kind}\n')
+        (folder / 'energy_uj').write_text(f'{microjoules}\n')
+    assert energy(tmp_path) == 3.5
+
+
+def test_joules_of_the_timed_runs_of_every_turn(monkeypatch):
+    counter = iter([1.0, 1.5, 2.0, 0.1, 3.0, 3.25])  # it starts again once
+    monkeypatch.setattr('bireal_plugin.studies.speed.inference.energy', lambda: next(counter))
+    spent = {'side': []}
+    measure({'side': lambda: None}, Repetitions(rounds=3, repeats=2), spent=spent)
+    assert spent == {'side': [0.5, 0.25]}
 
 
 def test_without_torchvision_the_twin_is_the_reference(result):
