@@ -45,7 +45,7 @@ class RealPrecision:
         return bool(self.exporting) or self.calibrated
 
 
-F32 = RealPrecision({}, {})
+F32, INT8 = RealPrecision({}, {}), RealPrecision({}, {}, calibrated=True)
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ SMALLER: tuple[Precision, ...] = ('f16', 'bf16', 'int8')
 PACKED: dict[Precision, RealPrecision] = {key: RealPrecision(dict(real_layers=key), {}) for key in SMALLER}
 OPENVINO: dict[Precision, RealPrecision] = {
     'bf16': RealPrecision({}, dict(real_layers='bf16')),
-    'int8': RealPrecision({}, {}, calibrated=True),
+    'int8': INT8,
 }
 ENGINES: dict[str, Engine] = {
     'packed': Engine('.safetensors', export_packed, PackedSession, {'f32': F32, **PACKED}),
-    'c': Engine('.c', export_c, CSession, {'f32': F32}, beside=('.h',)),
+    'c': Engine('.c', export_c, CSession, {'f32': F32, 'int8': INT8}, beside=('.h',)),
     'openvino': Engine(
         '.xml', export_openvino, OpenVINOSession, {'f32': F32, **OPENVINO}, ('openvino',), beside=('.bin',), fuses=True
     ),
@@ -99,8 +99,8 @@ def export(
         example_shape: ``(N, C, H, W)`` of the input; a list of shapes for a network with several inputs.
         path: by default the class name of ``model`` in the current folder, with the engine's suffix.
         options: of the engine. 'packed': ``config`` (needed) and ``real_layers``. The others: ``metadata``, texts to
-            keep in the file. 'c': ``mean`` and ``std`` of images of bytes. 'openvino': ``calibration``, batches by
-            which real layers become int8.
+            keep in the file. 'c': ``mean`` and ``std`` of images of bytes. 'c' and 'openvino': ``calibration``,
+            batches by which real layers become int8.
 
     Raises:
         InputError: an unknown format or option, a network that cannot be folded or that the engine cannot express.

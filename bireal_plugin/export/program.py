@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.export import ExportedProgram
@@ -54,3 +55,18 @@ def traced(
     except (RuntimeError, TypeError) as error:
         given, reason = ' and '.join(map(str, shapes)), first_line(error)
         raise InputError(f'{type(model).__name__} cannot be traced with inputs of shape {given}: {reason}') from error
+
+
+def calibration_batches(batches: Iterable[np.ndarray], shape: Sequence[int]) -> np.ndarray:
+    """The images ``(images, C, H, W)`` of batches for int8 real layers.
+
+    Raises:
+        InputError: there is no batch, or one is not of ``shape``.
+    """
+    arrays = [np.asarray(batch, np.float32) for batch in batches]
+    if not arrays:
+        raise InputError('int8 real layers need calibration images, and there are none')
+    wrong = next((array.shape for array in arrays if array.shape != tuple(shape)), None)
+    if wrong is not None:
+        raise InputError(f'a calibration batch has the shape {wrong}; the network was exported for {tuple(shape)}')
+    return np.concatenate(arrays)

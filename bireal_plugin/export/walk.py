@@ -27,6 +27,12 @@ CONSTANTS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 LayerWriter = Callable[..., Any]
 
 
+def expressed(program: ExportedProgram) -> ExportedProgram:
+    """A program without the operators that others express, as ``walk`` takes it."""
+    known = torch.export.default_decompositions()
+    return program.run_decompositions({operator: known[operator] for operator in EXPRESSED})
+
+
 @torch.no_grad()
 def walk(
     program: ExportedProgram,
@@ -39,14 +45,13 @@ def walk(
     """Translate a program of float32 tensors; the engine's values of its outputs.
 
     Args:
+        program: as ``expressed`` gives it.
         layers: by ATen operator. enter: gives the value of an input of a shape.
         computed: class of the engine's values, all others are constants. engine: its name, for sentences.
 
     Raises:
         InputError: an operator has no form in the engine; it names the operator and the module it came from.
     """
-    known = torch.export.default_decompositions()
-    program = program.run_decompositions({operator: known[operator] for operator in EXPRESSED})
     constants, values = _constants(program), dict[fx.Node, Any]()
     outputs: list[Any] = []
     for node in program.graph.nodes:

@@ -62,6 +62,10 @@ class CallWriter:
         yield f'  {{ /* {_described(call)} */'
         if call.window is not None:
             yield f'    static const br_window at = {{{", ".join(map(str, astuple(call.window)))}}};'
+        if call.kernel == 'quantize':
+            yield f'    {self._called(call, f"(uint8_t *)(void *)(w + {self.plan.places[call.out]})")}'
+            yield '  }'
+            return
         if call.steps:
             yield '    const br_step steps[] = {'
             yield from (f'        {self._step(step)},' for step in call.steps)
@@ -71,13 +75,13 @@ class CallWriter:
         signs = 'NULL, NULL' if call.signs is None else f'{self._signs(call.signs)}, {self._shift(call.signs)}'
         steps = f'steps, {len(call.steps)}' if call.steps else 'NULL, 0'
         yield f'    const br_tail tail = {{{steps}, {out}, {signs}}};'
-        yield f'    {self._called(call, "tail")}'
+        yield f'    {self._called(call, "&tail")}'
         hidden = [tap for tap in self.taps if tap.layer is call and not tap.is_input]
         if shown or hidden:
             yield f'#ifdef {self.macro}_TAPS'
             for tap in hidden:
                 yield f'    const br_tail tap = {{NULL, 0, taps + {tap.place}, NULL, NULL}};'
-                yield f'    {self._called(call, "tap")}'
+                yield f'    {self._called(call, "&tap")}'
             # The first last: where nothing else keeps the floats, all are made of what is there.
             yield from (f'    {self._shown(call.signs, tap, out)}' for tap in reversed(shown) if call.signs)
             yield '#endif'
@@ -98,13 +102,15 @@ class CallWriter:
             return self.constants(buffer.constant)
         return f'(float *)(void *)(w + {self.plan.places[buffer]})'
 
-    def _called(self, call: Call, tail: str) -> str:
+    def _called(self, call: Call, target: str) -> str:
         groups = 1 if call.signs is None else call.signs.groups
         window = f'{call.pixels}, {call.channels}, {groups}' if call.window is None else '&at'
         read = self.floats(call.inputs[0]) if call.reads is None else self._signs(call.reads)
+        if call.kernel == 'conv_int8':
+            read = f'w + {self.plan.places[call.inputs[0]]}'
         arrays = ['NULL' if array is None else self.constants(array) for array in call.arrays]
-        numbers = [] if call.number is None else [str(call.number)]
-        return f'k->{call.kernel}({", ".join([window, read, *arrays, *numbers, f"&{tail}"])});'
+        numbers = [number(value) if isinstance(value, float) else str(value) for value in call.numbers]
+        return f'k->{call.kernel}({", ".join([window, read, *numbers, *arrays, target])});'
 
     def _shown(self, signs: Signs, tap: Tap, source: str) -> str:
         step = f'&(const br_step){{BR_ADD, BR_CHANNEL, {self._shift(signs)}, 0}}, 1'

@@ -7,6 +7,7 @@ import numpy as np
 from bireal_plugin.export.c.workspace import ALIGNMENT
 
 WORD = 8  # bytes
+TYPES = {'f': 'float', 'u': 'uint32_t', 'i': 'int32_t', 'b': 'int8_t'}  # by the kind of numpy's types, b: one byte
 LINE = 6  # words in a line of text
 
 
@@ -17,9 +18,9 @@ def number(value: float) -> str:
 
 
 class Constants:
-    """Tables of float32 or uint32, one for all equal ones; ``texts`` are their definitions.
+    """Tables of numbers, one for all equal ones; ``texts`` are their definitions.
 
-    The words of both are written as integers, which compilers read fastest, two in one.
+    All are written as integers of 64 bits, which compilers read fastest.
 
     Args:
         prefix: of their names.
@@ -27,21 +28,20 @@ class Constants:
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
-        self.names: dict[bytes, str] = {}
+        self.names: dict[tuple[str, bytes], str] = {}
         self.texts: list[str] = []
 
     def __call__(self, array: np.ndarray) -> str:
-        """The expression of a pointer to the numbers of ``array``."""
-        data = np.ascontiguousarray(array).tobytes()
-        if data not in self.names:
-            self.names[data] = f'{self.prefix}_{len(self.names)}'
+        """The expression of a pointer to the numbers of an array of float32, uint32, int32 or int8."""
+        kind, data = TYPES['b' if array.itemsize == 1 else array.dtype.kind], np.ascontiguousarray(array).tobytes()
+        if (kind, data) not in self.names:
+            name = self.names[kind, data] = f'{self.prefix}{len(self.names)}'
             words = np.frombuffer(data + bytes(-len(data) % WORD), '<u8')
             digits = words.astype('>u8').tobytes().hex()
             listed = [f'0x{digits[place : place + 2 * WORD]}' for place in range(0, len(digits), 2 * WORD)]
             lines = [','.join(listed[place : place + LINE]) for place in range(0, len(listed), LINE)]
-            size, kind = len(words), 'words' if array.dtype == np.uint32 else 'floats'
-            union = f'uint64_t all[{size}]; uint32_t words[{2 * size}]; float floats[{2 * size}];'
-            self.texts.append(f'/* {len(data) // 4} {kind} */')
-            self.texts.append(f'static const _Alignas({ALIGNMENT}) union {{ {union} }} {self.names[data]} = {{{{')
+            size = len(words) * WORD // array.itemsize
+            union = f'union {{ uint64_t words[{len(words)}]; {kind} numbers[{size}]; }}'
+            self.texts.append(f'static const _Alignas({ALIGNMENT}) {union} {name} = {{{{')
             self.texts += [*(f'{line},' for line in lines[:-1]), f'{lines[-1]}}}}};']
-        return f'{self.names[data]}.{"words" if array.dtype == np.uint32 else "floats"}'
+        return f'{self.names[kind, data]}.numbers'

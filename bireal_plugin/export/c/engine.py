@@ -11,7 +11,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,18 +26,26 @@ from bireal_plugin.export.c.file import check_name, read_c, rewrite_c, write_c
 from bireal_plugin.export.c.fusion import fuse
 from bireal_plugin.export.c.graph import LARGEST, Graph
 from bireal_plugin.export.c.header import CODES, Interface, Statistics
+from bireal_plugin.export.c.quantization import observed
 from bireal_plugin.export.c.source import parts, write
 from bireal_plugin.export.c.translation import translate
 from bireal_plugin.export.c.workspace import ALIGNMENT, plan
-from bireal_plugin.export.program import traced
+from bireal_plugin.export.program import calibration_batches, traced
 from bireal_plugin.export.session_io import Choice, EngineSession
+from bireal_plugin.export.walk import expressed
 from bireal_plugin.folding.norm_pairs import shapes_of
 
 
-def convert(model: nn.Module, example_shape: Sequence[Any]) -> Graph:
-    """A folded network as calls of kernels for one image of ``example_shape`` ``(N, C, H, W)``."""
-    (shape, *others) = shapes_of(example_shape)
-    graph = translate(traced(model, [(1, *shape[1:]) for shape in (shape, *others)]))
+def convert(model: nn.Module, example_shape: Sequence[Any], calibration: Iterable[np.ndarray] | None = None) -> Graph:
+    """A folded network as calls of kernels for one image of ``example_shape`` ``(N, C, H, W)``.
+
+    Args:
+        calibration: see ``export_c``.
+    """
+    shapes = shapes_of(example_shape)
+    program = expressed(traced(model, [(1, *shape[1:]) for shape in shapes]))
+    images = None if calibration is None else calibration_batches(calibration, shapes[0])
+    graph = translate(program, () if images is None else observed(program, np.split(images, len(images))))
     fuse(graph)
     return graph
 
@@ -47,6 +55,7 @@ def export_c(
     path: Path,
     example_shape: Sequence[Any],
     *,
+    calibration: Iterable[np.ndarray] | None = None,
     metadata: Mapping[str, str] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -55,6 +64,7 @@ def export_c(
 
     Args:
         example_shape: ``(N, C, H, W)``: a call of the function takes N images, and runs them one after another.
+        calibration: batches ``(N, C, H, W)`` of the example shape; real layers are int8 then, else float32.
         mean, std: per channel of images of bytes, for a function that takes these; where they are left out, those that
             a text of ``metadata`` tells, JSON with these keys.
 
@@ -62,7 +72,7 @@ def export_c(
         InputError: wrong shape or name, or an operator without a form in C, by its name.
     """
     check_name(path)
-    graph = convert(model, example_shape)
+    graph = convert(model, example_shape, calibration)
     placed = plan(graph)
     if placed.size > LARGEST:
         raise InputError(f'{path} would need {placed.size} bytes of memory; give a smaller size of images')

@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 
 from bireal_plugin.export.c.elementwise import TURNED
-from bireal_plugin.export.c.graph import Buffer, Call, Graph, Signs, Step
+from bireal_plugin.export.c.graph import STORING, Buffer, Call, Graph, Signs, Step
 
 ANY_LAYOUT = ('NUMBER', 'MAP')  # operands for which it does not matter how elements are split into pixels and channels
 
@@ -27,7 +27,7 @@ def fuse(graph: Graph) -> None:
             _join(graph, call, uses)
     _write_signs(graph, uses)
     for call in graph.calls:
-        call.stored = call.kernel == 'move' or (call.stored and uses.floats[call.out] > 0)
+        call.stored = call.kernel in STORING or (call.stored and uses.floats[call.out] > 0)
 
 
 class Uses:
@@ -82,7 +82,7 @@ def _join(graph: Graph, call: Call, uses: Uses) -> None:
     found = []
     for source, form in forms:
         maker = uses.makers.get(source)
-        if maker is None or maker.kernel == 'move' or uses.floats[source] != 1 or uses.signs[source]:
+        if maker is None or maker.kernel in STORING or uses.floats[source] != 1 or uses.signs[source]:
             continue
         if form.shape in ANY_LAYOUT or maker.channels == call.channels or _splits_anyhow(maker):
             found.append((graph.calls.index(maker), maker, source, form))
@@ -118,7 +118,7 @@ def _write_signs(graph: Graph, uses: Uses) -> None:
 
 def _assign(graph: Graph, signs: Signs, uses: Uses) -> None:
     maker = uses.makers.get(signs.source)
-    if maker is not None and maker.kernel != 'move' and maker.signs is None:
+    if maker is not None and maker.kernel not in STORING and maker.signs is None:
         if _splits_anyhow(maker):
             maker.pixels, maker.channels = signs.pixels, signs.channels
         if maker.channels == signs.channels and (signs.groups == 1 or maker.kernel == 'map'):

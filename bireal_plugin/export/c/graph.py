@@ -14,8 +14,12 @@ from typing import Any, Literal
 import numpy as np
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.export.c.quantization import Range
 
-Kernel = Literal['binary_conv', 'conv', 'max_pool', 'average_pool', 'map', 'nearest', 'bilinear', 'move']
+Kernel = Literal[
+    'binary_conv', 'conv', 'quantize', 'conv_int8', 'max_pool', 'average_pool', 'map', 'nearest', 'bilinear', 'move'
+]
+STORING: tuple[Kernel, ...] = ('quantize', 'move')  # which store what they make, without a tail
 Shape = Literal['NUMBER', 'CHANNEL', 'PIXEL', 'MAP']
 LARGEST = 2**31 - 1  # of the sizes that kernels count in int
 
@@ -88,6 +92,13 @@ class Window:
     column_dilation: int = 1
     groups: int = 1
 
+    @property
+    def bytes(self) -> int:
+        """``br_bytes``: the size of the input in 8 bits with the padding that the windows reach."""
+        rows = (self.out_rows - 1) * self.row_stride + (self.kernel_rows - 1) * self.row_dilation + 1
+        columns = (self.out_columns - 1) * self.column_stride + (self.kernel_columns - 1) * self.column_dilation + 1
+        return rows * columns * self.channels + 3
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
@@ -132,7 +143,7 @@ class Call:
     Attributes:
         inputs: feature maps that it reads; ``reads`` is the sign map of a 1-bit convolution instead.
         arrays: weights and the like, None where the kernel takes null.
-        number: the kernel's own argument behind its arrays.
+        numbers: the kernel's own arguments in front of its arrays.
         out: the result behind all steps; ``stored`` says whether anybody reads it as floats.
         signs: sign map of the result that the kernel writes too.
         pieces: of 'move'.
@@ -145,7 +156,7 @@ class Call:
     inputs: list[Buffer] = field(default_factory=list)
     window: Window | None = None
     arrays: list[np.ndarray | None] = field(default_factory=list)
-    number: int | None = None
+    numbers: Sequence[int | float] = ()
     steps: list[Step] = field(default_factory=list)
     reads: Signs | None = None
     signs: Signs | None = None
@@ -160,12 +171,18 @@ class Call:
 
 @dataclass
 class Graph:
-    """Calls in the order in which they run; ``layers`` holds, for each 1-bit convolution, its input and its call."""
+    """Calls in the order in which they run.
+
+    Attributes:
+        layers: for each 1-bit convolution, its input and its call.
+        ranges: of the inputs of the real layers that are still to come, if these are to be in 8 bits.
+    """
 
     input: Value | None = None
     outputs: list[Value] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     layers: list[tuple[Value, Call]] = field(default_factory=list)
+    ranges: list[Range] = field(default_factory=list)
 
     def enter(self, shape: Sequence[int]) -> Value:
         """The value of the network's input, of PyTorch's ``shape`` with the batch."""

@@ -17,8 +17,9 @@ from torch import Tensor
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.c.elementwise import applied, combined
 from bireal_plugin.export.c.graph import Graph, Value, Window, pair, settled
-from bireal_plugin.export.c.layout import binary_weights, real_weights
+from bireal_plugin.export.c.layout import binary_weights, byte_weights, real_weights
 from bireal_plugin.export.c.moves import feature_map, in_order, usual
+from bireal_plugin.export.c.quantization import rounded
 
 
 def binary_conv2d(
@@ -59,23 +60,38 @@ def conv2d(
     groups: int = 1,
 ) -> Value:
     """A real convolution; ``padding`` may be 'same' or 'valid'."""
-    weights = real_weights(torch.from_numpy(_finite('weight', weight)), groups)
     x = feature_map(graph, x)
     if isinstance(padding, str):
         extents = zip(pair(dilation), weight.shape[2:], strict=True)
         padding = [d * (k - 1) // 2 for d, k in extents] if padding == 'same' else 0
     window = _window(x, shape, weight.shape[2:], pair(stride), pair(padding), pair(dilation), groups)
-    return graph.add('conv', shape[1:], [x], window=window, arrays=[weights, _bias(bias)])
+    return _convolved(graph, shape[1:], x, window, weight, bias)
 
 
 def linear(graph: Graph, shape: Sequence[int], x: Value, weight: Tensor, bias: Tensor | None = None) -> Value:
     """A linear layer on the last dimension: a convolution of one pixel."""
-    weights = real_weights(torch.from_numpy(_finite('weight', weight))[:, :, None, None], 1)
     x = in_order(graph, x, range(len(x.shape)))
     channels, pixels = x.shape[-1], math.prod(x.shape[:-1])
     window = Window(1, pixels, channels, 1, pixels, shape[-1])
-    y = graph.add('conv', (shape[-1], 1, pixels), [x], window=window, arrays=[weights, _bias(bias)])
+    y = _convolved(graph, (shape[-1], 1, pixels), x, window, weight[:, :, None, None], bias)
     return Value(y.buffer, tuple(shape[1:]), tuple(range(len(shape) - 1)))
+
+
+def _convolved(
+    graph: Graph, shape: Sequence[int], x: Value, window: Window, weight: Tensor, bias: Tensor | None
+) -> Value:
+    """A convolution in float32 or, where the graph has the range of its input and there are no groups, in 8 bits."""
+    values, offset = _finite('weight', weight), None if bias is None else _finite('bias', bias)
+    seen = graph.ranges.pop(0) if graph.ranges else None
+    if seen is None or window.groups > 1:
+        weights = real_weights(torch.from_numpy(values), window.groups)
+        return graph.add('conv', shape, [x], window=window, arrays=[weights, offset])
+    quantized, steps = rounded(values)
+    weights, sums = byte_weights(quantized, column_dilation=window.column_dilation)
+    scale = steps * np.float32(seen.scale)
+    offset = np.zeros_like(scale) if offset is None else offset
+    q = graph.add('quantize', [-(-window.bytes // 4)], [x], window=window, numbers=[seen.scale, seen.zero])
+    return graph.add('conv_int8', shape, [q], window=window, numbers=[seen.zero], arrays=[weights, sums, scale, offset])
 
 
 def max_pool2d(
@@ -121,7 +137,7 @@ def avg_pool2d(
             f'an average pool of {tuple(kernel)} pixels with stride {tuple(stride)}, padding {tuple(padding)}, '
             f'ceil_mode={ceil_mode} and count_include_pad={count_include_pad} is not exported'
         )
-    return graph.add('average_pool', shape[1:], [x], window=window, number=int(padded))
+    return graph.add('average_pool', shape[1:], [x], window=window, numbers=[int(padded)])
 
 
 def adaptive_avg_pool2d(graph: Graph, shape: Sequence[int], x: Value, size: Any) -> Value:
@@ -139,7 +155,7 @@ def mean(
     gone = {dim % (len(x.shape) + 1) - 1 for dim in dims}
     if -1 in gone:
         raise InputError('a mean over the images of a batch is not exported')
-    return _reduced(graph, shape[1:], x, gone, 'average_pool', number=0)
+    return _reduced(graph, shape[1:], x, gone, 'average_pool', numbers=[0])
 
 
 def softmax(graph: Graph, shape: Sequence[int], x: Value, dim: int, dtype: Any = None) -> Value:
@@ -148,7 +164,7 @@ def softmax(graph: Graph, shape: Sequence[int], x: Value, dim: int, dtype: Any =
     one = [1 if place == axis else size for place, size in enumerate(x.shape)]
     largest = _reduced(graph, one, x, {axis}, 'max_pool')
     powers = applied(graph, combined(graph, 'SUB', shape, x, largest), 'EXP')
-    total = applied(graph, _reduced(graph, one, powers, {axis}, 'average_pool', number=0), 'MUL', x.shape[axis])
+    total = applied(graph, _reduced(graph, one, powers, {axis}, 'average_pool', numbers=[0]), 'MUL', x.shape[axis])
     return combined(graph, 'DIV', shape, powers, total)
 
 
@@ -170,7 +186,7 @@ def upsample_bilinear2d(
             raise InputError(
                 f'bilinear resizing of {have} pixels by {factor} gives no whole number of pixels; give size='
             )
-    return graph.add('bilinear', shape[1:], [x], window=_resized(x, shape), number=int(align_corners))
+    return graph.add('bilinear', shape[1:], [x], window=_resized(x, shape), numbers=[int(align_corners)])
 
 
 def _reduced(graph: Graph, shape: Sequence[int], x: Value, gone: set[int], kernel: Any, **options: Any) -> Value:
@@ -218,10 +234,6 @@ def _window(
     channels, rows, columns = x.shape
     sizes = (rows, columns, channels, shape[2], shape[3], shape[1], *kernel, *stride, *padding, *dilation, groups)
     return Window(*map(int, sizes))
-
-
-def _bias(bias: Tensor | None) -> np.ndarray | None:
-    return None if bias is None else _finite('bias', bias)
 
 
 def _finite(name: str, value: Any) -> np.ndarray:

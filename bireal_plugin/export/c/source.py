@@ -19,7 +19,7 @@ from bireal_plugin.export.c.workspace import Plan
 
 KERNELS = Path(__file__).with_name('kernels')
 MARKS = tuple(f'/* ==== {what} ==== */\n' for what in ('Data of the kernels', 'Kernels', 'The network'))
-NAMES = ('binary_conv', 'conv', 'max_pool', 'average_pool', 'map', 'nearest', 'bilinear')
+NAMES = ('binary_conv', 'conv', 'conv_int8', 'max_pool', 'average_pool', 'map', 'nearest', 'bilinear')
 APART = """
 const br_kernels_t *br_kernels_apart(void);
 const br_kernels_t *br_kernels_apart(void) { return br_kernels(); }

@@ -13,6 +13,7 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.export.c import elementwise, layers, moves
 from bireal_plugin.export.c.elementwise import activation, arithmetic
 from bireal_plugin.export.c.graph import Graph, Value
+from bireal_plugin.export.c.quantization import Range
 from bireal_plugin.export.walk import LayerWriter, walk
 
 aten = torch.ops.aten
@@ -54,13 +55,16 @@ LAYERS: dict[Any, LayerWriter] = {
 }
 
 
-def translate(program: ExportedProgram) -> Graph:
+def translate(program: ExportedProgram, ranges: Sequence[Range] = ()) -> Graph:
     """The graph of a program that was traced with one image.
+
+    Args:
+        program: as ``walk`` takes it. ranges: of the inputs of its real layers, for these in 8 bits.
 
     Raises:
         InputError: an operator has no form here; it names the operator and the module it came from.
     """
-    graph = Graph()
+    graph = Graph(ranges=list(ranges))
     table = {operator: partial(_written, layer, graph) for operator, layer in LAYERS.items()}
     graph.outputs = walk(program, table, graph.enter, computed=Value, engine='C')
     return graph

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bireal_plugin.export.c.graph import Buffer, Call, Graph, Signs
+from bireal_plugin.export.c.graph import STORING, Buffer, Call, Graph, Signs
 
 ALIGNMENT = 64  # bytes
 
@@ -59,7 +59,7 @@ def _overwritten(
     call: Call, index: int, ends: dict[Buffer | Signs, int], blocks: dict[Buffer | Signs, _Block]
 ) -> Buffer | None:
     """An operand in whose place the result can be stored: read element by element, and by nobody later."""
-    if call.kernel == 'move':
+    if call.kernel in STORING:
         return None
     maps = [step.operand for step in call.steps if step.shape == 'MAP' and isinstance(step.operand, Buffer)]
     operands = call.operands()

@@ -24,7 +24,7 @@ from torch import nn
 
 from bireal_plugin.errors import InputError, last_line, require
 from bireal_plugin.export.openvino import file as openvino_file
-from bireal_plugin.export.program import traced
+from bireal_plugin.export.program import calibration_batches, traced
 from bireal_plugin.export.session_io import Choice, EngineSession, Precision
 from bireal_plugin.folding.norm_pairs import shapes_of
 
@@ -210,13 +210,9 @@ def quantize_real_layers(model: Any, calibration: Iterable[np.ndarray]) -> Any:
         InputError: nncf is missing, or there is no calibration batch, or one is of another shape.
     """
     require('nncf', engine='openvino')
-    batches = [np.asarray(batch, np.float32) for batch in calibration]
     shape = tuple(model.inputs[0].shape)
-    if not batches:
-        raise InputError('int8 real layers need calibration images, and there are none')
-    wrong = next((batch.shape for batch in batches if batch.shape != shape), None)
-    if wrong is not None:
-        raise InputError(f'a calibration batch has the shape {wrong}; the network was exported for {shape}')
+    images = calibration_batches(calibration, shape)
+    batches = np.split(images, len(images) // shape[0])
 
     import nncf
     from nncf.common.logging.logger import set_log_level

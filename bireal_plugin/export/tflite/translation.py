@@ -12,7 +12,7 @@ from bireal_plugin.export.tflite import elementwise, layers, shapes
 from bireal_plugin.export.tflite.binary import binary_conv2d
 from bireal_plugin.export.tflite.elementwise import LayerWriter, activation, arithmetic
 from bireal_plugin.export.tflite.graph import Graph, GraphTensor, stored_shape
-from bireal_plugin.export.walk import walk
+from bireal_plugin.export.walk import expressed, walk
 
 aten = torch.ops.aten
 
@@ -58,7 +58,7 @@ def translate(program: ExportedProgram) -> Graph:
     graph = Graph()
     table = {operator: partial(layer, graph) for operator, layer in LAYERS.items()}
     outputs = walk(
-        program, table, lambda shape: graph.input(stored_shape(shape)), computed=GraphTensor, engine='TFLite'
+        expressed(program), table, lambda shape: graph.input(stored_shape(shape)), computed=GraphTensor, engine='TFLite'
     )
     graph.outputs += [output.index for output in outputs]
     return graph
