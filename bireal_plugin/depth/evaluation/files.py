@@ -20,6 +20,7 @@ from bireal_plugin.errors import InputError, listed
 
 Unit = Literal['px', 'width']
 ENDINGS: Mapping[Kind, tuple[str, ...]] = {'disparity': ('', '_disparity', '_disp'), 'depth': ('', '_depth')}
+FAR = 500  # m
 STACKS = ('.npy', '.npz')
 UNPACKED = 2**29  # bytes of an .npz that are taken into memory
 # Errors of numpy and zipfile on bytes that are no array.
@@ -78,6 +79,10 @@ def from_files(
                 values = values * np.float32(values.shape[1])
                 if unit is None:
                     note('read as shares of the width, since none is above 1 (--unit px if they are px)')
+        if kind == 'depth' and np.median(values) > FAR:
+            note(
+                f'half of a map is beyond {FAR} m, which are hardly metres: divide mm by 1000, and numbers x 256 by 256'
+            )
         if (crop := prediction_place(size, values.shape, cropped)) is not None:
             (row, column), (height, width) = crop_corner(size, values.shape, crop), values.shape
             note(f'maps of {width} x {height} placed at the {crop} of the image')

@@ -29,6 +29,7 @@ KNOWN = (
 )
 CALIBRATION = 'calib_cam_to_cam.txt'
 ALIKE = 1.2  # ratio of proportions (width / height), up to which a network sees things as in its training
+ALIKE_BASELINE = 1.03  # ratio, up to which a baseline that is given is that of training
 NAMED = 5  # files in a note on others
 RAW_LEVELS = 4  # <date>/<drive>/image_02/data/<image>
 RAW_DRIVE = re.compile(r'\d{4}_\d\d_\d\d_drive_\d{4}_(sync|extract)')
@@ -259,7 +260,10 @@ class CameraChoice:
     def _with_baseline(self, camera: Camera) -> tuple[Camera, str]:
         """``camera`` with the baseline of the network's disparities, and the origin of that."""
         if self.baseline is not None:
-            return replace(camera, baseline=self.baseline), 'as --baseline says'
+            own = [] if self.trained_on is None else [each.baseline for each in self.trained_on.cameras]
+            other = own and not min(own) / ALIKE_BASELINE < self.baseline < max(own) * ALIKE_BASELINE
+            origin = f', where the pairs in training had {" and ".join(f"{each:.4f}" for each in own)}' if other else ''
+            return replace(camera, baseline=self.baseline), f'as --baseline says{origin}'
         if self.trained_on is None:
             raise InputError(
                 f'{self.network} does not say the baseline of the stereo pairs that it was trained on; for metres give '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -25,6 +26,8 @@ WEBCAMS = dict(linux=('v4l2', '/dev/video{}'), darwin=('avfoundation', '{}'), wi
 PATIENCE = 20  # s to wait for a stream
 # FFmpeg's names of the containers that hold their frames themselves; a playlist, whatever it is called, opens others.
 CONTAINERS = 'mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv'
+# Of a pipe also frames without a container, as the tools of small cameras write them.
+PIPED = f'{CONTAINERS},h264,hevc,mjpeg,mpjpeg'
 ADDRESSES = 'http,https,tls,tcp,udp,rtp,rtcp,rtsp,rtmp,rtmps,rtmpt,srtp,srt,hls,crypto,data,httpproxy'  # no file
 EDGE = 0.1  # s, by which the end of a whole file may lie behind that of its last frame
 BT709 = 1  # matrix of colours in H.264, as in FFmpeg's AVCOL_SPC_BT709
@@ -69,8 +72,7 @@ class VideoReader:
         self.rate = track.average_rate or track.guessed_rate or UNKNOWN_RATE
         self.count = max(track.frames, 0)
         self.height, self.width = self.first.shape[:2]
-        known = track.duration is not None and track.time_base is not None
-        self.length = float(track.duration * track.time_base) if known else None  # type: ignore[operator]
+        self.length = _length(self.container, track, self.start or 0)
         self.expected = round(self.length * float(self.rate)) if self.length else self.count or None
         self.time: float | None = None if self.start is None else 0.0
         self.problem: str | None = None
@@ -93,12 +95,26 @@ class VideoReader:
             self.problem = f'its last frame is {self.length - self.time:.1f} s before its end'
 
 
+def _length(container: InputContainer, track: VideoStream, start: float) -> float | None:
+    """Length of a track in s by its own entry, or Matroska's note of it, or the file's where there is no other track.
+
+    The last two count from the file's beginning, and the first frame is at ``start``.
+    """
+    if track.duration is not None and track.time_base is not None:
+        return float(track.duration * track.time_base)
+    if (noted := re.fullmatch(r'(\d+):(\d+):(\d+(?:\.\d+)?)', track.metadata.get('DURATION', ''))) is not None:
+        hours, minutes, seconds = map(float, noted.groups())
+        return 3600 * hours + 60 * minutes + seconds - start
+    alone = len(container.streams) == 1 and container.duration is not None
+    return container.duration / av.time_base - start if alone else None  # type: ignore[operator]
+
+
 def _opened(path: Path, stream: str | None) -> InputContainer:
     alone = dict(format_whitelist=CONTAINERS, protocol_whitelist='file')
     if stream is None:
         return av.open(str(path.absolute()), 'r', options=alone)  # or FFmpeg would take 'a:b.mp4' for an address
     if stream == '-':
-        return av.open(sys.stdin.buffer, 'r', options=alone)
+        return av.open(sys.stdin.buffer, 'r', options={**alone, 'format_whitelist': PIPED})
     if stream.isdecimal():
         kind, name = WEBCAMS.get(sys.platform, WEBCAMS['linux'])
         return av.open(name.format(stream), 'r', format=kind)

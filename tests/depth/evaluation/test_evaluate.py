@@ -109,6 +109,14 @@ def test_depth_files_need_no_baseline(evaluate, raw, tmp_path, size):
     assert "scaled to the ground truth's median" in scaled.out
 
 
+@pytest.mark.parametrize(('unit', 'told'), [(1, False), (1000, True), (256, True)])
+def test_depths_that_are_no_metres_are_told(evaluate, raw, tmp_path, unit, told):
+    np.save(tmp_path / f'{NAME}.npy', np.full((HEIGHT, WIDTH), DEPTH * unit))
+    ended = evaluate('--depths', tmp_path, '--raw', raw)
+    assert ended.status == 0, ended.err
+    assert ('hardly metres: divide mm by 1000' in ended.out) == told
+
+
 @pytest.mark.parametrize('size', [(HEIGHT, WIDTH), (HEIGHT // 2, WIDTH // 2)])
 def test_holes_count_as_far_unless_left_out(evaluate, raw, tmp_path, size):
     disparity = np.full(size, SHIFT * size[1] / WIDTH, np.float32)

@@ -95,6 +95,14 @@ def test_the_baseline_of_training_can_be_replaced(raw_image):
     assert '--baseline' in said
 
 
+def test_a_baseline_that_is_not_that_of_training_is_told(raw_image):
+    """Of the rig that took the image, for example, which has nothing to do with the network's disparities."""
+    _, said = replace(CHOICE, baseline=0.12).camera(raw_image, KITTI)
+    assert 'baseline 0.1200 m as --baseline says, where the pairs in training had 0.5371' in said
+    _, said = replace(CHOICE, baseline=0.54).camera(raw_image, KITTI)
+    assert 'pairs in training' not in said
+
+
 def test_an_unknown_camera_gives_relative_depth_for_any_size(tmp_path):
     camera, said = CHOICE.camera(tmp_path / 'a.png', (1, 4))
     assert camera is None

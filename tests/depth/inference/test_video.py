@@ -53,6 +53,43 @@ def test_what_is_written_is_h264_that_browsers_play_and_has_every_frame(tmp_path
     assert content.index(b'moov') < content.index(b'mdat')  # plays before it is whole
 
 
+def encoded(path, codec, *, format=None, start=0.0, count=12):
+    """A video of ``count`` frames in any codec and container, the first at ``start`` s, ten a second."""
+    with av.open(str(path), 'w', format=format) as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuvj420p' if codec == 'mjpeg' else 'yuv420p'
+        for number, image in enumerate(frames(count, (48, 64))):
+            frame = av.VideoFrame.from_ndarray(image, format='rgb24')
+            frame.pts, frame.time_base = round(start * 10) + number, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize(('name', 'codec'), [('a.mkv', 'libx264'), ('a.webm', 'libvpx'), ('a.m4v', 'libx264')])
+@pytest.mark.parametrize('start', [0.0, 5.0])
+def test_a_video_whose_end_is_missing_is_told_and_a_whole_one_is_not(tmp_path, name, codec, start):
+    path = tmp_path / name
+    encoded(path, codec, start=start, count=60)
+    whole = VideoReader(path)
+    assert (len(list(whole)), whole.problem) == (60, None)
+    if path.suffix != '.m4v':  # whose index is at its end
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+        cut = VideoReader(path)
+        assert 1 < len(list(cut)) < 50
+        assert 's before its end' in cut.problem
+
+
+@pytest.mark.parametrize(
+    ('codec', 'format'), [('libx264', 'h264'), ('mjpeg', 'mjpeg'), ('libx264', 'mpegts'), ('libx264', 'matroska')]
+)
+def test_cameras_may_pipe_frames_without_a_container(tmp_path, monkeypatch, codec, format):
+    encoded(tmp_path / 'piped', codec, format=format)
+    piped = io.BytesIO((tmp_path / 'piped').read_bytes())
+    piped.seekable = lambda: False
+    monkeypatch.setattr('sys.stdin', SimpleNamespace(buffer=piped))
+    assert len(list(VideoReader(Path('-'), '-'))) == 12
+
+
 @pytest.mark.parametrize('degrees', [90, -90, 180])
 def test_a_phones_video_is_turned_upright(tmp_path, degrees):
     image = next(frames(1, (48, 64)))
