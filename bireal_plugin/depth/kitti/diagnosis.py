@@ -166,33 +166,45 @@ def layout_faults(root: Path) -> list[Fault]:
     return [Fault(f'{root} holds nothing of KITTI: looked for <date>/<date>_drive_<nnnn>_sync')]
 
 
-# Other data sets of KITTI: the folder above image_2, a file or folder that tells them apart, and the calibrations.
+# Other data sets of KITTI: the folder above the images, a file or folder that tells them apart, the calibrations, and the
+# folders of the pairs.
+SIDES = ('image_2', 'image_3')
 LAYOUTS = {
-    'odometry': ('[0-9][0-9]', 'image_2', 'calib.txt'),
-    "odometry's sequences": ('sequences/[0-9][0-9]', 'image_2', 'calib.txt'),
-    'stereo 2015': ('training', 'disp_occ_0', 'calib_cam_to_cam/*.txt'),
-    'object': ('training', 'image_2', 'calib/*.txt'),
+    'odometry': ('[0-9][0-9]', 'image_2', 'calib.txt', SIDES),
+    "odometry's sequences": ('sequences/[0-9][0-9]', 'image_2', 'calib.txt', SIDES),
+    'stereo 2015': ('training', 'disp_occ_0', 'calib_cam_to_cam/*.txt', SIDES),
+    'stereo 2012': ('training', 'colored_0', 'calib/*.txt', ('colored_0', 'colored_1')),
+    'tracking': ('training', 'image_02/0000', 'calib/*.txt', ('image_02/0000', 'image_03/0000')),
+    'object': ('training', 'image_2', 'calib/*.txt', SIDES),
+}
+# Its depth benchmark: a folder below the root, and what it is there for.
+DEPTH_BENCHMARK = {
+    '*/*_sync/proj_depth': 'ground truth for bireal depth evaluate --annotated',
+    '*_selection_cropped': 'single crops without the right image',
+    'depth_selection/*_selection_cropped': 'single crops without the right image',
 }
 
 
 def _other_layout(root: Path) -> Fault | None:
-    """A data set of KITTI that is not the raw recordings, with the command that trains on its pairs."""
-    for name, (pattern, mark, calibration) in LAYOUTS.items():
+    """A data set of KITTI that is not the raw recordings; where it has pairs, with the command that trains on them."""
+    for pattern, purpose in DEPTH_BENCHMARK.items():
+        if any(root.glob(pattern)):
+            return Fault(f"{root} is of KITTI's depth benchmark, {purpose}; pairs are in the raw recordings")
+    for name, (pattern, mark, calibration, sides) in LAYOUTS.items():
         folder = next((path for path in sorted(root.glob(pattern)) if (path / mark).is_dir()), None)
         if folder is None:
             continue
-        if not (folder / 'image_3').is_dir():
-            return Fault(f'{root} is KITTI {name} without image_3: pairs are needed, so download the right images too')
+        left, right = (folder / side for side in sides)
+        if not right.is_dir():
+            return Fault(
+                f'{root} is KITTI {name} without {sides[1]}: pairs are needed, so download the right images too'
+            )
         numbers = ['focal=PX', 'baseline=METRES']
         for file in sorted(folder.glob(calibration))[:1]:
             with suppress(InputError):
                 camera = stereo_camera(_as_raw(read_calibration(file)), source=str(file))
                 numbers = [f'focal={camera.focal:.6g}', f'baseline={camera.baseline:.4f}']
-        given = [
-            f'left={shlex.quote(str(folder / "image_2"))}',
-            f'right={shlex.quote(str(folder / "image_3"))}',
-            *numbers,
-        ]
+        given = [f'left={shlex.quote(str(left))}', f'right={shlex.quote(str(right))}', *numbers]
         options = ' '.join(f'train_dataloader.dataset.{option}' for option in given)
         return Fault(
             f'{root} is KITTI {name}, not the raw recordings: its pairs train as two folders, without ground truth',

@@ -311,19 +311,21 @@ def test_images_with_transparency_are_usable(root):
 
 
 @pytest.mark.parametrize(
-    ('name', 'folder', 'mark', 'calibration'),
+    ('name', 'folder', 'mark', 'calibration', 'sides'),
     [
-        ('odometry', '00', 'image_2', 'calib.txt'),
-        ("odometry's sequences", 'sequences/04', 'image_2', 'calib.txt'),
-        ('object', 'training', 'image_2', 'calib/000000.txt'),
-        ('stereo 2015', 'training', 'disp_occ_0', 'calib_cam_to_cam/000000.txt'),
+        ('odometry', '00', 'image_2', 'calib.txt', ('image_2', 'image_3')),
+        ("odometry's sequences", 'sequences/04', 'image_2', 'calib.txt', ('image_2', 'image_3')),
+        ('object', 'training', 'image_2', 'calib/000000.txt', ('image_2', 'image_3')),
+        ('stereo 2015', 'training', 'disp_occ_0', 'calib_cam_to_cam/000000.txt', ('image_2', 'image_3')),
+        ('stereo 2012', 'training', 'colored_0', 'calib/000000.txt', ('colored_0', 'colored_1')),
+        ('tracking', 'training', 'image_02/0000', 'calib/0000.txt', ('image_02/0000', 'image_03/0000')),
     ],
 )
-def test_other_data_sets_of_kitti_are_named_with_what_to_do(tmp_path, name, folder, mark, calibration):
-    for part in ('image_2', mark):
+def test_other_data_sets_of_kitti_are_named_with_what_to_do(tmp_path, name, folder, mark, calibration, sides):
+    for part in (sides[0], mark):
         (tmp_path / folder / part).mkdir(parents=True, exist_ok=True)
-    assert f'is KITTI {name} without image_3' in doctor(tmp_path)[1]
-    (tmp_path / folder / 'image_3').mkdir()
+    assert f'is KITTI {name} without {sides[1]}' in doctor(tmp_path)[1]
+    (tmp_path / folder / sides[1]).mkdir(parents=True)
     file = tmp_path / folder / calibration
     file.parent.mkdir(exist_ok=True)
     keys = ('P_rect_02', 'P_rect_03') if name == 'stereo 2015' else ('P2', 'P3')
@@ -335,8 +337,23 @@ def test_other_data_sets_of_kitti_are_named_with_what_to_do(tmp_path, name, fold
     status, out, _ = doctor(tmp_path)
     assert status == 1
     assert f'is KITTI {name}, not the raw recordings' in out
-    assert f'train_dataloader.dataset.left={tmp_path / folder / "image_2"} ' in out
+    assert f'train_dataloader.dataset.left={tmp_path / folder / sides[0]} ' in out
     assert 'train_dataloader.dataset.focal=718.856 train_dataloader.dataset.baseline=0.5323' in out
+
+
+@pytest.mark.parametrize(
+    ('folder', 'purpose'),
+    [
+        ('train/2011_09_26_drive_0001_sync/proj_depth', 'ground truth for bireal depth evaluate --annotated'),
+        ('depth_selection/val_selection_cropped/image', 'single crops without the right image'),
+        ('val_selection_cropped/image', 'single crops without the right image'),
+    ],
+)
+def test_the_depth_benchmark_is_named(tmp_path, folder, purpose):
+    (tmp_path / folder).resolve().mkdir(parents=True)
+    status, out, _ = doctor(tmp_path)
+    assert status == 1
+    assert f"{tmp_path} is of KITTI's depth benchmark, {purpose}" in out
 
 
 def test_the_folder_of_one_date_leads_to_the_one_above(root):
