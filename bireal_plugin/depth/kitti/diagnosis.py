@@ -166,8 +166,8 @@ def layout_faults(root: Path) -> list[Fault]:
     return [Fault(f'{root} holds nothing of KITTI: looked for <date>/<date>_drive_<nnnn>_sync')]
 
 
-# Other data sets of KITTI: the folder above the images, a file or folder that tells them apart, the calibrations, and the
-# folders of the pairs.
+# Other data sets of KITTI: the folder above the images, a file or folder that tells them apart, the calibrations, and
+# the folders of the pairs.
 SIDES = ('image_2', 'image_3')
 LAYOUTS = {
     'odometry': ('[0-9][0-9]', 'image_2', 'calib.txt', SIDES),
