@@ -40,7 +40,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
 
 @MODELS.register_module()
 class BiRealClassifier(BaseModel):
-    """Image classifier on the last feature map of a backbone; the linear layer stays real (Sec. 3.1).
+    """Image classifier on the last feature map of a backbone; the linear layer stays real.
 
     Args:
         backbone: config or module; its last output ``(N, C, H, W)`` is pooled.

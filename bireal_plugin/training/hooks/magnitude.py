@@ -1,4 +1,4 @@
-"""Weight binarizers within one run: switched by plan, with the quantities of Sec. 3.3 logged per layer."""
+"""Weight binarizers within one run: switched by plan, with the quantities of Sec. 3.4.2 logged per layer."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from bireal_plugin.training.hooks.plan import PlanHook, plan_of, unwrapped
 
 @HOOKS.register_module()
 class MagnitudeAwareHook(PlanHook):
-    """Switches weight binarizers by plan and logs magnitudes, scales and gradients of latent weights (Sec. 3.3).
+    """Switches weight binarizers by plan and logs magnitudes, scales and gradients of latent weights (Sec. 3.4.2).
 
     Every ``interval`` iterations, for each layer ``L``, into the message hub and every visualizer backend:
-    ``weights/L/magnitude`` mean |W_r|; ``weights/L/alpha`` ||Sign(W_r)|| / ||W_r|| (Eq. 9); ``weights/L/gradient``
-    mean |dL/dW_r| (Eq. 18, 19); ``weights/L/flips`` share of signs that changed since the last log.
+    ``weights/L/magnitude`` mean |W_r|; ``weights/L/alpha`` ||Sign(W_r)|| / ||W_r|| in the L1,1 norm (Eq. 9), which is 1 /
+    mean |W_r|; ``weights/L/gradient`` mean |dL/dW_r| (Eq. 18, 19); ``weights/L/flips`` share of signs that changed
+    since the last log.
 
     Args:
         plan: begins of binarizers, such as ``dict(Sign=0, MagnitudeAware=10)``; None switches nothing.
@@ -97,8 +98,9 @@ class MagnitudeAwareHook(PlanHook):
     def _measure(self, model: nn.Module) -> Iterable[tuple[str, float]]:
         for name, conv in binary_convolutions(model):
             weight = conv.weight.detach()
-            yield f'weights/{name}/magnitude', weight.abs().mean().item()
-            yield f'weights/{name}/alpha', weight.numel() ** 0.5 / max(weight.norm().item(), 1e-30)
+            magnitude = weight.abs().mean().item()
+            yield f'weights/{name}/magnitude', magnitude
+            yield f'weights/{name}/alpha', 1 / max(magnitude, 1e-30)
             if name in self.gradients:
                 yield f'weights/{name}/gradient', self.gradients[name]
             signs = sign(weight) > 0

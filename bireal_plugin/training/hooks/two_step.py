@@ -1,4 +1,4 @@
-"""The two-step scheme within one run (Sec. 3.5), for any model that contains BinaryConv2d."""
+"""The two-step scheme within one run (Sec. 3.4.4), for any model that contains BinaryConv2d."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bireal_plugin.training.hooks.plan import PlanHook, plan_of, unwrapped
 
 @HOOKS.register_module()
 class TwoStepBinarizationHook(PlanHook):
-    """Binarizes every BinaryConv2d of any model step by step within one run (two-step scheme, Sec. 3.5).
+    """Binarizes every BinaryConv2d of any model step by step within one run (two-step scheme, Sec. 3.4.4).
 
     | phase     | state of the binary convolutions
     | --------- | ------------------------------------------------------------------------------------------------
