@@ -17,7 +17,7 @@ demo: $(VENV)/.engines
 	$(BIN)/bireal train configs/bireal_r18_digits.py --work-dir work_dirs/demo
 	$(BIN)/bireal export configs/bireal_r18_digits.py work_dirs/demo/bn/epoch_1.pth \
 		--format packed c openvino onnx tflite qonnx --verify --images 200 --out work_dirs/demo/export
-	$(BIN)/bireal benchmark 18 --engines c-f32 openvino-f32 openvino-int8 onnxruntime torch --rounds 10
+	$(BIN)/bireal benchmark 18 --engines c-f32 c-int8 openvino-f32 openvino-int8 onnxruntime torch --rounds 10
 
 DEPTH := work_dirs/demo_depth
 demo-depth: $(VENV)/.engines
@@ -29,7 +29,7 @@ demo-depth: $(VENV)/.engines
 	$(BIN)/bireal depth infer $(DEPTH)/streets/2000_01_01/2000_01_01_drive_0001_sync/image_02/data \
 		--checkpoint $(DEPTH)/export/bireal_r18_street.xml --save side colour png16 npy ply --out $(DEPTH)/pictures
 	$(BIN)/bireal benchmark configs/depth/bireal_r18_street.py --size 96 320 \
-		--sides ours twin --engines c-f32 openvino-f32 openvino-int8 torch --rounds 10
+		--sides ours twin --engines c-f32 c-int8 openvino-f32 openvino-int8 torch --rounds 10
 
 # Networks as small as the tests' gain nothing from a second thread, but files of tests from a second process.
 test: $(VENV)/.dev $(VENV)/.cross lint docs

@@ -43,7 +43,7 @@ def _refuse_folded(model: nn.Module) -> None:
 
 
 def set_weights(model: nn.Module, step: WeightStep) -> None:
-    """Make weights 'real', 'binary', or binary in 1x1 convolutions only: 'step1' of the two-step scheme (Sec. 3.4.4)."""
+    """Make weights 'real', 'binary', or binary in 1x1 convolutions alone: 'step1' of two steps (Sec. 3.4.4)."""
     if step not in get_args(WeightStep):
         raise InputError(f"weights is 'real', 'step1' or 'binary', not {step!r}")
     _refuse_folded(model)

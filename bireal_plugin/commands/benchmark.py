@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--shape', dest='size', action=Renamed, append=True, now='--size H W, and --batch N', nargs=4, type=positive)
     add('--sides', action=Words, default=[*SIDES], metavar='SIDE', help=f'some of {", ".join(SIDES)} (default: all)')
     engines = (
-        'c-f32, openvino-f32, openvino-bf16, openvino-int8, onnxruntime,'
+        'c-f32, c-int8, openvino-f32, openvino-bf16, openvino-int8, onnxruntime,'
         ' torch, torch-channels-last, torch-compile, tflite (default: all but tflite)'
     )
     add('--engines', action=Words, metavar='ENGINE', help=engines)

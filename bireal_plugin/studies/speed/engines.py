@@ -24,7 +24,7 @@ from bireal_plugin.export.openvino.engine import core
 from bireal_plugin.export.tflite.larq_process import larq_python
 from bireal_plugin.studies.speed.networks import Contender
 
-CEngine = Literal['c-f32']
+CEngine = Literal['c-f32', 'c-int8']
 OpenVINOEngine = Literal['openvino-f32', 'openvino-bf16', 'openvino-int8']
 TimedEngine = Literal[CEngine, OpenVINOEngine, 'onnxruntime', 'torch', 'torch-channels-last', 'torch-compile', 'tflite']
 TIMED_ENGINES: tuple[TimedEngine, ...] = get_args(TimedEngine)

@@ -68,9 +68,13 @@ class Forms:
         """The same with real layers in int8."""
         from bireal_plugin.export.openvino.engine import quantize_real_layers
 
+        return quantize_real_layers(self.openvino, self.calibration)
+
+    @property
+    def calibration(self) -> list[np.ndarray]:
+        """Batches for ranges of activations."""
         generator = np.random.default_rng(0)
-        batches = [generator.standard_normal(self.shape, np.float32) for _ in range(CALIBRATION_BATCHES)]
-        return quantize_real_layers(self.openvino, batches)
+        return [generator.standard_normal(self.shape, np.float32) for _ in range(CALIBRATION_BATCHES)]
 
     @cached_property
     def onnx(self) -> Path:
@@ -94,7 +98,7 @@ class Forms:
 def prepare(engine: TimedEngine, forms: Forms) -> Prepared:
     """A network on one engine, compiled but not run yet."""
     if engine in C:
-        return _c(forms)
+        return _c(engine, forms)
     if engine in OPENVINO:
         return _openvino(engine, forms)
     if engine == 'onnxruntime':
@@ -104,8 +108,9 @@ def prepare(engine: TimedEngine, forms: Forms) -> Prepared:
     return _torch(engine, forms)
 
 
-def _c(forms: Forms) -> Prepared:
-    path = export_c(forms.network, forms.folder / 'network.c', forms.shape)
+def _c(engine: TimedEngine, forms: Forms) -> Prepared:
+    calibration = forms.calibration if engine == 'c-int8' else None
+    path = export_c(forms.network, forms.folder / f'{engine.replace("-", "_")}.c', forms.shape, calibration=calibration)
     session = CSession(path, threads=forms.threads)
     images = forms.images.numpy()
     return Prepared(lambda: session.run(images), session.threads, path.stat().st_size)

@@ -22,8 +22,8 @@ class MagnitudeAwareHook(PlanHook):
     """Switches weight binarizers by plan and logs magnitudes, scales and gradients of latent weights (Sec. 3.4.2).
 
     Every ``interval`` iterations, for each layer ``L``, into the message hub and every visualizer backend:
-    ``weights/L/magnitude`` mean |W_r|; ``weights/L/alpha`` ||Sign(W_r)|| / ||W_r|| in the L1,1 norm (Eq. 9), which is 1 /
-    mean |W_r|; ``weights/L/gradient`` mean |dL/dW_r| (Eq. 18, 19); ``weights/L/flips`` share of signs that changed
+    ``weights/L/magnitude`` mean |W_r|; ``weights/L/alpha`` ||Sign(W_r)|| / ||W_r|| in the L1,1 norm (Eq. 9), which is
+    1 / mean |W_r|; ``weights/L/gradient`` mean |dL/dW_r| (Eq. 18, 19); ``weights/L/flips`` share of signs that changed
     since the last log.
 
     Args:

@@ -236,6 +236,7 @@ def test_the_float_twin_is_the_same_function_on_every_engine(forms, engine):
         ('ours', 'torch', 0.99999),
         # A sign in front of a rounding may flip, and cascades.
         pytest.param('ours', 'c-f32', 0.99, marks=needs_compiler),
+        pytest.param('ours', 'c-int8', 0.9, marks=needs_compiler),
         ('ours', 'openvino-f32', 0.99),
         ('ours', 'onnxruntime', 0.99),
         ('ours', 'tflite', 0.99),
@@ -327,7 +328,7 @@ def test_a_missing_compiler_is_told(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ('call', 'sentence'),
     [
-        (lambda: choose_engines(['openvino']), "no engine 'openvino'; there are c-f32, openvino-f32"),
+        (lambda: choose_engines(['openvino']), "no engine 'openvino'; there are c-f32, c-int8, openvino-f32"),
         (lambda: choose_engines(['torch-compile'], without=['torch-compile']), 'no engine is left'),
         (lambda: choose_sides(['theirs']), "no side 'theirs'; there are ours"),
         (lambda: combinations(['ours'], ['torch-compile']), 'none of the engines torch-compile runs'),

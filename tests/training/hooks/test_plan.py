@@ -318,7 +318,9 @@ def test_magnitudes_ratios_gradients_and_flips_reach_the_visualizer(tmp_path):
     for i, entry in enumerate(logged):
         w = weights(tmp_path, f'iter_{i + 1}.pth')['conv1.weight'].double()
         assert entry['weights/conv1/magnitude'] == pytest.approx(w.abs().mean().item(), rel=1e-5)
-        assert entry['weights/conv1/alpha'] == pytest.approx(torch.ones_like(w).sum().item() / w.abs().sum().item(), rel=1e-5)
+        assert entry['weights/conv1/alpha'] == pytest.approx(
+            torch.ones_like(w).sum().item() / w.abs().sum().item(), rel=1e-5
+        )
         assert entry['weights/conv1/gradient'] == pytest.approx(gradients[i], rel=1e-5)
         if previous is not None:
             flips = ((w < 0) != (previous < 0)).double().mean().item()

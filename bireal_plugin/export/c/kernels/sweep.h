@@ -46,12 +46,14 @@ BR_INLINE void br_sweep_rows(const br_window *w, int pixel, int top, int bottom,
       x1 = br_alike(x, w->out_columns, w->columns, w->kernel_columns, w->column_stride, w->left, w->column_dilation);
       br_taps(x, w->columns, w->kernel_columns, w->column_stride, w->left, w->column_dilation, &run.column0,
               &run.column1);
-      int down = y1 - y > x1 - x; /* long runs are the fast ones */
+      /* Long runs are the fast ones: along rows, columns, or over rows that continue each other. */
+      const int joined = x == 0 && x1 == w->out_columns && w->row_stride * w->columns == w->out_columns * w->column_stride;
+      int down = !joined && y1 - y > x1 - x;
       ptrdiff_t row = (ptrdiff_t)w->columns * pixel;
-      run.count = down ? y1 - y : x1 - x;
+      run.count = joined ? (y1 - y) * (x1 - x) : down ? y1 - y : x1 - x;
       run.step = down ? (size_t)w->out_columns : 1;
       run.stride = down ? w->row_stride * row : (ptrdiff_t)w->column_stride * pixel;
-      for (int other = down ? x : y; other < (down ? x1 : y1); other++) {
+      for (int other = down ? x : y; other < (down ? x1 : joined ? y + 1 : y1); other++) {
         int first_y = down ? y : other, first_x = down ? other : x;
         run.first = (size_t)first_y * (size_t)w->out_columns + (size_t)first_x;
         run.start = (first_y * w->row_stride - w->top + run.row0 * w->row_dilation) * row +

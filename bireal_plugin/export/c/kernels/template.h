@@ -125,16 +125,25 @@ BR_INLINE void BR_NAME(finish)(const BR_NAME(place) *at, int done, const int cou
   }
 }
 
-/* Runs of pixels in pieces whose size the compiler knows. */
+/* Runs of pixels in pieces whose size the compiler knows, as equal as they can be: a piece of one pixel waits for each
+ * of its sums. */
 #if BR_PIXELS >= 8
-#define BR_PIECES(KERNEL, task, pixels)                                     \
-  do {                                                                           \
-    int done_ = 0;                                                               \
-    for (; done_ + 8 <= (pixels); done_ += 8) KERNEL(task, done_, 8); \
-    if (done_ + 4 <= (pixels)) KERNEL(task, done_, 4), done_ += 4;    \
-    if (done_ + 2 <= (pixels)) KERNEL(task, done_, 2), done_ += 2;    \
-    if (done_ < (pixels)) KERNEL(task, done_, 1);               \
-  } while (0)
+#define BR_PIECES(KERNEL, task, pixels)                                                  \
+  for (int done_ = 0, left_ = (pixels), pieces_ = (left_ + 7) / 8; pieces_ > 0; pieces_--) { \
+    const int size_ = (left_ + pieces_ - 1) / pieces_;                                   \
+    switch (size_) {                                                                     \
+      case 8: KERNEL(task, done_, 8); break;                                             \
+      case 7: KERNEL(task, done_, 7); break;                                             \
+      case 6: KERNEL(task, done_, 6); break;                                             \
+      case 5: KERNEL(task, done_, 5); break;                                             \
+      case 4: KERNEL(task, done_, 4); break;                                             \
+      case 3: KERNEL(task, done_, 3); break;                                             \
+      case 2: KERNEL(task, done_, 2); break;                                             \
+      default: KERNEL(task, done_, 1);                                                   \
+    }                                                                                    \
+    done_ += size_;                                                                      \
+    left_ -= size_;                                                                      \
+  }
 #elif BR_PIXELS >= 4
 #define BR_PIECES(KERNEL, task, pixels)                                     \
   do {                                                                           \
