@@ -6,6 +6,7 @@ A module beside the package, because ``import bireal_plugin`` imports torch, whi
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import re
 import shutil
@@ -121,8 +122,8 @@ class Stop:
     A signal before ``unwinding``, a second one, and ``PATIENCE`` seconds after the first end the process at once. The
     first is raised as KeyboardInterrupt, so that half files go and child processes end; whatever error comes of it,
     also of a library that took it for its own, the sentence is the end. A block that ends without one has done its
-    work, as a stream that Ctrl-C ends. Handlers stay in place after the block, since the interpreter may be interrupted
-    until it is gone.
+    work, as a stream that Ctrl-C ends. Handlers stay in place after the block, until the interpreter has run what is
+    registered with ``atexit``.
 
     Args:
         going_on: what stays, and how to go on.
@@ -140,6 +141,7 @@ class Stop:
         for number in self.WORDS:
             if signal.getsignal(number) != signal.SIG_IGN:  # as of a job that a script has put into the background
                 signal.signal(number, self._handle)
+                atexit.register(signal.signal, number, signal.SIG_IGN)  # nothing is left to stop then
         return self
 
     def __exit__(

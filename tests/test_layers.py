@@ -9,7 +9,8 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up. A room, which is a folder or file of bireal_plugin, may import rooms of the lines above it alone.
 LAYERS = """
-    errors version hosts progress text_table whole_file
+    errors version hosts processes progress text_table
+    whole_file
     registry c_compiler
     binary
     dry_run

@@ -1,10 +1,17 @@
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from bireal_plugin.whole_file import whole, whole_set
+from bireal_plugin.errors import InputError
+from bireal_plugin.whole_file import ELSEWHERE, MARK, remove_left, whole, whole_set
+
+REPOSITORY = Path(__file__).parents[1]
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path):
@@ -20,7 +27,7 @@ def test_the_file_appears_when_the_block_ends(tmp_path):
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     target = tmp_path / 'table.csv'
     target.write_text('old')
-    with pytest.raises(OSError, match='disk full'), whole(target) as partial:  # noqa: PT012  the file is written first
+    with pytest.raises(InputError, match=r'table\.csv cannot be written: disk full$'), whole(target) as partial:  # noqa: PT012  the file is written first
         partial.write_text('half')
         raise OSError('disk full')
     assert target.read_text() == 'old'
@@ -33,6 +40,13 @@ def test_the_name_is_hidden_beside_the_target_with_its_suffix(tmp_path):
         assert partial.parent == tmp_path
         assert partial.name.startswith('.')
         assert partial.suffix == '.tflite'
+
+
+def test_a_name_of_any_length_leaves_room_for_the_mark(tmp_path):
+    target = tmp_path / f'{"ä" * 125}.txt'  # 254 bytes, of at most 255
+    with whole(target) as partial:
+        partial.write_text('a')
+    assert target.read_text() == 'a'
 
 
 def test_writers_of_one_file_at_once_do_not_meet(tmp_path):
@@ -75,6 +89,59 @@ def test_files_that_belong_together_share_a_stem_and_appear_together(tmp_path):
 
 
 def test_of_a_failed_set_nothing_appears(tmp_path):
-    with pytest.raises(FileNotFoundError), whole_set(tmp_path / 'net.xml', tmp_path / 'net.bin') as partials:
+    with (
+        pytest.raises(InputError, match=r'net\.bin cannot be written'),
+        whole_set(tmp_path / 'net.xml', tmp_path / 'net.bin') as partials,
+    ):
         partials[1].write_text('x')
     assert os.listdir(tmp_path) == []
+
+
+def test_an_error_about_another_file_stays_its_own(tmp_path):
+    with pytest.raises(FileNotFoundError, match='absent'), whole(tmp_path / 'a.txt'):
+        (tmp_path / 'absent').read_text()
+
+
+def test_a_folder_that_is_removed_meanwhile_is_told(tmp_path):
+    folder = tmp_path / 'folder'
+    folder.mkdir()
+    sentence = r'a\.txt cannot be written: No such file'
+    with pytest.raises(InputError, match=sentence), whole(folder / 'a.txt') as partial:  # noqa: PT012  meanwhile
+        folder.rmdir()
+        partial.write_text('a')
+
+
+def killed_in_the_middle(folder, name):
+    """The file that a process leaves which is killed in ``whole``."""
+    code = 'import sys, time\nfrom bireal_plugin.whole_file import whole\n'
+    code += 'with whole(sys.argv[1]) as partial: partial.write_text("half"); print("here", flush=True); time.sleep(60)'
+    process = subprocess.Popen([sys.executable, '-c', code, folder / name], stdout=subprocess.PIPE, cwd=REPOSITORY)
+    assert process.stdout.readline() == b'here\n'
+    (left,) = folder.glob(f'.{Path(name).stem}.*')
+    return process, left
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    process, left = killed_in_the_middle(tmp_path, 'photo.depth.png')
+    other = tmp_path / '.hidden.png'
+    other.write_text('of someone')
+    with whole(tmp_path / 'net.xml') as ours:
+        ours.write_text('<net>')
+        remove_left(tmp_path)
+        assert left.exists()  # its process is alive
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        remove_left(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ['.hidden.png', 'net.xml']
+
+
+@pytest.mark.parametrize(('age', 'stays'), [(0, True), (ELSEWHERE + 60, False)])
+def test_a_file_of_another_host_counts_by_its_age(tmp_path, age, stays):
+    with whole(tmp_path / 'a.txt') as partial:
+        partial.touch()
+        host = MARK.fullmatch(partial.name)[1]
+        elsewhere = tmp_path / partial.name.replace(host, '000000')
+    elsewhere.write_text('half')
+    os.utime(elsewhere, (time.time() - age,) * 2)
+    remove_left(tmp_path)
+    assert elsewhere.exists() == stays

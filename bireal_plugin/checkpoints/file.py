@@ -5,6 +5,7 @@ Their ``meta`` tells their origin: the config, stage and recipe that trained the
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import pickle
@@ -26,6 +27,7 @@ from torch import Tensor
 
 from bireal_plugin.checkpoints.containers import drop_unread, plain_containers
 from bireal_plugin.errors import InputError
+from bireal_plugin.whole_file import whole
 
 Checkpoint = dict[str, Any]
 VIEWS = 2**24  # bytes up to which a tensor may show its numbers more than once
@@ -108,6 +110,23 @@ def check_archive(path: Path) -> None:
         )
 
 
+def as_bytes(content: Checkpoint) -> memoryview:
+    """What a file holds that ``read_checkpoint`` reads. (torch's own writer of files aborts on a full disk.)"""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getbuffer()
+
+
+def write_checkpoint(content: Checkpoint, path: str | Path) -> None:
+    """Write a checkpoint file, whole or not at all.
+
+    Raises:
+        InputError: the disk is full, or the folder is gone.
+    """
+    with whole(path) as partial:
+        partial.write_bytes(as_bytes(content))
+
+
 def refused(source: str | Path, error: pickle.UnpicklingError) -> InputError:
     """The sentence for a checkpoint that ``weights_only=True`` refused with ``error``."""
     found = re.search(r"(?:GLOBAL |but got <class ')([\w.]+)", str(error))
@@ -159,6 +178,12 @@ def unusual(tensor: Tensor) -> str | None:
     if size > VIEWS and size > tensor.untyped_storage().nbytes():
         return f'a view {tuple(tensor.shape)} of fewer numbers'
     return None
+
+
+def not_finite(state: Mapping[str, Any]) -> list[str]:
+    """Names of the tensors that hold NaN or infinite numbers."""
+    floats = {name: each for name, each in state.items() if isinstance(each, Tensor) and each.is_floating_point()}
+    return [name for name, each in floats.items() if not each.isfinite().all()]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from bireal_plugin.export.onnx.engine import ONNXSession, export_onnx
 from bireal_plugin.export.onnx.qonnx import PACKAGES, QONNXSession, export_qonnx
 from bireal_plugin.export.openvino.engine import OpenVINOSession, export_openvino
 from bireal_plugin.export.packed.file import PackedSession, export_packed
-from bireal_plugin.export.program import folded
+from bireal_plugin.export.program import check_weights, folded
 from bireal_plugin.export.session_io import EngineSession, Precision
 from bireal_plugin.export.tflite.engine import TFLiteSession, export_tflite
 
@@ -117,6 +117,7 @@ def write(model: nn.Module, format: str, example_shape: Sequence[Any], path: Pat
     _check_options(engine.exporter, options, what=f'export to {format}')
     if path.suffix != engine.suffix:
         raise InputError(f'{format} is written to a file {engine.suffix}, not {path}')
+    check_weights(model)
     if not path.parent.is_dir():
         raise InputError(f'the folder {path.parent} does not exist; make it first')
     with warnings.catch_warnings():

@@ -13,13 +13,19 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from bireal_plugin.binary import BinaryConv2d
+from bireal_plugin.checkpoints.file import not_finite
 from bireal_plugin.errors import InputError, first_line
 from bireal_plugin.folding.fold import fold, fold_
 from bireal_plugin.folding.norm_pairs import shapes_of
 
 
 def folded(model: nn.Module, example_shape: Sequence[Any] | None = None) -> nn.Module:
-    """As ``fold``, in float32. A network with other numbers is folded in float64 and rounded once, with a warning."""
+    """As ``fold``, in float32. A network with other numbers is folded in float64 and rounded once, with a warning.
+
+    Raises:
+        InputError: a weight is NaN or infinite, of which a sign would tell nothing.
+    """
+    check_weights(model)
     others = {tensor.dtype for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()}
     others -= {torch.float32}
     if not others:
@@ -27,6 +33,19 @@ def folded(model: nn.Module, example_shape: Sequence[Any] | None = None) -> nn.M
     names = ' and '.join(sorted(str(dtype).removeprefix('torch.') for dtype in others))
     warnings.warn(f'{type(model).__name__} has {names} numbers; it is exported in float32', stacklevel=3)
     return fold_(copy.deepcopy(model).double(), example_shape).float()
+
+
+def check_weights(model: nn.Module) -> None:
+    """Refuse a network of which every output would be NaN or infinite.
+
+    Raises:
+        InputError: a weight or another number of its state is.
+    """
+    if broken := not_finite(model.state_dict()):
+        raise InputError(
+            f'{broken[0]} (and {len(broken) - 1} more tensors) of the {type(model).__name__} hold NaN or infinite '
+            'numbers: take weights from before its training diverged'
+        )
 
 
 def traced(

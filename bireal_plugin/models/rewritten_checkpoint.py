@@ -11,10 +11,10 @@ from typing import Any, Literal, get_args
 
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
-from bireal_plugin.checkpoints.file import Origin, read_checkpoint, state_dict_of
+from bireal_plugin.checkpoints.file import Origin, as_bytes, read_checkpoint, state_dict_of
 from bireal_plugin.checkpoints.layouts import HEAD, naming, trunk_of
 from bireal_plugin.checkpoints.loading import State, fetch_checkpoint, load_weights, part_of
 from bireal_plugin.checkpoints.report import LoadReport
@@ -86,9 +86,9 @@ def convert_checkpoint(
     with whole(target) as partial:
         if target.suffix == '.safetensors':
             texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in meta.items()}
-            save_file(weights, partial, metadata=texts)
+            partial.write_bytes(save(weights, texts))
         else:
-            torch.save(dict(state_dict=weights, meta=meta), partial)
+            partial.write_bytes(as_bytes(dict(state_dict=weights, meta=meta)))
         stored = state_dict_of(read_checkpoint(partial), target)
         if stored.keys() != weights.keys() or not all(torch.equal(stored[name], weights[name]) for name in weights):
             raise InputError(f'{target} does not read back as it was written; check the disk')

@@ -27,6 +27,7 @@ from bireal_plugin.shipping.images import Sample, batches, dataset_images, folde
 from bireal_plugin.shipping.limits import USUAL, Artefact, Demands, Verification
 from bireal_plugin.shipping.network import SIZE, Network
 from bireal_plugin.shipping.verify import verify
+from bireal_plugin.whole_file import remove_left
 
 CALIBRATION_IMAGES = 128
 CLASSIFIED_IMAGES, OTHER_IMAGES = 256, 8
@@ -95,6 +96,7 @@ def ship(order: Order, load: Callable[[], Network]) -> Shipment:
         return [batch.images for batch in batches(samples, network, shape)]
 
     order.folder.mkdir(parents=True, exist_ok=True)
+    remove_left(order.folder)
     options = {} if order.opset is None else dict(onnx=dict(opset=order.opset))
     written, problems = export_all(wanted, network, shape, calibration, options)
     if not written or not order.verify:

@@ -17,6 +17,8 @@ from typing import Any
 from mmengine.dist import broadcast_object_list, is_main_process
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.processes import started
+from bireal_plugin.whole_file import remove_left, whole
 
 NAME = 'running.json'
 BEAT, SILENT = 15.0, 120.0  # seconds between two signs of life, and without one until a run elsewhere counts as gone
@@ -41,6 +43,8 @@ def only_run(work_dir: str | Path) -> Iterator[None]:
         raise InputError(told[0])
     ended = threading.Event()
     try:
+        for folder in (path.parent, *path.parent.glob('*/')) if is_main_process() else ():
+            remove_left(folder)
         if is_main_process():
             threading.Thread(target=_beat, args=(path, ended), daemon=True).start()
         yield
@@ -63,7 +67,8 @@ def _take(path: Path, mine: dict[str, Any]) -> str:
             )
         if other is not None:
             print(f'{path}: the run of process {other.get("process")} on {other.get("host")} is gone; this one goes on')
-        path.write_text(json.dumps(mine))
+        with whole(path) as partial:
+            partial.write_text(json.dumps(mine))
         return ''
     finally:
         os.close(folder)
@@ -73,7 +78,7 @@ def _this_process() -> dict[str, Any]:
     process = os.getpid()
     began = time.strftime('%Y-%m-%d %H:%M:%S')
     host, token = socket.gethostname(), secrets.token_hex(8)
-    return dict(process=process, host=host, began=began, started=_started(process), token=token)
+    return dict(process=process, host=host, began=began, started=started(process), token=token)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -90,22 +95,13 @@ def _read(path: Path) -> dict[str, Any] | None:
 def _alive(other: dict[str, Any], path: Path) -> bool:
     process = other.get('process')
     if other.get('host') == socket.gethostname() and isinstance(process, int):
-        return _started(process) is not None and _started(process) == other.get('started')
+        return started(process) is not None and started(process) == other.get('started')
     mark = path.with_name(f'.{NAME}.{secrets.token_hex(4)}')  # by the clock of the file system, not of this host
     mark.touch()
     try:
         return mark.stat().st_mtime - path.stat().st_mtime < SILENT
     finally:
         mark.unlink()
-
-
-def _started(process: int) -> str | None:
-    """Start of a process in the kernel's ticks, which tells it from a later one of its number; None if it has ended."""
-    try:
-        fields = Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in 'ZX' else fields[19]
 
 
 def _beat(path: Path, ended: threading.Event) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -25,7 +26,15 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop
 
-from bireal_plugin.checkpoints.file import KEY, Origin, origin_of, plain, read_checkpoint, state_dict_of
+from bireal_plugin.checkpoints.file import (
+    KEY,
+    Origin,
+    origin_of,
+    plain,
+    read_checkpoint,
+    state_dict_of,
+    write_checkpoint,
+)
 from bireal_plugin.checkpoints.loading import load_weights
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.absorb import absorb_scales
@@ -170,8 +179,7 @@ def _absorbed(config: Config, stage: Config, previous: str | None, source: str) 
         absorb_scales(model)
         path.parent.mkdir(parents=True, exist_ok=True)
         meta = Origin.of_run(stage.to_dict(), stage.filename).as_meta()
-        with whole(path) as partial:
-            torch.save(dict(state_dict=model.state_dict(), meta=meta), partial)
+        write_checkpoint(dict(state_dict=model.state_dict(), meta=meta), path)
     barrier()
     return path
 
@@ -204,7 +212,9 @@ def stale_stages(work_dir: Path, names: Sequence[str]) -> set[str]:
     stale: set[str] = set()
     for previous, name in pairwise(names):
         start, result = read_json(work_dir / name / START), read_json(work_dir / previous / RESULT)
-        if start is not None and (previous in stale or result is None or result.get('digest') != start['digest']):
+        if (work_dir / name / START).is_file() and (
+            previous in stale or None in (start, result) or result.get('digest') != start.get('digest')
+        ):
             stale.add(name)
     return stale
 
@@ -235,8 +245,7 @@ def note_metrics(checkpoint: Path, metrics: Mapping[str, float]) -> None:
     """Write into a checkpoint what was measured after it was saved, with its weights."""
     content = read_checkpoint(checkpoint)
     content['meta'][KEY]['metrics'] = plain(metrics)
-    with whole(checkpoint) as partial:
-        torch.save(content, partial)
+    write_checkpoint(content, checkpoint)
 
 
 def weights_digest(checkpoint: Path) -> str:
@@ -249,8 +258,15 @@ def weights_digest(checkpoint: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a file, None where there is none."""
-    return json.loads(path.read_text()) if path.is_file() else None
+    """The content of a file, an object; None where there is none, or a damaged one, whose work is then done again."""
+    try:
+        content = json.loads(path.read_bytes()) if path.is_file() else None
+    except ValueError:
+        content = None
+    if path.is_file() and not isinstance(content, dict):
+        print_log(f'{path} is damaged and counts as absent', logger='current', level=logging.WARNING)
+        return None
+    return content
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -170,6 +170,22 @@ def test_one_after_the_end_does_not_say_it_again(start):
     assert process.returncode == 130
 
 
+def test_one_in_the_last_moments_changes_nothing(start):
+    """While Python takes its modules apart, it would give signals their usual end back."""
+    code = (
+        'import os, time, bireal\n'
+        'class Last:\n'
+        '    def __del__(self, write=os.write, sleep=time.sleep): write(1, b"here\\n"); sleep(1)\n'
+        'last = Last()\n'
+        'with bireal.Stop("files stay"): pass\n'
+    )
+    process = start('-c', code)
+    assert process.stdout.readline() == 'here\n'
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30) == ('', '')
+    assert process.returncode == 0
+
+
 def test_tracebacks_of_threads_that_lose_their_peer_are_not_printed(start):
     process = running(start, THREAD_FAILS)
     process.send_signal(signal.SIGINT)

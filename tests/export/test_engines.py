@@ -271,3 +271,22 @@ def test_a_network_of_several_inputs_without_their_shapes_is_told(format, tmp_pa
     for net in (TwoInputs().eval(), fold(TwoInputs().eval(), [(1, 4, 7, 9), (1, 6, 7, 9)])):
         with pytest.raises(InputError, match=r'TwoInputs (does not run on|cannot be traced with)'):
             export(net, format, (1, 4, 7, 9), path=tmp_path / f'net{ENGINES[format].suffix}')
+
+
+@pytest.mark.parametrize('format', ENGINES)
+@pytest.mark.parametrize(
+    ('place', 'value', 'change'),
+    [
+        ('backbone.layer1.0.conv1.weight', float('nan'), copy.deepcopy),
+        ('backbone.bn1.running_var', float('inf'), copy.deepcopy),
+        ('fc.bias', float('nan'), fold),
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused(net, tmp_path, format, place, value, change):
+    """A latent weight of NaN has a sign all the same, which the file would hold without a word."""
+    broken = change(net)
+    broken.state_dict()[place].flatten()[0] = value
+    path = tmp_path / f'net{ENGINES[format].suffix}'
+    with pytest.raises(InputError, match=rf'^{place} \(and 0 more tensors\) of the BiRealClassifier hold NaN'):
+        export(broken, format, SHAPE, path=path, **OPTIONS.get(format, {}))
+    assert os.listdir(tmp_path) == []

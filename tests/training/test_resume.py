@@ -1,5 +1,6 @@
 """A run that was stopped and resumed ends as the run that was not."""
 
+import json
 import shutil
 
 import pytest
@@ -128,6 +129,33 @@ def test_a_resumed_copy_of_a_run_deletes_nothing_in_the_run_that_it_was_copied_f
     run_tool(*arguments, options[1].format(3), '--work-dir', copy, '--resume')
     assert sorted(path.name for path in (original / 'float').glob('*.pth')) == before
     assert len([*(copy / 'float').glob('best_*.pth')]) == 1
+
+
+@pytest.mark.parametrize('name', ['clip/result.json', 'bn/result.json', 'results.json'])
+@pytest.mark.parametrize('text', ['', '{"name": "cl', '[]', '\0'], ids=['empty', 'half', 'list', 'zeros'])
+def test_a_damaged_result_is_made_again_without_training(run_tool, tiny_config, tmp_path, finished_run, name, text):
+    folder = tmp_path / 'run'
+    shutil.copytree(finished_run.folder, folder)
+    whole = json.loads((folder / name).read_text())
+    (folder / name).write_text(text)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob('epoch_1.pth')}
+    ended = run_tool('train.py', tiny_config, '--work-dir', folder, '--resume')
+    assert ended.status == 0, ended.err
+    again = json.loads((folder / name).read_text())
+    for row in (whole, again):
+        row.pop('seconds', None)
+    assert again == whole
+    assert not (folder / 'earlier').exists()
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob('epoch_1.pth')} == before
+
+
+def test_a_stage_whose_start_is_damaged_starts_anew(run_tool, tiny_config, tmp_path, finished_run):
+    """It may have started from other weights than the stage before has now."""
+    folder = tmp_path / 'run'
+    shutil.copytree(finished_run.folder, folder)
+    (folder / 'bn' / 'start.json').write_text('{')
+    ended = run_tool('train.py', tiny_config, '--work-dir', folder, '--resume')
+    assert (trained(ended, folder), ended.status) == (['bn'], 0)
 
 
 @pytest.mark.parametrize('interval', [1, 2])

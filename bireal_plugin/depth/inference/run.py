@@ -17,6 +17,7 @@ from bireal_plugin.depth.inference.inputs import CameraChoice, Input
 from bireal_plugin.depth.inference.predictor import Predictor
 from bireal_plugin.errors import InputError
 from bireal_plugin.progress import progress
+from bireal_plugin.whole_file import remove_left
 
 
 def infer(
@@ -41,6 +42,7 @@ def infer(
         raise InputError(f'--out {wanted.folder} cannot be made a folder: {error.strerror}') from error
     if not os.access(wanted.folder, os.W_OK | os.X_OK):
         raise InputError(f'--out {wanted.folder} may not be written to; give another folder')
+    remove_left(wanted.folder)
     batch = Batch(predictor, cameras, wanted)
     batch.tell(Told(problems=[*problems]))
     start = time.perf_counter()

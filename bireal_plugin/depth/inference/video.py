@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -138,9 +138,11 @@ class VideoWriter:
         self.path, self.rate = path, Fraction(rate).limit_denominator(1001)
         self.stack = ExitStack()
         self.stream: VideoStream | None = None
+        self.count = 0
 
     def __enter__(self) -> VideoWriter:
         partial = self.stack.enter_context(whole(self.path))
+        self.stack.enter_context(self._read_back(partial))
         # With the index in front, a browser starts before it has the whole file.
         self.container = self.stack.enter_context(av.open(str(partial), 'w', options=dict(movflags='faststart')))
         return self
@@ -161,6 +163,7 @@ class VideoWriter:
             self.stream.codec_context.colorspace = BT709
             if frame.pts is not None:
                 self.stream.codec_context.time_base = TICK
+        self.count += 1
         self._encode(frame)
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
@@ -169,6 +172,18 @@ class VideoWriter:
             self.container.mux(self.stream.encode(frame))
         except av.FFmpegError as error:
             raise InputError(f'{self.path} cannot be written as a video: {error}') from error
+
+    @contextmanager
+    def _read_back(self, file: Path) -> Iterator[None]:
+        """After the block, hold the file against what was written: sizes of its frames, and their number."""
+        yield
+        found = 0
+        with suppress(av.FFmpegError), av.open(str(file), 'r') as container:
+            track = container.streams.video[0]
+            if self.stream is not None and (track.width, track.height) == (self.stream.width, self.stream.height):
+                found = sum(packet.size > 0 for packet in container.demux(track))
+        if found != self.count:
+            raise InputError(f'{self.path} reads back with {found} of its {self.count} frames: check the disk')
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bireal_plugin.errors import InputError
+from bireal_plugin.errors import InputError, last_line
 from bireal_plugin.whole_file import whole_set
 
 SECTION = 'bireal'
@@ -30,7 +30,10 @@ def write(ov: Any, model: Any, path: Path, metadata: Mapping[str, str]) -> None:
     for key, value in {**metadata, 'format_version': VERSION, 'checksum': BLANK}.items():
         model.set_rt_info(value, [SECTION, key])
     with whole_set(path.with_suffix('.bin'), path) as (weights, xml):
-        ov.save_model(model, str(xml), compress_to_fp16=False)
+        try:
+            ov.save_model(model, str(xml), compress_to_fp16=False)
+        except RuntimeError as error:  # which tells no reason
+            raise InputError(f'{path} cannot be written: is the disk full? ({last_line(error)})') from error
         text = _kept_in_float32(xml.read_bytes())
         xml.write_bytes(CHECKSUM.sub(_element(_digest(text, weights.read_bytes())), text, count=1))
 

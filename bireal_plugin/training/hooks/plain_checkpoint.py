@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sized
+from collections.abc import Sized
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,8 @@ from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.registry import HOOKS
-from torch import Tensor
 
-from bireal_plugin.checkpoints.file import KEY, Checkpoint, Origin, plain
+from bireal_plugin.checkpoints.file import KEY, Checkpoint, Origin, not_finite, plain
 from bireal_plugin.errors import InputError
 from bireal_plugin.training.hooks.plan import unwrapped
 from bireal_plugin.training.image_size import Size, items_size
@@ -42,12 +41,6 @@ def latest_checkpoint(folder: str | Path) -> Path | None:
     pointer = Path(folder, 'last_checkpoint')
     pointed = pointer.read_text(errors='replace').strip() if pointer.is_file() else ''
     return next(iter([*numbered_checkpoints(folder), *([Path(pointed)] if pointed else [])]), None)
-
-
-def not_finite(state: Mapping[str, Any]) -> list[str]:
-    """Names of the tensors that hold NaN or infinite numbers."""
-    floats = {name: each for name, each in state.items() if isinstance(each, Tensor) and each.is_floating_point()}
-    return [name for name, each in floats.items() if not each.isfinite().all()]
 
 
 def last_metrics(hub: MessageHub) -> dict[str, float]:

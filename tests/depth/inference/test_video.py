@@ -105,6 +105,24 @@ def test_a_phones_video_is_turned_upright(tmp_path, degrees):
     assert abs(next(iter(reader)).astype(int) - upright).mean() < 8
 
 
+@pytest.mark.parametrize(('kept', 'found'), [(3, 3), (0, 0)])
+def test_a_video_that_does_not_read_back_is_told_and_the_old_one_stays(tmp_path, monkeypatch, kept, found):
+    """A disk that loses what it was given."""
+    path = tmp_path / 'a.mp4'
+    path.write_bytes(b'old')
+    encode, given = VideoWriter._encode, iter(range(100))
+
+    def lose(self, frame):
+        if frame is None or next(given) < kept:
+            encode(self, frame)
+
+    monkeypatch.setattr(VideoWriter, '_encode', lose)
+    with pytest.raises(InputError, match=rf'a\.mp4 reads back with {found} of its 5 frames: check the disk'):
+        write(path, frames())
+    assert [each.name for each in tmp_path.iterdir()] == ['a.mp4']
+    assert path.read_bytes() == b'old'
+
+
 def test_a_video_is_there_when_it_is_whole(tmp_path):
     def broken():
         yield from frames()
