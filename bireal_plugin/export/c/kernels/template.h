@@ -2,6 +2,7 @@
 #undef F
 #undef B
 #undef BR_PIECES
+#undef BR_SHARED
 #include "vectors.h"
 
 #define F BR_NAME(f)
@@ -368,23 +369,32 @@ typedef struct {
   int zero, joined, words; /* words of 4 bytes of a row of taps (joined) or of one tap */
 } BR_NAME(byte_layer);
 
+/* Blocks of outputs that share the bytes they multiply: loading these bounds the widest vectors. */
+#if BR_LANES == BR_BLOCK
+#define BR_SHARED 2
+#else
+#define BR_SHARED 1
+#endif
+
 typedef struct {
   const uint8_t *x;
   const int8_t *weights;
-  ptrdiff_t row, column, stride;
-  int rows, taps, words;
-  BR_NAME(place) at;
-  BR_NAME(i) start[BR_PARTS];
-  F scale[BR_PARTS], bias[BR_PARTS];
+  ptrdiff_t row, column, stride, next; /* ways in x, and in the weights to the next block */
+  int rows, taps, words, blocks;
+  BR_NAME(place) at[BR_SHARED];
+  BR_NAME(i) start[BR_SHARED][BR_PARTS];
+  F scale[BR_SHARED][BR_PARTS], bias[BR_SHARED][BR_PARTS];
 } BR_NAME(byte_task);
 
-BR_INLINE void BR_NAME(byte_pixels)(const BR_NAME(byte_task) *t, int done, const int count) {
+/* `blocks`, too, is a compile-time constant. */
+BR_INLINE void BR_NAME(byte_piece)(const BR_NAME(byte_task) *t, int done, const int count, const int blocks) {
   const ptrdiff_t stride = t->stride;
   const uint8_t *x0 = t->x + done * stride;
   const int8_t *v = t->weights;
-  BR_NAME(i) sums[BR_PIXELS][BR_PARTS];
-  F y[BR_PIXELS][BR_PARTS];
-  BR_UNROLL for (int p = 0; p < count; p++) BR_UNROLL for (int k = 0; k < BR_PARTS; k++) sums[p][k] = t->start[k];
+  BR_NAME(i) sums[BR_SHARED][BR_PIXELS][BR_PARTS];
+  BR_UNROLL for (int b = 0; b < blocks; b++)
+    BR_UNROLL for (int p = 0; p < count; p++)
+      BR_UNROLL for (int k = 0; k < BR_PARTS; k++) sums[b][p][k] = t->start[b][k];
   for (int r = 0; r < t->rows; r++)
     for (int c = 0; c < t->taps; c++) {
       const uint8_t *x = x0 + r * t->row + c * t->column;
@@ -392,39 +402,58 @@ BR_INLINE void BR_NAME(byte_pixels)(const BR_NAME(byte_task) *t, int done, const
         BR_UNROLL for (int p = 0; p < count; p++) {
           int32_t bytes;
           memcpy(&bytes, x + p * stride, sizeof bytes);
-          BR_UNROLL for (int k = 0; k < BR_PARTS; k++)
-            sums[p][k] = BR_NAME(dot)(sums[p][k], BR_NAME(same)(bytes), v + 4 * k * BR_LANES);
+          BR_UNROLL for (int b = 0; b < blocks; b++)
+            BR_UNROLL for (int k = 0; k < BR_PARTS; k++)
+              sums[b][p][k] = BR_NAME(dot)(sums[b][p][k], BR_NAME(same)(bytes), v + b * t->next + 4 * k * BR_LANES);
         }
     }
-  BR_UNROLL for (int p = 0; p < count; p++)
-    BR_UNROLL for (int k = 0; k < BR_PARTS; k++)
-      y[p][k] = BR_NAME(add)(BR_NAME(mul)(BR_NAME(real)(sums[p][k]), t->scale[k]), t->bias[k]);
-  BR_NAME(finish)(&t->at, done, count, y);
+  BR_UNROLL for (int b = 0; b < blocks; b++) {
+    F y[BR_PIXELS][BR_PARTS];
+    BR_UNROLL for (int p = 0; p < count; p++)
+      BR_UNROLL for (int k = 0; k < BR_PARTS; k++)
+        y[p][k] = BR_NAME(add)(BR_NAME(mul)(BR_NAME(real)(sums[b][p][k]), t->scale[b][k]), t->bias[b][k]);
+    BR_NAME(finish)(&t->at[b], done, count, y);
+  }
 }
 
-static void BR_NAME(byte_run)(const void *layer, const br_run *run, int block) {
+BR_INLINE void BR_NAME(byte_pixels)(const BR_NAME(byte_task) *t, int done, const int count) {
+#if BR_SHARED == 2
+  if (t->blocks == 2) {
+    BR_NAME(byte_piece)(t, done, count, 2);
+    return;
+  }
+#endif
+  BR_NAME(byte_piece)(t, done, count, 1);
+}
+
+static void BR_NAME(byte_run)(const void *layer, const br_run *run, int shared) {
   const BR_NAME(byte_layer) *l = layer;
   const br_window *w = l->w;
-  const int channel = block * BR_BLOCK;
-  int32_t whole[BR_BLOCK] = {0};
-  const int32_t *totals = l->weight_sums + channel;
+  const int block = shared * BR_SHARED, left = (w->out_channels + BR_BLOCK - 1) / BR_BLOCK - block;
   BR_NAME(byte_task) t;
+  t.blocks = left < BR_SHARED ? left : BR_SHARED;
   t.rows = w->kernel_rows;
   t.taps = l->joined ? 1 : w->kernel_columns;
   t.words = l->words;
   t.x = l->bytes + run->start;
-  t.weights = l->weights + (ptrdiff_t)block * t.rows * t.taps * t.words * BR_BLOCK * 4;
+  t.next = (ptrdiff_t)t.rows * t.taps * t.words * BR_BLOCK * 4;
+  t.weights = l->weights + block * t.next;
   t.row = (ptrdiff_t)w->row_dilation * w->columns * w->channels;
   t.column = (ptrdiff_t)w->column_dilation * w->channels;
   t.stride = run->stride;
-  t.at = BR_NAME(placed)(l->tail, run->first, run->step, w->out_channels, channel, w->out_channels);
-  if (t.at.width < BR_BLOCK) totals = memcpy(whole, totals, (size_t)t.at.width * sizeof *totals);
-  BR_UNROLL for (int k = 0; k < BR_PARTS; k++) {
-    t.start[k] = BR_NAME(times)(BR_NAME(numbers)(totals + k * BR_LANES), BR_NAME(same)(-(l->zero + BR_FLIP)));
-    t.bias[k] = BR_NAME(all)(0);
+  for (int b = 0; b < t.blocks; b++) {
+    const int channel = (block + b) * BR_BLOCK;
+    int32_t whole[BR_BLOCK] = {0};
+    const int32_t *totals = l->weight_sums + channel;
+    t.at[b] = BR_NAME(placed)(l->tail, run->first, run->step, w->out_channels, channel, w->out_channels);
+    if (t.at[b].width < BR_BLOCK) totals = memcpy(whole, totals, (size_t)t.at[b].width * sizeof *totals);
+    BR_UNROLL for (int k = 0; k < BR_PARTS; k++) {
+      t.start[b][k] = BR_NAME(times)(BR_NAME(numbers)(totals + k * BR_LANES), BR_NAME(same)(-(l->zero + BR_FLIP)));
+      t.bias[b][k] = BR_NAME(all)(0);
+    }
+    BR_NAME(fetch)(l->scale + channel, t.at[b].width, t.scale[b]);
+    if (l->bias) BR_NAME(fetch)(l->bias + channel, t.at[b].width, t.bias[b]);
   }
-  BR_NAME(fetch)(l->scale + channel, t.at.width, t.scale);
-  if (l->bias) BR_NAME(fetch)(l->bias + channel, t.at.width, t.bias);
   BR_PIECES(BR_NAME(byte_pixels), &t, run->count);
 }
 
@@ -437,7 +466,8 @@ static void BR_NAME(conv_int8)(const br_window *w, const uint8_t *bytes, int zer
   padded.top = padded.left = 0;
   BR_NAME(byte_layer) layer = {&padded, bytes, weights, weight_sums, scale, bias, tail, zero, w->column_dilation == 1, 0};
   layer.words = ((layer.joined ? w->kernel_columns : 1) * w->channels + 3) / 4;
-  br_sweep(&padded, w->channels, (w->out_channels + BR_BLOCK - 1) / BR_BLOCK, BR_NAME(byte_run), &layer);
+  const int outputs = BR_SHARED * BR_BLOCK;
+  br_sweep(&padded, w->channels, (w->out_channels + outputs - 1) / outputs, BR_NAME(byte_run), &layer);
 }
 #endif
 
