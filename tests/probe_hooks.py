@@ -1,6 +1,7 @@
 """Hooks that tests put into a config with ``custom_imports``, also in processes of their own."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,15 @@ class PoisonWeights(Hook):
     def after_train_epoch(self, runner: Any) -> None:
         if runner.epoch == self.epoch:
             runner.model.fc.weight.data[0, 0] = float('nan')
+
+
+@HOOKS.register_module()
+class StopRank(Hook):
+    """Stops one process, as a debugger or a machine that swaps does, in the middle of the first epoch."""
+
+    def __init__(self, *, rank: int) -> None:
+        self.rank = rank
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        if (runner.rank, runner.iter) == (self.rank, 3):
+            os.kill(os.getpid(), signal.SIGSTOP)

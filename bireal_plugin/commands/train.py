@@ -17,6 +17,7 @@ from bireal_plugin.text_table import text_table
 from bireal_plugin.training.config import build_runner, load_config, use_amp, use_auto_scale_lr, work_dir_of
 from bireal_plugin.training.hooks.plain_checkpoint import latest_checkpoint
 from bireal_plugin.training.lock import only_run
+from bireal_plugin.training.runner import machine_failures
 from bireal_plugin.training.stages import run_stages
 
 
@@ -53,9 +54,10 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.resume not in (None, 'auto'):
             raise InputError('--resume takes no file in a recipe of stages: it continues from the work directory')
         resume = arguments.resume is not None
-        results = run_stages(
-            config, work_dir, only=arguments.stage, resume=resume, allow_changed=arguments.allow_changed
-        )
+        with machine_failures():
+            results = run_stages(
+                config, work_dir, only=arguments.stage, resume=resume, allow_changed=arguments.allow_changed
+            )
         if is_main_process():
             print(f'\n{text_table(results)}\n\nwritten to {work_dir}/results.json')
         return
@@ -67,5 +69,5 @@ def run(arguments: argparse.Namespace) -> None:
     if start is not None:
         config.resume, config.allow_changed = True, arguments.allow_changed
         config.load_from = str(start)
-    with only_run(work_dir):
+    with machine_failures(), only_run(work_dir):
         build_runner(config).train()

@@ -7,6 +7,7 @@ import os
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ CONFIG_KEYS = {
 
 # Dictionaries that are written in Python, whose own code is not what looked a key up.
 CONTAINERS = {'mmengine.config.config', 'addict.addict', 'collections', 'contextlib', __name__}
+
+ANSWER = 600  # s that processes wait for each other, unless env_cfg.dist_cfg.timeout says otherwise
 
 # The environment variables of torch.distributed, and what each launcher calls them.
 ENVIRONMENT = {
@@ -180,16 +183,17 @@ def prepare_launch(config: Config, launcher: str) -> None:
     if absent:
         hint = 'start it with: torchrun --nproc_per_node=2 tools/train.py ... --launcher pytorch'
         raise InputError(f'--launcher {launcher} needs {", ".join(absent)} in the environment; {hint}')
+    options = (config.get('env_cfg') or {}).get('dist_cfg') or {}
     if torch.cuda.is_available():
         if torch.multiprocessing.get_start_method(allow_none=True) is None:
             torch.multiprocessing.set_start_method('fork')  # as a Runner would, before it starts the group
-        init_dist(launcher, **(config.get('env_cfg') or {}).get('dist_cfg', {}))
+        init_dist(launcher, **{'timeout': ANSWER, **options})
         return
     for name, source in ENVIRONMENT[launcher].items():
         os.environ[name] = os.environ[source]
     os.environ.setdefault('MASTER_ADDR', '127.0.0.1')
     os.environ.setdefault('MASTER_PORT', '29500')
-    torch.distributed.init_process_group('gloo')
+    torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=float(options.get('timeout', ANSWER))))
     config.model_wrapper_cfg = {
         'type': 'MMDistributedDataParallel',
         'broadcast_buffers': False,

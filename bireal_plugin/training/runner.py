@@ -50,7 +50,7 @@ def _naming_config(build: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def machine_failures() -> Iterator[None]:
-    """Turns into one sentence what torch raises when a loader's worker is killed or memory runs out."""
+    """Turns into one sentence what torch raises when a worker or another process is lost, or memory runs out."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -60,6 +60,13 @@ def machine_failures() -> Iterator[None]:
             raise InputError(
                 f'a worker of the data loader was killed, as a rule because memory or /dev/shm ran out {told}: lower '
                 f'num_workers or batch_size of the data loader; {saved}'
+            ) from error
+        if any(
+            words in text for words in ('Timed out waiting', 'Connection closed by peer', 'Connection reset by peer')
+        ):
+            raise InputError(
+                f'another process of this run does not answer, or has ended {told}: look at its output, and start all '
+                f'again; env_cfg.dist_cfg.timeout is the time in s to wait for an answer; {saved}'
             ) from error
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in text:
             raise InputError(f'memory ran out {told}: lower batch_size, or train with --amp; {saved}') from error

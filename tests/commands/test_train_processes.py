@@ -1,7 +1,14 @@
 """Two processes that torchrun starts train what one process trains."""
 
+import os
+import socket
+import subprocess
+import sys
+
 import pytest
 import torch
+
+from tests.conftest import REPOSITORY
 
 PROBED = """
 _base_ = {tiny!r}
@@ -47,3 +54,34 @@ def test_without_batch_statistics_two_processes_compute_what_one_does(
     one = as_run(tmp_path / 'one', run_tool(*arguments, tmp_path / 'one'))
     two = as_run(tmp_path / 'two', start_tool(*arguments, tmp_path / 'two', *TWO, processes=2))
     torch.testing.assert_close(two.weights('float'), one.weights('float'), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_stopped_is_told_by_the_others_in_time(tiny_config_with, tmp_path):
+    config = tiny_config_with(
+        "custom_imports = dict(imports=['bireal_plugin', 'tests.probe_hooks'], allow_failed_imports=False)\n"
+        "custom_hooks = [*_base_.custom_hooks, dict(type='StopRank', rank=1)]"
+    )
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    words = ['tools/train.py', config, '--work-dir', tmp_path / 'run', '--launcher', 'pytorch']
+    words += ['--stage', 'float', '--cfg-options', 'env_cfg.dist_cfg.timeout=20']
+    processes = []
+    for rank in ('0', '1'):
+        group = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+        environment = {**os.environ, **group, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(REPOSITORY)}
+        streams = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        command = [sys.executable, *map(str, words)]
+        processes.append(subprocess.Popen(command, cwd=REPOSITORY, env=environment, **streams))
+    first = processes[0]
+    try:
+        said = first.communicate(timeout=240)[1]
+    finally:
+        for process in processes:
+            process.kill()
+    assert first.returncode == 1
+    (sentence,) = [line for line in said.splitlines() if line.startswith('error: ')]
+    assert 'another process of this run does not answer' in sentence
+    assert '--resume' in sentence
+    assert 'Traceback' not in said

@@ -4,9 +4,9 @@ python -m tests.faults.kills --training 50 --export 20 --inference 20
 
 A kill is SIGINT to the group of processes, as a terminal sends it, SIGTERM or SIGKILL in turn, after a random share of
 the time that the undisturbed command takes; the first two must end in one sentence, with status 130 and 143. No process
-may be left ten seconds later. The same command with --resume or --skip-existing must then end well, with no file
-missing or left over, and every file equal bit for bit but for times. Prints a line for every kill, then a table; status
-1 if anything was otherwise.
+may be left ten seconds later. The same command with --resume or --skip-existing must then end well, or be killed again
+where --chain says so, with no file missing or left over in the end, and every file equal bit for bit but for times.
+Prints a line for every run, then a table; status 1 if anything was otherwise.
 """
 
 from __future__ import annotations
@@ -95,9 +95,9 @@ def finished(job: Job, folder: Path, *, warm: bool, goes_on: bool) -> tuple[floa
     return time.monotonic() - begin, wrong
 
 
-def killed(job: Job, folder: Path, number: int, delay: float, *, warm: bool) -> list[str] | None:
+def killed(job: Job, folder: Path, number: int, delay: float, *, warm: bool, goes_on: bool) -> list[str] | None:
     """What was wrong with the end of a command that was killed after a delay; None if it had ended before."""
-    started = start(job.command(folder), folder.with_suffix('.killed.log'), warm=warm)
+    started = start(job.command(folder, goes_on=goes_on), folder.with_suffix('.killed.log'), warm=warm)
     if started.wait(delay) is not None:
         return None
     (os.killpg if number == signal.SIGINT else os.kill)(started.process, number)
@@ -127,26 +127,28 @@ def differences(one: dict[str, object], other: dict[str, object]) -> list[str]:
     return [f'{key} differs: {str(one.get(key))[:80]} became {str(other.get(key))[:80]}' for key in found[:5]]
 
 
-def counted(name: str, job: Job, kills: int, place: Path, *, seed: int, warm: bool) -> Counter[str]:
+def counted(name: str, job: Job, kills: int, place: Path, *, seed: int, warm: bool, chain: int) -> Counter[str]:
     """Kill a command so many times and count the outcomes."""
     seconds, wrong = finished(job, place / name, warm=warm, goes_on=False)
     if wrong:
         raise SystemExit(f'{name} does not end undisturbed: {wrong[0]}')
     expected, count = job.left(place / name), Counter(kills=0)
-    draw = random.Random(f'{seed} {name}')
+    draw, run = random.Random(f'{seed} {name}'), 0
     while count['kills'] < kills:
-        number, delay = SIGNALS[count['kills'] % 3], draw.uniform(0, seconds)
-        folder = place / f'{name}{count["kills"]}'
-        wrong = killed(job, folder, number, delay, warm=warm)
-        if wrong is not None:
-            there = len(job.left(folder)) if folder.is_dir() else 0
-            wrong += finished(job, folder, warm=warm, goes_on=True)[1]
-            wrong += differences(expected, job.left(folder))
-            count.update(kills=1, **{signal.Signals(number).name: 1}, equal=not wrong)
-            print(
-                f'{name} {signal.Signals(number).name} after {delay:.2f} s, {there} entries: {wrong or "equal"}',
-                flush=True,
-            )
+        folder, run = place / f'{name}{run}', run + 1
+        ends, wrong = [], []
+        while len(ends) < min(chain, kills - count['kills']):
+            number, delay = SIGNALS[(count['kills'] + len(ends)) % 3], draw.uniform(0, seconds / chain**0.5)
+            found = killed(job, folder, number, delay, warm=warm, goes_on=bool(ends))
+            if found is None:
+                break
+            ends.append(f'{signal.Signals(number).name} after {delay:.2f} s')
+            wrong += found
+        if ends:
+            wrong += finished(job, folder, warm=warm, goes_on=True)[1] + differences(expected, job.left(folder))
+            count.update(kills=len(ends), equal=0 if wrong else len(ends))
+            count.update(each.split()[0] for each in ends)
+            print(f'{name} {", ".join(ends)}: {wrong or "equal"}', flush=True)
         shutil.rmtree(folder, ignore_errors=True)
     return count
 
@@ -158,17 +160,18 @@ def main() -> None:
         parser.add_argument(f'--{name}', type=int, default=0, metavar='N', help='kills')
     parser.add_argument('--seed', type=int, default=0, metavar='N', help='of the moments')
     parser.add_argument('--warm', action='store_true', help='processes that have imported everything: quick')
+    parser.add_argument('--chain', type=int, default=1, metavar='N', help='kills of one run before it may end')
     arguments = parser.parse_args()
     if arguments.warm:
         import bireal_plugin.commands.depth.export
         import bireal_plugin.commands.depth.infer
         import bireal_plugin.commands.train  # noqa: F401
-    rows = []
+    rows, how = [], dict(warm=arguments.warm, chain=arguments.chain)
     with tempfile.TemporaryDirectory() as folder:
         for name, job in jobs(Path(folder)).items():
             kills = getattr(arguments, name)
             if kills:
-                count = counted(name, job, kills, Path(folder), seed=arguments.seed, warm=arguments.warm)
+                count = counted(name, job, kills, Path(folder), seed=arguments.seed, **how)
                 rows.append(dict(command=name, **count))
     print(text_table(rows))
     sys.exit(0 if all(row['equal'] == row['kills'] for row in rows) else 1)
