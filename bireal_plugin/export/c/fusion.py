@@ -11,6 +11,7 @@ import numpy as np
 
 from bireal_plugin.export.c.elementwise import TURNED
 from bireal_plugin.export.c.graph import STORING, Buffer, Call, Graph, Signs, Step
+from bireal_plugin.export.c.layout import BLOCK
 
 ANY_LAYOUT = ('NUMBER', 'MAP')  # operands for which it does not matter how elements are split into pixels and channels
 
@@ -118,7 +119,7 @@ def _write_signs(graph: Graph, uses: Uses) -> None:
 
 def _assign(graph: Graph, signs: Signs, uses: Uses) -> None:
     maker = uses.makers.get(signs.source)
-    if maker is not None and maker.kernel not in STORING and maker.signs is None:
+    if maker is not None and maker.kernel not in STORING and maker.signs is None and _in_blocks(maker):
         if _splits_anyhow(maker):
             maker.pixels, maker.channels = signs.pixels, signs.channels
         if maker.channels == signs.channels and (signs.groups == 1 or maker.kernel == 'map'):
@@ -129,3 +130,9 @@ def _assign(graph: Graph, signs: Signs, uses: Uses) -> None:
     writer = Call('map', Buffer(signs.source.size), signs.pixels, signs.channels, [signs.source], signs=signs)
     writer.stored = False
     graph.calls.insert(place, writer)
+
+
+def _in_blocks(call: Call) -> bool:
+    """Whether no block of channels that a kernel computes begins within a half word of the sign map."""
+    w = call.window
+    return w is None or w.groups == 1 or w.out_channels // w.groups % BLOCK == 0

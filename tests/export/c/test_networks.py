@@ -7,11 +7,13 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bireal_plugin.binary import BinaryConv2d
+from bireal_plugin.binary import ABCConv2d, BinaryConv2d, LeakyClip, XNORConv2d
+from bireal_plugin.binary.activation import RPReLU
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.c.engine import CSession, convert, export_c
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
+from bireal_plugin.shipping.compare import both_sides, compare_layers
 from tests.export.c.compilers import needs_compiler
 from tests.export.layer_grid import expected, folded_layers, geometries, with_edges
 from tests.export.real_layers import COLOURS, REAL_LAYERS, Function, Named
@@ -83,6 +85,34 @@ def test_every_geometry_is_exact(layers, size, tmp_path_factory):
         assert np.array_equal(got, want), layer
 
 
+def chain(random, channels):
+    """Two or three 1-bit layers of any geometry, with whatever may stand between them."""
+    layers = []
+    for _ in range(random.integers(2, 4)):
+        groups = int(random.choice([group for group in (1, 1, 2, 3) if channels % group == 0]))
+        wanted = groups * int(random.choice([1, 3, 8, 16, 20, 33]))
+        kernel, stride = int(random.choice([1, 3])), int(random.choice([1, 1, 2]))
+        layers += [BinaryConv2d(channels, wanted, kernel, stride, kernel // 2, groups=groups)]
+        layers += [nn.BatchNorm2d(wanted)] if random.random() < 0.7 else []
+        between = [nn.PReLU(wanted), RPReLU(wanted), LeakyClip(), nn.MaxPool2d(2, 1), nn.ReLU6(), nn.Hardtanh()]
+        layers += [between[i] for i in random.choice(6, random.integers(0, 3), replace=False)]
+        channels = wanted
+    return nn.Sequential(*layers)
+
+
+@needs_compiler
+@pytest.mark.parametrize('seed', range(3))
+def test_chains_of_layers_are_the_same_bits(seed, tmp_path):
+    random = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    channels = int(random.choice([6, 12, 36, 48]))
+    nets = [chain(random, channels) for _ in range(12)]
+    x = with_edges(1, channels, 9, 11)
+    net = fold(trained(AllOfOneInput(nets), seed), x.shape)
+    for layers, got, want in zip(nets, run(net, x, tmp_path), net(x), strict=True):
+        assert np.array_equal(got, want.numpy()), layers
+
+
 class Blocks(nn.Module):
     """1-bit layers with all that may stand between them: what is stored, shared, shifted, added and activated."""
 
@@ -109,6 +139,21 @@ def test_what_stands_between_1_bit_layers_is_the_same_bits(channels, tmp_path):
     x = with_edges(2, channels, 6, 7)
     for got, want in zip(run(net, x, tmp_path), net(x), strict=True):
         assert np.array_equal(got, want.numpy())
+
+
+@needs_compiler
+@pytest.mark.parametrize('groups', [1, 2])
+@pytest.mark.parametrize('conv', [BinaryConv2d, XNORConv2d, ABCConv2d])
+def test_layers_of_every_method_are_right_one_by_one(conv, groups, tmp_path):
+    if conv is ABCConv2d and groups > 1:
+        pytest.skip('ABC-Net has no groups')
+    torch.manual_seed(0)
+    layers = [conv(12, 16, 3, padding=1, groups=groups), nn.BatchNorm2d(16), nn.PReLU(16), conv(16, 8, 3, stride=2)]
+    net, x = fold(trained(nn.Sequential(*layers)), (1, 12, 9, 10)), torch.randn(3, 12, 9, 10)
+    path = export_c(net, tmp_path / 'net.c', (2, 12, 9, 10))
+    found = compare_layers(net, [x.numpy()], CSession.tap(path, both_sides, threads=1))
+    assert max(found.layer_share, found.real_share) < 1e-6
+    assert found.flips == 0
 
 
 def kernels(net, *shape):

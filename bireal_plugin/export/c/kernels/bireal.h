@@ -64,7 +64,8 @@ typedef struct {
   const br_step *steps;
   int count;
   float *out;              /* (rows, columns, channels), or null */
-  uint32_t *signs;         /* the sign map of the result, one group, or null */
+  uint32_t *signs;         /* the sign map of the result, one group, or null; null if a convolution has groups of
+                            * outputs that are no multiple of BR_BLOCK */
   const float *sign_shift; /* per channel, added before the sign alone; or null */
 } br_tail;
 
