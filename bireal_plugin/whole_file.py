@@ -56,6 +56,12 @@ def whole_set(*paths: str | Path) -> Iterator[tuple[Path, ...]]:
                 partial.unlink(missing_ok=True)
 
 
+def write_whole(path: str | Path, text: str) -> None:
+    """Write a text file, whole or not at all; see ``whole``."""
+    with whole(path) as partial:
+        partial.write_text(text)
+
+
 def remove_left(folder: str | Path) -> None:
     """Remove what processes that were killed in ``whole`` have left in a folder, not those within it."""
     for path in Path(folder).glob('.*'):

@@ -19,6 +19,7 @@ from bireal_plugin.studies.ablation.report import collect_real_rows, collect_row
 from bireal_plugin.studies.ablation.schedule import keep_settings, run_grid
 from bireal_plugin.training.config import load_config, work_dir_of
 from bireal_plugin.training.recipe import check_stages
+from bireal_plugin.whole_file import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,9 +53,9 @@ def run(arguments: argparse.Namespace) -> None:
     def write_report(*_: object) -> None:
         rows = collect_rows(work_dir, units)
         real_rows = collect_real_rows(work_dir, units, roles.start)
-        (work_dir / 'ablation.md').write_text(table_text(rows, real_rows, title=title))
-        (work_dir / 'ablation.csv').write_text(csv_text(rows))
-        (work_dir / 'order.md').write_text(order_text(rows, title=title))
+        write_whole(work_dir / 'ablation.md', table_text(rows, real_rows, title=title))
+        write_whole(work_dir / 'ablation.csv', csv_text(rows))
+        write_whole(work_dir / 'order.md', order_text(rows, title=title))
 
     run_grid(config, roles, units, work_dir, jobs=arguments.jobs, ended=write_report)
     write_report()

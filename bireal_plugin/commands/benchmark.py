@@ -20,7 +20,7 @@ from bireal_plugin.studies.speed.engines import ISAS, choose_engines, limit_isa,
 from bireal_plugin.studies.speed.inference import Repetitions, Shape, benchmark, check_shape
 from bireal_plugin.studies.speed.networks import SIDES, Networks, choose_sides, load_networks
 from bireal_plugin.studies.speed.report import Report, section
-from bireal_plugin.whole_file import whole
+from bireal_plugin.whole_file import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,8 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
             print('\n'.join(['', *section(result)]), flush=True)
             if arguments.out:
                 for path, text in zip(files, (report.to_json(), report.markdown()), strict=True):
-                    with whole(path) as partial:
-                        partial.write_text(text)
+                    write_whole(path, text)
                 chart.draw_result(arguments.out, result)
 
 

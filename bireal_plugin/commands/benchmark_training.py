@@ -18,6 +18,7 @@ from bireal_plugin.commands.arguments import Words, add_existing, add_size, posi
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.resnet import DEPTHS
 from bireal_plugin.studies.speed.training_step import HEADER, SIDES, Setting, StepPrecision, measure, peak_memory, table
+from bireal_plugin.whole_file import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,4 +64,4 @@ def run(arguments: argparse.Namespace) -> None:
             print('\n'.join(table(setting, rows)), flush=True)
             records += [{**asdict(setting), **asdict(row)} for row in rows]
     for path in json_files:
-        path.write_text(json.dumps(records, indent=2) + '\n')
+        write_whole(path, json.dumps(records, indent=2) + '\n')

@@ -15,6 +15,7 @@ from mmengine.dist import is_main_process
 from bireal_plugin.commands.arguments import add_existing, add_launcher, add_trained, launch, to_write, trained
 from bireal_plugin.training.config import build_runner, config_mistakes, work_dir_of
 from bireal_plugin.training.trained import trained_config
+from bireal_plugin.whole_file import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,4 +46,4 @@ def run(arguments: argparse.Namespace) -> None:
         text = json.dumps(metrics, indent=2)
         print(text)
         for file in files:
-            file.write_text(text + '\n')
+            write_whole(file, text + '\n')

@@ -23,6 +23,7 @@ from bireal_plugin.export.engines import ENGINES
 from bireal_plugin.export.session_io import ChildSession, flat_outputs, tapped_child
 from bireal_plugin.shipping.compare import LayerComparison, both_sides, compare_layers, fused_error, inputs_apart
 from bireal_plugin.shipping.limits import USUAL, Artefact, Demands, Verification, mistakes
+from bireal_plugin.whole_file import write_whole
 
 # Engines that fuse operators run again with only every third layer read, since reading a tensor keeps it from being
 # fused. (OpenVINO 2026.4 computes convolution + addition + sign wrongly when it fuses all three, as it did at the end
@@ -184,7 +185,7 @@ def mark(path: Path, reasons: Sequence[str]) -> Path | None:
     if not reasons:
         marker.unlink(missing_ok=True)
         return None
-    marker.write_text(''.join(f'{reason}\n' for reason in reasons))
+    write_whole(marker, ''.join(f'{reason}\n' for reason in reasons))
     return marker
 
 

@@ -18,7 +18,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.processes import started
-from bireal_plugin.whole_file import remove_left, whole
+from bireal_plugin.whole_file import remove_left, write_whole
 
 NAME = 'running.json'
 BEAT, SILENT = 15.0, 120.0  # seconds between two signs of life, and without one until a run elsewhere counts as gone
@@ -67,8 +67,7 @@ def _take(path: Path, mine: dict[str, Any]) -> str:
             )
         if other is not None:
             print(f'{path}: the run of process {other.get("process")} on {other.get("host")} is gone; this one goes on')
-        with whole(path) as partial:
-            partial.write_text(json.dumps(mine))
+        write_whole(path, json.dumps(mine))
         return ''
     finally:
         os.close(folder)

@@ -45,7 +45,7 @@ from bireal_plugin.training.lock import only_run
 from bireal_plugin.training.recipe import check_stages, stage_config, stage_model
 from bireal_plugin.training.resume import compare, read_resumed
 from bireal_plugin.training.runner import BiRealRunner
-from bireal_plugin.whole_file import whole
+from bireal_plugin.whole_file import write_whole
 
 Result = dict[str, Any]  # a row of the stage table
 RESULT, START = 'result.json', 'start.json'  # in a stage's folder: at its end, at its begin
@@ -272,5 +272,4 @@ def read_json(path: Path) -> Any:
 def write_json(path: Path, content: Any) -> None:
     """Write a file whole, its folder too if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + '\n')
+    write_whole(path, json.dumps(content, indent=2) + '\n')

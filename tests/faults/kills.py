@@ -24,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import bireal
@@ -65,24 +66,29 @@ class Started:
 def start(words: list[str], log: Path, *, warm: bool) -> Started:
     """Start ``bireal`` with these words in a new Python, or ``warm`` in a fork of this one, which has the imports."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # may have been ignored, which children inherit
-    began = time.monotonic()
     if warm:
-        fork = multiprocessing.get_context('fork').Process(target=forked, args=(words, log))
+        context = multiprocessing.get_context('fork')
+        begun = context.Event()
+        fork = context.Process(target=forked, args=(words, log, begun))
         fork.start()
-        return Started(int(fork.pid or 0), lambda: fork.exitcode, log, began)
+        begun.wait(LIMIT)
+        time.sleep(0.01)  # until it minds signals: earlier ones are Python's own
+        return Started(int(fork.pid or 0), lambda: fork.exitcode, log, time.monotonic())
+    began = time.monotonic()
     command = [sys.executable, '-m', 'bireal', *words]
     with log.open('wb') as file:
         new = subprocess.Popen(command, stdout=file, stderr=file, stdin=subprocess.DEVNULL, start_new_session=True)
     return Started(new.pid, new.poll, log, began)
 
 
-def forked(words: list[str], log: Path) -> None:
+def forked(words: list[str], log: Path, begun: Event) -> None:
     """Run ``bireal`` in this process."""
     os.setsid()
     with log.open('wb') as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
     sys.argv[:] = ['bireal', *words]
+    begun.set()
     bireal.main()
 
 

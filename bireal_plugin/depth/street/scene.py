@@ -21,6 +21,7 @@ from bireal_plugin.depth.street.layout import Street, lay_out
 from bireal_plugin.depth.street.paint import paint
 from bireal_plugin.depth.street.trace import cast_rays, trace
 from bireal_plugin.errors import InputError
+from bireal_plugin.whole_file import whole, write_whole
 
 FOCAL_PER_WIDTH = 0.58
 BASELINE = 0.54  # m
@@ -129,7 +130,8 @@ def write_recording(root: str | Path, scenes: Sequence[Scene]) -> Path:
         raise InputError(f'{date} cannot be made: {error.strerror}') from error
     for i, scene in enumerate(scenes):
         for side, image in (('left', scene.left), ('right', scene.right)):
-            Image.fromarray(image).save(folders[side] / f'{i:010d}.png', compress_level=1)
+            with whole(folders[side] / f'{i:010d}.png') as partial:
+                Image.fromarray(image).save(partial, compress_level=1)
         write_depth_png(folders['depth'] / f'{i:010d}.png', scene.depth_left)
     camera, (height, width, _) = scenes[0].camera, scenes[0].left.shape
     lines = ['calib_time: rendered']
@@ -137,5 +139,5 @@ def write_recording(root: str | Path, scenes: Sequence[Scene]) -> Path:
         projection = [camera.focal, 0, camera.cx, -camera.focal * offset, 0, camera.focal, camera.cy, 0, 0, 0, 1, 0]
         lines.append(f'S_rect_0{index}: {width:e} {height:e}')
         lines.append(f'P_rect_0{index}: ' + ' '.join(f'{float(value or 0):.9e}' for value in projection))
-    (date / 'calib_cam_to_cam.txt').write_text('\n'.join(lines) + '\n')
+    write_whole(date / 'calib_cam_to_cam.txt', '\n'.join(lines) + '\n')
     return drive
