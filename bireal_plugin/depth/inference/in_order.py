@@ -9,6 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
+import cv2
+
 Result = TypeVar('Result')
 # One waits for the network while each core reads, draws or writes for another; more only hold memory.
 THREADS = min(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1, 7) + 1
@@ -43,9 +45,14 @@ class InOrder(Generic[Result]):
 
 @contextmanager
 def threads() -> Iterator[ThreadPoolExecutor]:
-    """Threads for ``InOrder``; when the block is left by an error, what has not begun is dropped."""
-    pool = ThreadPoolExecutor(THREADS)
+    """Threads for ``InOrder``; when the block is left by an error, what has not begun is dropped.
+
+    OpenCV's own threads rest meanwhile: they would wait for each other busily.
+    """
+    pool, own = ThreadPoolExecutor(THREADS), cv2.getNumThreads()
+    cv2.setNumThreads(1)
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+        cv2.setNumThreads(own)

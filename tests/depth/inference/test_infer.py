@@ -118,6 +118,7 @@ def ideal(scene, image):
         ((240, 800), 464.0, None, ()),  # the rig of training
         ((120, 400), 232.0, None, ()),  # half the size
         ((240, 800), 464.0, (40, 50, 200, 700), ('--cropped', 'bottom')),
+        ((375, 1242), 721.5, (23, 13, 352, 1216), ()),  # the crop of KITTI's benchmark, known by its size
         ((360, 640), 900.0, None, ()),  # another focal length
         ((240, 800), 464.0, (40, 50, 200, 700), ()),  # a crop that nobody told of
         ((240, 800), 464.0, 'lens', ()),  # an unrectified frame
@@ -146,7 +147,7 @@ def test_one_scene_by_five_cameras_is_as_far_or_its_metres_are_refused(
     )
     assert ended.status == 0, ended.err
     printed = re.search(r'at \d+,\d+: ([\d.]+) (m|rel)', ended.out)
-    if cut is None or flags:
+    if cut is None or flags or image.shape[:2] == (352, 1216):
         assert printed[2] == 'm'
         assert float(printed[1]) == pytest.approx(truth[row, column], rel=0.02)
     else:
