@@ -4,12 +4,19 @@ from collections.abc import Collection
 from importlib.util import find_spec
 from itertools import islice
 
+LONGEST = 4000  # characters of a sentence
+
 
 class InputError(ValueError):
     """A mistake in a config, a file or a flag; the message is one sentence that names it and says how to correct it.
 
-    The commands print it without a traceback and exit with status 1.
+    The commands print it without a traceback and exit with status 1. Of one that quotes a hostile file at length the
+    middle is left out.
     """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if len(text) <= LONGEST else f'{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}'
 
 
 def check_choice(where: str, name: str, value: object, allowed: Collection[object]) -> None:

@@ -172,7 +172,7 @@ def unusual(tensor: Tensor) -> str | None:
         return 'nested' if tensor.is_nested else f'sparse ({tensor.layout})'
     if tensor.is_complex() or tensor.is_quantized:
         return 'complex' if tensor.is_complex() else 'quantized'
-    if tensor.is_meta:
+    if tensor.is_meta and torch.get_default_device().type != 'meta':  # there everything is
         return 'without numbers'
     size = tensor.numel() * tensor.element_size()
     if size > VIEWS and size > tensor.untyped_storage().nbytes():
@@ -226,6 +226,9 @@ def origin_of(checkpoint: Mapping[str, Any], source: str) -> Origin | None:
         return None
     if not isinstance(told, Mapping) or not isinstance(told.get('config'), Mapping):
         raise InputError(f'{source}: meta.{KEY} must hold the config of its training as a dict; the file is damaged')
+    for key in ('model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'custom_imports'):
+        if not isinstance(told['config'].get(key), (Mapping, type(None))):
+            raise InputError(f'{source}: meta.{KEY}.config.{key} must be a dict; the file is damaged')
     stage, recipe, file = told.get('stage'), tuple(told.get('recipe') or ()), told.get('name')
     if not all(isinstance(name, str) for name in (stage or '', file or '', *recipe)):
         raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from mmengine.config import Config, DictAction
 from bireal_plugin.errors import InputError
 from bireal_plugin.training.config import load_config, prepare_launch
 from bireal_plugin.training.trained import checkpoint_config
+
+DEEP = re.compile(r'([(\[][^)\]]*){11}')  # brackets that open before one closes
 
 
 class Words(argparse.Action):
@@ -66,11 +69,15 @@ class Overrides(DictAction):
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
         for word in values:
             if '=' not in word.strip('='):
-                raise InputError(f'{option} {" ".join(values)}: {word!r} is no KEY=VALUE, such as data_root=/data')
+                raise InputError(
+                    f'{option} {" ".join(values)[:200]}: {word[:80]!r} is no KEY=VALUE, such as data_root=/data'
+                )
+            if DEEP.search(word):  # mmengine's reader and its writer of configs take long for these
+                raise InputError(f'{option} {word[:80]}: brackets within so many brackets are no value of a config')
         try:
             super().__call__(parser, namespace, values, option)
         except (AssertionError, ValueError, IndexError, RecursionError) as error:
-            raise InputError(f'{option} {" ".join(values)}: the value cannot be read ({error})') from error
+            raise InputError(f'{option} {" ".join(values)[:200]}: the value cannot be read ({error})') from error
 
 
 def add_size(parser: argparse._ActionsContainer, explained: str, **options: Any) -> None:

@@ -19,7 +19,7 @@ FORMATS = ('PNG', 'JPEG', 'BMP', 'PPM', 'WEBP', 'TIFF', 'GIF', 'JPEG2000', 'AVIF
 MAX_PIXELS = 89_478_485  # to decode them takes less than 1 GB; from here on Pillow warns
 HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
 # Pillow's decoders raise these for bytes they cannot make sense of.
-UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, Image.DecompressionBombError)
 # Last bytes of whole files; some writers pad the file behind them.
 ENDS = {'.png': b'IEND\xaeB`\x82', '.jpg': b'\xff\xd9', '.jpeg': b'\xff\xd9'}
 TAIL_BYTES = 64

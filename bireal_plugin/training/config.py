@@ -37,6 +37,10 @@ CONFIG_KEYS = {
 CONTAINERS = {'mmengine.config.config', 'addict.addict', 'collections', 'contextlib', __name__}
 
 ANSWER = 600  # s that processes wait for each other, unless env_cfg.dist_cfg.timeout says otherwise
+MISTAKES = (
+    *(KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError, IndexError),
+    *(RuntimeError, ArithmeticError),
+)
 
 # The environment variables of torch.distributed, and what each launcher calls them.
 ENVIRONMENT = {
@@ -53,7 +57,7 @@ def config_mistakes(where: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f'{where}: {error}') from error
-    except (KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError, IndexError) as error:
+    except MISTAKES as error:
         message = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
         if isinstance(error, KeyError) and ' ' not in message:  # the key alone: add the code that looked it up
             frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][::-1]

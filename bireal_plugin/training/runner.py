@@ -30,6 +30,7 @@ from bireal_plugin.training.hooks.plain_checkpoint import PlainCheckpointHook
 from bireal_plugin.training.hooks.plan import PHASES, settle_phases, unwrapped
 from bireal_plugin.training.hooks.stage import MissedValidationHook, MonitorHook
 from bireal_plugin.training.resume import continue_run, keep_within, read_resumed
+from bireal_plugin.training.saved_progress import check_counters, check_states, resumable
 from bireal_plugin.training.trained import check_absorbed, check_finite
 from bireal_plugin.whole_file import whole
 
@@ -159,6 +160,11 @@ class BiRealRunner(Runner):
         with whole(Path(out_dir, filename)) as partial:
             super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
 
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """As mmengine's; a damaged state of the training is an InputError."""
+        with resumable(str(filename)):
+            super().resume(filename, *args, **kwargs)
+
     def load_checkpoint(  # type: ignore[override]
         self, filename: str, map_location: Any = 'cpu', strict: bool = False, revise_keys: Any = None
     ) -> dict[str, Any]:
@@ -169,7 +175,6 @@ class BiRealRunner(Runner):
         """
         resuming = bool(self.cfg.get('resume'))
         checkpoint = (read_resumed if resuming else fetch_checkpoint)(str(filename), map_location=map_location)
-        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         absent = [key for key in ('meta', 'message_hub', 'optimizer') if key not in checkpoint]
         if resuming and absent:
             raise InputError(
@@ -177,9 +182,12 @@ class BiRealRunner(Runner):
                 'alone); start from it with load_from instead'
             )
         if resuming:
-            checkpoint['meta'].pop('config', None)  # a text that mmengine would run
             keep_within(self, checkpoint)
+            check_counters(self, checkpoint, str(filename))
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        if resuming:
             continue_run(self, checkpoint, str(filename))
+            check_states(self, checkpoint, str(filename))
         strict = strict or resuming or self.cfg.get('load_strict', False)
         source, allow_partial = str(filename), bool(self.cfg.get('allow_partial', False))
         model, state = unwrapped(self.model), state_dict_of(checkpoint, source)

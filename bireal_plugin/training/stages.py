@@ -45,6 +45,7 @@ from bireal_plugin.training.lock import only_run
 from bireal_plugin.training.recipe import check_stages, stage_config, stage_model
 from bireal_plugin.training.resume import compare, read_resumed
 from bireal_plugin.training.runner import BiRealRunner
+from bireal_plugin.training.saved_progress import resumable
 from bireal_plugin.whole_file import write_whole
 
 Result = dict[str, Any]  # a row of the stage table
@@ -125,7 +126,8 @@ def check_trained(config: Config, work_dir: Path) -> None:
             )
         if ours:
             stage = stage_config(config, folder.name)
-            others, changes = compare(checkpoint, str(path), stage)
+            with resumable(str(path)):
+                others, changes = compare(checkpoint, str(path), stage)
             if is_done(stage, folder) and (others or changes) and is_main_process():
                 print(f'stage {folder.name} ended before this changed: {", ".join(map(str, (*others, *changes)))}')
 
@@ -261,7 +263,7 @@ def read_json(path: Path) -> Any:
     """The content of a file, an object; None where there is none, or a damaged one, whose work is then done again."""
     try:
         content = json.loads(path.read_bytes()) if path.is_file() else None
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if path.is_file() and not isinstance(content, dict):
         print_log(f'{path} is damaged and counts as absent', logger='current', level=logging.WARNING)

@@ -10,10 +10,10 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
-from torch import nn
+from torch import Tensor, nn
 
 from bireal_plugin.binary.switch import binary_convolutions
-from bireal_plugin.checkpoints.file import Origin, not_finite, origin_of, state_dict_of
+from bireal_plugin.checkpoints.file import Origin, not_finite, origin_of, state_dict_of, unusual
 from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.distill import student_config
@@ -21,6 +21,8 @@ from bireal_plugin.training.config import load_config, override, scope_of
 from bireal_plugin.training.differences import network_difference
 from bireal_plugin.training.hooks.plan import PHASES
 from bireal_plugin.training.recipe import build_model, stage_config
+
+MOST_NUMBERS = 100_000  # of an array in a config
 
 
 def load_trained(
@@ -116,13 +118,27 @@ def _carried_config(origin: Origin | None, source: str) -> Config:
     if origin is None:
         raise InputError(f'{source} does not carry the config it was trained with: give CONFIG, the file of that run')
     _check_types(origin.config, source)
-    for name in (origin.config.get('custom_imports') or {}).get('imports') or []:
+    config = _without_tensors(origin.config, source)
+    for name in (config.get('custom_imports') or {}).get('imports') or []:
         if str(name).partition('.')[0] == __package__.partition('.')[0]:
             import_module(name)
     # A text, or mmengine would read the file for it.
-    config = Config(dict(origin.config), cfg_text=f'# carried by {source}\n', filename=source)
-    config.stage, config.recipe = origin.stage, list(origin.recipe)
-    return config
+    carried = Config(config, cfg_text=f'# carried by {source}\n', filename=source)
+    carried.stage, carried.recipe = origin.stage, list(origin.recipe)
+    return carried
+
+
+def _without_tensors(value: Any, source: str) -> Any:
+    """A config with lists in the place of tensors, as which arrays are kept."""
+    if isinstance(value, Mapping):
+        return {key: _without_tensors(item, source) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without_tensors(item, source) for item in value)
+    if isinstance(value, Tensor):
+        if unusual(value) is not None or value.numel() > MOST_NUMBERS:
+            raise InputError(f'{source}: the config in it holds a tensor that is no list of numbers: give CONFIG')
+        return value.tolist()
+    return value
 
 
 def _check_types(value: Any, source: str) -> None:

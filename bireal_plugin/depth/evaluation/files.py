@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import tokenize
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ UNPACKED = 2**29  # bytes of an .npz that are taken into memory
 # Errors of numpy and zipfile on bytes that are no array.
 UNREADABLE = (
     *(ValueError, EOFError, OSError, BadZipFile, zlib.error, struct.error, RuntimeError, MemoryError, LookupError),
-    *(TypeError, SyntaxError, OverflowError),
+    *(TypeError, SyntaxError, OverflowError, tokenize.TokenError),
 )
 
 
@@ -140,6 +141,8 @@ def _array(path: Path) -> np.ndarray:
                 _check_unpacked(content.zip, path)
                 return content[content.files[0]]
     except UNREADABLE as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f'{path} is no whole {path.suffix} file of numbers; write it with numpy.save') from error
     raise InputError(f'{path} holds the arrays {listed(content.files)}; give a file with the predictions alone')
 

@@ -77,7 +77,8 @@ class ONNXSession(EngineSession):
         import onnxruntime
 
         super().__init__(path, threads=threads)
-        self.errors = onnxruntime_errors()
+        # The last one where a message quotes bytes of the file.
+        self.errors: tuple[type[Exception], ...] = (*onnxruntime_errors(), UnicodeDecodeError)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:

@@ -96,13 +96,15 @@ class QONNXSession(EngineSession):
 def _mistakes(path: str) -> Iterator[None]:
     """Turns what qonnx raises over a graph that it cannot run into one sentence; it raises plain ``Exception`` too."""
     from onnx.checker import ValidationError
+    from onnx.shape_inference import InferenceError
 
     known = (AssertionError, AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError)
+    raised = (*known, MemoryError, ValidationError, InferenceError, *onnxruntime_errors())
     try:
         yield
     except InputError:
         raise
     except Exception as error:
-        if type(error) is not Exception and not isinstance(error, (*known, ValidationError, *onnxruntime_errors())):
+        if type(error) is not Exception and not isinstance(error, raised):
             raise
         raise InputError(f'qonnx cannot run {path}: {last_line(error)}') from error

@@ -80,9 +80,11 @@ def open_packed(path: str | Path) -> tuple[nn.Module, PackedContent]:
     model.load_state_dict(restored(content.tensors), assign=True)
     preprocessor = getattr(model, 'data_preprocessor', None)
     if preprocessor is not None:  # its mean and std are not in the state dict
-        model.data_preprocessor = MODELS.build(
-            content.config.get('data_preprocessor') or dict(type='ImagePreprocessor')
-        )
+        told = content.config.get('data_preprocessor') or dict(type='ImagePreprocessor')
+        try:
+            model.data_preprocessor = MODELS.build(told)
+        except (*REFUSALS, ArithmeticError) as error:
+            raise InputError(f'{path}: its data_preprocessor cannot be built: {first_line(error)}') from error
     return model.eval(), content
 
 

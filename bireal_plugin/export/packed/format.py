@@ -75,7 +75,9 @@ def read_packed(path: str | Path) -> PackedContent:
                 raise InputError(f'{path} is a safetensors file, but not a packed network ({FORMAT})')
             version = header.get('version', 'none')
             if version not in TEXTS:
-                raise InputError(f'{path} has format version {version!r}; this release reads {" and ".join(TEXTS)}')
+                raise InputError(
+                    f'{path} has format version {version[:20]!r}; this release reads {" and ".join(TEXTS)}'
+                )
             keys = ('format', 'version', *TEXTS[version], 'checksum')
             if set(header) != set(keys):
                 found, wanted = ', '.join(sorted(header)), ', '.join(keys)
