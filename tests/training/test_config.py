@@ -1,6 +1,7 @@
 """Reading a config and its overrides; starting one of several processes on a machine without GPU."""
 
 import os
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -223,7 +224,9 @@ def started(monkeypatch):
     """The backends of the process groups that were asked for; none is really started."""
     backends = []
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    monkeypatch.setattr(torch.distributed, 'init_process_group', backends.append)
+    monkeypatch.setattr(
+        torch.distributed, 'init_process_group', lambda *how, **options: backends.append((*how, options))
+    )
     monkeypatch.setattr(os, 'environ', os.environ.copy())
     return backends
 
@@ -233,7 +236,7 @@ def test_ranks_come_from_the_launchers_variables(started, launcher):
     values = dict(RANK='3', WORLD_SIZE='4', LOCAL_RANK='1')
     os.environ.update({source: values[name] for name, source in ENVIRONMENT[launcher].items()})
     prepare_launch(Config(), launcher)
-    assert started == ['gloo']
+    assert started == [('gloo', dict(timeout=timedelta(seconds=600)))]
     assert {name: os.environ[name] for name in values} == values
 
 
