@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.checkpoints.file import not_finite
-from bireal_plugin.errors import InputError, first_line
+from bireal_plugin.errors import InputError, first_line, listed
 from bireal_plugin.folding.fold import fold, fold_
 from bireal_plugin.folding.norm_pairs import shapes_of
 
@@ -43,7 +43,7 @@ def check_weights(model: nn.Module) -> None:
     """
     if broken := not_finite(model.state_dict()):
         raise InputError(
-            f'{broken[0]} (and {len(broken) - 1} more tensors) of the {type(model).__name__} hold NaN or infinite '
+            f'{listed(broken, 1)} of the {type(model).__name__} hold NaN or infinite '
             'numbers: take weights from before its training diverged'
         )
 

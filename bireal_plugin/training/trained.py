@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bireal_plugin.binary.switch import binary_convolutions
 from bireal_plugin.checkpoints.file import Origin, not_finite, origin_of, state_dict_of, unusual
 from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights
-from bireal_plugin.errors import InputError
+from bireal_plugin.errors import InputError, listed
 from bireal_plugin.models.distill import student_config
 from bireal_plugin.training.config import load_config, override, scope_of
 from bireal_plugin.training.differences import network_difference
@@ -185,7 +185,7 @@ def check_finite(state: Mapping[str, Any], source: str) -> None:
     """Refuse weights that are no numbers, of which every output would be none."""
     if broken := not_finite(state):
         raise InputError(
-            f'{source}: {broken[0]} (and {len(broken) - 1} more tensors) hold NaN or infinite numbers, so its training '
+            f'{source}: {listed(broken, 1)} hold NaN or infinite numbers, so its training '
             'has diverged: take an earlier checkpoint'
         )
 

@@ -235,7 +235,7 @@ def test_a_config_with_a_bare_backbone(export, tiny_config, checkpoint, tmp_path
 @pytest.mark.parametrize(
     ('arguments', 'words'),
     [
-        (['--format', 'coreml'], "there is no format 'coreml'; there are packed, openvino"),
+        (['--format', 'coreml'], "there is no format 'coreml'; there are packed, c, openvino"),
         (['--real-layers', 'f64'], "there is no precision of real layers 'f64'; there are f32, f16, bf16, int8"),
         (['--format', 'onnx', '--real-layers', 'bf16'], 'onnx has real layers f32 and none of bf16'),
         (['--part', 'backbone+neck'], 'has no neck; leave --part out'),

@@ -285,5 +285,5 @@ def test_weights_that_are_no_numbers_are_refused(run_tool, tiny_config, finished
         'train.py': [tiny_config, '--work-dir', tmp_path / 'run', '--cfg-options', f'load_from={path}'],
     }[tool]
     ended = run_tool(tool, *arguments)
-    assert_refused(ended, f'{path}: fc.weight (and 0 more tensors) hold NaN or infinite numbers', 'earlier checkpoint')
+    assert_refused(ended, f'{path}: fc.weight hold NaN or infinite numbers', 'earlier checkpoint')
     assert [file for file in tmp_path.rglob('*') if file.suffix in ('.bireal', '.xml')] == []

@@ -287,6 +287,6 @@ def test_weights_that_are_no_numbers_are_refused(net, tmp_path, format, place, v
     broken = change(net)
     broken.state_dict()[place].flatten()[0] = value
     path = tmp_path / f'net{ENGINES[format].suffix}'
-    with pytest.raises(InputError, match=rf'^{place} \(and 0 more tensors\) of the BiRealClassifier hold NaN'):
+    with pytest.raises(InputError, match=rf'^{place} of the BiRealClassifier hold NaN'):
         export(broken, format, SHAPE, path=path, **OPTIONS.get(format, {}))
     assert os.listdir(tmp_path) == []

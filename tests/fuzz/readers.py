@@ -38,7 +38,7 @@ from bireal_plugin.export.onnx import qonnx as qonnx_engine
 from bireal_plugin.export.onnx.file import write_model
 from bireal_plugin.export.openvino import file as openvino_file
 from bireal_plugin.export.packed.inspection import inspect_packed
-from bireal_plugin.export.tflite.file import signed
+from bireal_plugin.export.tflite.file import MARKER, signed
 from bireal_plugin.models.rewritten_checkpoint import convert_checkpoint
 from bireal_plugin.shipping.classification import Preparation
 from bireal_plugin.training.config import load_config, override
@@ -297,7 +297,7 @@ def of_onnx_bytes(rng, path, seeds):
 def of_tflite(rng, path, seeds):
     marked = path.read_bytes()
     changed = mutated(rng, marked)
-    path.write_bytes(signed(changed) if b'bireal-tflite-1 sha256:' in changed else changed)
+    path.write_bytes(signed(changed, MARKER) if MARKER in changed else changed)
 
 
 # Data

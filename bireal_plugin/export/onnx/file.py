@@ -110,8 +110,9 @@ def write_tapped(path: Path, target: Path, choice: Choice, *, file_format: str) 
     import onnx
     from onnx import helper
 
-    chosen = choice(list(_layers(model.graph)))
-    types = {value.name: value.type for value in (*model.graph.value_info, *model.graph.output)}
+    graph = model.graph
+    chosen = choice(list(_layers(graph)))
+    types = {value.name: value.type for value in (*graph.input, *graph.value_info, *graph.output)}
     for i, value in enumerate(chosen):
         # A name of its own for each: one tensor may be read by several layers, or be an output already.
         model.graph.node.append(helper.make_node('Identity', [value], [f'tap/{i}']))

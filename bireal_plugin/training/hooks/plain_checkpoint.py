@@ -15,7 +15,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.registry import HOOKS
 
 from bireal_plugin.checkpoints.file import KEY, Checkpoint, Origin, not_finite, plain
-from bireal_plugin.errors import InputError
+from bireal_plugin.errors import InputError, listed
 from bireal_plugin.training.hooks.plan import unwrapped
 from bireal_plugin.training.image_size import Size, items_size
 
@@ -91,7 +91,7 @@ class PlainCheckpointHook(Hook):
         broken = not_finite(checkpoint['state_dict'])
         if broken:
             raise InputError(
-                f'training diverged: {broken[0]} (and {len(broken) - 1} more tensors) became NaN or infinite; nothing '
+                f'training diverged: {listed(broken, 1)} became NaN or infinite; nothing '
                 f'was overwritten in {runner.work_dir}; lower the learning rate and use --resume'
             )
         hub = checkpoint['message_hub']
