@@ -161,6 +161,8 @@ def counted(name: str, job: Job, kills: int, place: Path, *, seed: int, warm: bo
 
 def main() -> None:
     """Count for every command."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell leaves it in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ('training', 'export', 'inference'):
         parser.add_argument(f'--{name}', type=int, default=0, metavar='N', help='kills')

@@ -48,7 +48,7 @@ def _row(name, outcomes):
         cases=len(outcomes),
         **{key: ends[key] for key in ('read', 'refused', *FAILURES)},
         slowest=f'{max(found["seconds"] for found in outcomes):.1f} s',
-        memory=f'{max(found["bytes"] for found in outcomes) / 1e6:.0f} MB',
+        peak=f'{max(found["bytes"] for found in outcomes) / 1e6:.0f} MB',
     )
 
 
