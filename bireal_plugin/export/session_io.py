@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import threading
@@ -20,6 +21,7 @@ from typing_extensions import Self
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.child import Child
 
+LARGEST = 2**28  # numbers of an input, 1 GiB
 CLOSED = 'the session of {} is closed; open another one'
 # How a real layer's weights are stored, or in what it computes; each engine has some of them.
 Precision = Literal['f32', 'f16', 'bf16', 'int8']
@@ -48,7 +50,6 @@ class EngineSession(ABC):
 
     source: str
     input_shape: tuple[int | str, ...]
-    accepted: tuple[int | str, ...]
     others: tuple[tuple[int | str, ...], ...] = ()
     metadata: Mapping[str, str]
     closed = False
@@ -56,6 +57,17 @@ class EngineSession(ABC):
     def __init__(self, source: Any, **options: Any) -> None:
         self.source, self.opening, self.process = str(source), (type(self), options), os.getpid()
         self.forked: dict[int, ChildSession] = {}
+
+    @property
+    def accepted(self) -> tuple[int | str, ...]:
+        """See the attributes above."""
+        return self._accepted
+
+    @accepted.setter
+    def accepted(self, shape: tuple[int | str, ...]) -> None:
+        if math.prod(size for size in shape if isinstance(size, int)) > LARGEST:
+            raise InputError(f'{self.source} takes inputs of shape {shape}, which is larger than any image')
+        self._accepted = shape
 
     def __call__(self, *batches: Tensor | np.ndarray) -> list[np.ndarray]:
         """Run on a batch ``(N, C, H, W)`` of normalised images, of any real type; engines compute in float32.

@@ -13,6 +13,7 @@ from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
 from bireal_plugin.export import Session, export, fold
 from bireal_plugin.export.engines import ENGINES, files_of
+from bireal_plugin.export.session_io import EngineSession
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from tests.export.c.compilers import needs_compiler
 from tests.export.tflite.test_binary import needs_larq
@@ -290,3 +291,14 @@ def test_weights_that_are_no_numbers_are_refused(net, tmp_path, format, place, v
     with pytest.raises(InputError, match=rf'^{place} of the BiRealClassifier hold NaN'):
         export(broken, format, SHAPE, path=path, **OPTIONS.get(format, {}))
     assert os.listdir(tmp_path) == []
+
+
+def test_an_input_larger_than_any_image_is_refused_before_memory_is_taken():
+    class Large(EngineSession):
+        def run(self, *batches):
+            raise AssertionError
+
+    session = Large('net.onnx')
+    session.accepted = ('batch', 3, 'height', 'width')
+    with pytest.raises(InputError, match=r'net.onnx takes inputs of shape \(1048576, 3, 32, 32\), which is larger'):
+        session.accepted = (1048576, 3, 32, 32)
