@@ -20,10 +20,6 @@ import torch
 import bireal
 
 REPOSITORY = Path(__file__).parents[1]
-# A shell starts what it leaves in the background deaf to Ctrl-C, which tests send.
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
 # The whole recipe on a few 16 x 16 digits: about three seconds on one core, 80 % with 1 bit. Dropout and augmentation
 # are on, so that a run which draws other random numbers is another run.
 TINY = """
@@ -40,6 +36,12 @@ stages = dict(
     bn=dict(train_cfg=dict(max_epochs=2)),
 )
 """
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, which tests send: a shell starts what it leaves in the background deaf to it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope='session')

@@ -229,8 +229,10 @@ def origin_of(checkpoint: Mapping[str, Any], source: str) -> Origin | None:
     for key in ('model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'custom_imports'):
         if not isinstance(told['config'].get(key), (Mapping, type(None))):
             raise InputError(f'{source}: meta.{KEY}.config.{key} must be a dict; the file is damaged')
-    stage, recipe, file = told.get('stage'), tuple(told.get('recipe') or ()), told.get('name')
-    if not all(isinstance(name, str) for name in (stage or '', file or '', *recipe)):
+    stage, recipe, file = told.get('stage'), told.get('recipe'), told.get('name')
+    recipe = tuple(recipe) if isinstance(recipe, (list, tuple)) else () if recipe is None else (recipe, None)
+    names = [name for name in (stage, file) if name is not None]
+    if not all(isinstance(name, str) for name in (*names, *recipe)):
         raise InputError(
             f'{source}: meta.{KEY} must name config and stages by text, not {file!r}, {stage!r} of {recipe}'
         )

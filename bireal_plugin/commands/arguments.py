@@ -59,6 +59,16 @@ class Renamed(argparse.Action):
         setattr(namespace, self.dest, [*earlier, values] if self.append else values)
 
 
+def _goes_on(value: str) -> bool:
+    """Whether a list or tuple in front of ``value`` ends before another character than a comma."""
+    depth = 0
+    for place, letter in enumerate(value if value[:1] in ('(', '[') else ''):
+        depth += (letter in '([') - (letter in ')]')
+        if depth == 0 and letter in ')]' and value[place + 1 : place + 2] not in ('', ','):
+            return True
+    return False
+
+
 class Overrides(DictAction):
     """mmengine's reader of ``KEY=VALUE`` words.
 
@@ -74,6 +84,8 @@ class Overrides(DictAction):
                 )
             if DEEP.search(word):  # mmengine's reader and its writer of configs take long for these
                 raise InputError(f'{option} {word[:80]}: brackets within so many brackets are no value of a config')
+            if _goes_on(word.partition('=')[2].strip()):  # mmengine's reader would not end
+                raise InputError(f'{option} {word[:80]}: behind a list or tuple stands neither a comma nor the end')
         try:
             super().__call__(parser, namespace, values, option)
         except (AssertionError, ValueError, IndexError, RecursionError) as error:

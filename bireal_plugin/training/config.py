@@ -105,9 +105,12 @@ def override(config: Config, overrides: Mapping[str, Any]) -> Config:
         if overrides:
             config.merge_from_dict(dict(overrides))
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        dataset = (config.get(key) or {}).get('dataset', {})
-        if 'root' in dataset and dataset.root in (None, earlier_root):
-            dataset.root = config.get('data_root')
+        loader = config.get(key) or {}
+        dataset = loader.get('dataset', {}) if isinstance(loader, dict) else loader
+        if not isinstance(dataset, dict):
+            raise InputError(f'{config.filename}: {key} must be a dict with a dict dataset, not {loader!r:.80}')
+        if 'root' in dataset and dataset['root'] in (None, earlier_root):
+            dataset['root'] = config.get('data_root')
     for part in ('val', 'test'):  # mmengine wants all three or none
         if f'{part}_dataloader' in config and config[f'{part}_dataloader'] is None:
             config[f'{part}_cfg'] = config[f'{part}_evaluator'] = None

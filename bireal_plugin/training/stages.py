@@ -202,7 +202,11 @@ def _move_aside(work_dir: Path, names: Sequence[str], reason: str) -> None:
 def collect_results(work_dir: Path, names: Sequence[str]) -> list[Result]:
     """The rows of the stages that have ended, checkpoint paths relative to ``work_dir``; stale stages are left out."""
     rows = {name: read_json(work_dir / name / RESULT) for name in names if name not in stale_stages(work_dir, names)}
-    listed = {name: {**row, 'checkpoint': f'{name}/{row["checkpoint"]}'} for name, row in rows.items() if row}
+    listed = {
+        name: {**row, 'checkpoint': f'{name}/{row["checkpoint"]}'}
+        for name, row in rows.items()
+        if row and 'checkpoint' in row
+    }
     return [{key: value for key, value in row.items() if key != 'digest'} for row in listed.values()]
 
 

@@ -1,5 +1,6 @@
 """Small files that ask for much: refused in a sentence before the memory is taken, within the limits of ``Cage``."""
 
+import argparse
 import gzip
 import struct
 import zipfile
@@ -8,6 +9,10 @@ import zlib
 import pytest
 import torch
 
+from bireal_plugin.checkpoints.file import KEY, origin_of
+from bireal_plugin.commands.arguments import Overrides
+from bireal_plugin.errors import InputError
+from bireal_plugin.training.config import load_config
 from tests.depth.recordings import cam_to_cam
 
 HUGE = 10**9
@@ -132,3 +137,25 @@ def test_damaged_progress_is_not_resumed(cage, tmp_path, tmp_path_factory, chang
     told = cage.read('resume', tmp_path / 'epoch_1.pth')
     assert told['outcome'] == 'refused', told['text']
     assert words in told['text']
+
+
+@pytest.mark.parametrize('value', ['[1,(2,3)]aaaa', '(1,2)b', '[1]]', '[1,2],(3)x'])
+def test_text_behind_a_list_is_no_value(value):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--cfg-options', nargs='+', action=Overrides)
+    with pytest.raises(InputError, match=r'behind a list or tuple stands neither|cannot be read'):
+        parser.parse_args(['--cfg-options', f'model.x={value}' + 'a' * 300])
+    assert parser.parse_args(['--cfg-options', 'model.x=[1,2],(3,4)']).cfg_options == {'model.x': [[1, 2], (3, 4)]}
+
+
+@pytest.mark.parametrize('text', ["train_dataloader = 'x'", 'train_dataloader = dict(dataset=None)'])
+def test_a_dataloader_is_a_dict_with_a_dict(tmp_path, text):
+    (tmp_path / 'config.py').write_text(f"model = dict(type='BiRealResNet')\n{text}\n")
+    with pytest.raises(InputError, match='train_dataloader must be a dict with a dict dataset'):
+        load_config(str(tmp_path / 'config.py'))
+
+
+@pytest.mark.parametrize('told', [dict(stage=torch.zeros(3)), dict(recipe=torch.zeros(3)), dict(name=b'x')])
+def test_names_in_a_checkpoint_are_text(told):
+    with pytest.raises(InputError, match='must name config and stages by text'):
+        origin_of({'meta': {KEY: dict(config=dict(model=dict()), **told)}}, 'net.pth')
