@@ -11,6 +11,7 @@ import torch
 
 from bireal_plugin.checkpoints.file import KEY, origin_of
 from bireal_plugin.commands.arguments import Overrides
+from bireal_plugin.depth.kitti.own_pairs import pairs_of_table
 from bireal_plugin.errors import InputError
 from bireal_plugin.training.config import load_config
 from tests.depth.recordings import cam_to_cam
@@ -159,3 +160,9 @@ def test_a_dataloader_is_a_dict_with_a_dict(tmp_path, text):
 def test_names_in_a_checkpoint_are_text(told):
     with pytest.raises(InputError, match='must name config and stages by text'):
         origin_of({'meta': {KEY: dict(config=dict(model=dict()), **told)}}, 'net.pth')
+
+
+def test_a_table_of_pairs_with_an_endless_field(tmp_path):
+    (tmp_path / 'pairs.csv').write_text('left,right\n' + 'a' * 140_000 + ',b\n')
+    with pytest.raises(InputError, match=r'pairs.csv is no table of stereo pairs: field larger'):
+        pairs_of_table(tmp_path / 'pairs.csv', focal=1.0, baseline=1.0)

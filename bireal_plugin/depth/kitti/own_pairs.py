@@ -75,7 +75,11 @@ def pairs_of_table(path: Path, *, focal: float | None, baseline: float | None) -
     # Spreadsheets write semicolons where the decimal point is a comma.
     delimiter = max(',;\t', key=''.join(lines[first : first + 1]).count)
     table = csv.DictReader(lines[first:], delimiter=delimiter, skipinitialspace=True)
-    table.fieldnames = columns = [name.strip().lower() for name in table.fieldnames or ()]
+    try:
+        table.fieldnames = columns = [name.strip().lower() for name in table.fieldnames or ()]
+        rows = [*table]
+    except csv.Error as error:
+        raise InputError(f'{path} is no table of stereo pairs: {error}') from error
     absent = {'left', 'right'} - {*columns}
     for name, value in (('focal', focal), ('baseline', baseline)):
         if value is None and name not in columns:
@@ -85,7 +89,6 @@ def pairs_of_table(path: Path, *, focal: float | None, baseline: float | None) -
             f'{path} has no column {", ".join(sorted(absent))} in its first line; there must be {", ".join(COLUMNS)}, '
             'the last two unless focal=PX and baseline=METRES are given for all'
         )
-    rows = [*table]
     if delimiter != ',':
         for row in rows:
             row.update({name: (row.get(name) or '').replace(',', '.') for name in ('focal', 'baseline')})

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from bireal_plugin.errors import InputError
 from bireal_plugin.export.checksum import signed
 from bireal_plugin.export.program import traced
 from bireal_plugin.export.session_io import Choice, EngineSession
@@ -71,7 +72,10 @@ class TFLiteSession(EngineSession):
         self.batch_size = int(stored[0][0])
         self.accepted, *others = (('batch', c, h, w) for _, h, w, c in stored)
         self.input_shape, self.others = (self.batch_size, *self.accepted[1:]), tuple(others)
-        self.metadata = metadata(model)
+        try:
+            self.metadata = metadata(model)
+        except (struct.error, LookupError, ValueError, AttributeError, TypeError) as error:
+            raise InputError(f'{path} is damaged: {error}; export it again') from error
 
     def run(self, *batches: np.ndarray) -> list[np.ndarray]:
         size = self.batch_size
