@@ -59,6 +59,9 @@ class Renamed(argparse.Action):
         setattr(namespace, self.dest, [*earlier, values] if self.append else values)
 
 
+LONGEST = 10_000  # characters of KEY=VALUE
+
+
 def _goes_on(value: str) -> bool:
     """Whether a list or tuple in front of ``value`` ends before another character than a comma."""
     depth = 0
@@ -82,6 +85,8 @@ class Overrides(DictAction):
                 raise InputError(
                     f'{option} {" ".join(values)[:200]}: {word[:80]!r} is no KEY=VALUE, such as data_root=/data'
                 )
+            if len(word) > LONGEST:  # mmengine's reader takes the square of it
+                raise InputError(f'{option} {word[:80]}: {len(word)} characters are no value of a config')
             if DEEP.search(word):  # mmengine's reader and its writer of configs take long for these
                 raise InputError(f'{option} {word[:80]}: brackets within so many brackets are no value of a config')
             if _goes_on(word.partition('=')[2].strip()):  # mmengine's reader would not end

@@ -65,7 +65,7 @@ class EngineSession(ABC):
 
     @accepted.setter
     def accepted(self, shape: tuple[int | str, ...]) -> None:
-        if math.prod(size for size in shape if isinstance(size, int)) > LARGEST:
+        if math.prod(size if isinstance(size, int) else 32 for size in shape) > LARGEST:
             raise InputError(f'{self.source} takes inputs of shape {shape}, which is larger than any image')
         self._accepted = shape
 

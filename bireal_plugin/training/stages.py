@@ -235,7 +235,7 @@ def is_done(stage: Config, folder: Path) -> bool:
 def checkpoint_of(work_dir: Path, name: str, *, wanted_by: str) -> Path:
     """The last checkpoint of a stage, which must have ended."""
     result = read_json(work_dir / name / RESULT)
-    if result is None:
+    if result is None or not isinstance(result.get('checkpoint'), str):
         told = f'stage {wanted_by!r} starts from stage {name!r}, which has not ended in {work_dir}; run it first'
         raise InputError(told)
     return work_dir / name / result['checkpoint']

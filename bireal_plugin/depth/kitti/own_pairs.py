@@ -104,7 +104,10 @@ def _pair(
     focal: float | None,
     baseline: float | None,
 ) -> OwnPair:
-    files = [_file(path.parent, (row[side] or '').strip()) for side in ('left', 'right')]
+    try:
+        files = [_file(path.parent, (row[side] or '').strip()) for side in ('left', 'right')]
+    except OSError as error:  # as of a name that is too long
+        raise InputError(f'{path}, line {number}: {error.strerror}') from error
     for file in files:
         if not file.is_file():
             raise InputError(f'{path}, line {number}: there is no image {file}')
