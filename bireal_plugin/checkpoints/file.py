@@ -230,13 +230,13 @@ def origin_of(checkpoint: Mapping[str, Any], source: str) -> Origin | None:
         if not isinstance(told['config'].get(key), (Mapping, type(None))):
             raise InputError(f'{source}: meta.{KEY}.config.{key} must be a dict; the file is damaged')
     stage, recipe, file = told.get('stage'), told.get('recipe'), told.get('name')
-    recipe = tuple(recipe) if isinstance(recipe, (list, tuple)) else () if recipe is None else (recipe, None)
-    names = [name for name in (stage, file) if name is not None]
-    if not all(isinstance(name, str) for name in (*names, *recipe)):
+    text = (str, type(None))
+    listed = isinstance(recipe, (list, tuple, type(None))) and all(isinstance(name, str) for name in recipe or ())
+    if not (listed and isinstance(stage, text) and isinstance(file, text)):
         raise InputError(
             f'{source}: meta.{KEY} must name config and stages by text, not {file!r}, {stage!r} of {recipe}'
         )
-    return Origin(dict(told['config']), stage, recipe, file)
+    return Origin(dict(told['config']), stage, tuple(recipe or ()), file)
 
 
 def plain(value: Any) -> Any:
