@@ -1,9 +1,10 @@
-"""A small packed network, and files of it with other content and a checksum that matches: without the tested code."""
+"""A small packed network, files of it with other content and a checksum that matches, and damaged files of any kind."""
 
 import hashlib
 import json
 import struct
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -46,3 +47,28 @@ def forged(path, *, change=lambda tensors: None, **metadata):
     texts = [metadata[key] for key in ('config', 'real_layers', 'metadata') if key in metadata]
     metadata['checksum'] = checksum(tensors, *texts)
     save_file(tensors, path, metadata=metadata)
+
+
+def damaged(original, marker, count=1000):
+    """Contents with bits flipped, bytes overwritten, cut out or doubled, or the end cut off.
+
+    Also at the two ends and in the checksum behind ``marker``, where chance alone would seldom look.
+    """
+    random = np.random.default_rng(0)
+    checksum = original.index(marker)
+    for i in range(count):
+        data = bytearray(original)
+        low, high = [(0, len(data)), (0, 64), (checksum, checksum + 90), (len(data) - 64, len(data))][i % 4]
+        place, length, kind = int(random.integers(low, high)), int(random.integers(1, 40)), i // 4 % 5
+        if kind == 0:
+            data[place] ^= 1 << int(random.integers(8))
+        elif kind == 1:
+            data[place : place + length] = random.bytes(len(data[place : place + length]))
+        elif kind == 2:
+            del data[place : place + length]
+        elif kind == 3:
+            data[place:place] = data[place : place + length]
+        else:
+            del data[place:]
+        if data != original:
+            yield bytes(data)

@@ -16,6 +16,17 @@ class Function(nn.Module):
         return self.function(x)
 
 
+class AllOfOneInput(nn.Module):
+    """Layers that all see the same input, so that one file serves a grid of them."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x):
+        return [layer(x) for layer in self.layers]
+
+
 COLOURS = torch.linspace(-1, 1, 6)
 REAL_LAYERS = {
     'stem': nn.Conv2d(6, 5, 7, stride=2, padding=3),
@@ -91,3 +102,13 @@ class Named(nn.Module):
 
     def forward(self, x):
         return self.head(x)
+
+
+def results(run, folder, batch, *size):
+    """What all of the layers give on an input in torch, and in an engine by ``run(net, x, folder)``."""
+    torch.manual_seed(0)
+    net = AllOfOneInput(list(REAL_LAYERS.values())).eval()
+    x = torch.randn(batch, 6, *size)
+    with torch.no_grad():
+        wanted = dict(zip(REAL_LAYERS, net(x), strict=True))
+    return wanted, dict(zip(REAL_LAYERS, run(net, x, folder), strict=True))

@@ -20,6 +20,7 @@ from bireal_plugin.export.c.file import MARKER, read_c
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from tests.export.c.compilers import needs_compiler
+from tests.export.forged import damaged
 from tests.folding.test_fold import trained
 
 SHAPE = (1, 3, 9, 8)
@@ -244,27 +245,9 @@ def test_equal_networks_give_equal_files(written, tmp_path):
 
 
 def test_a_thousand_mutations_are_all_refused(written, tmp_path):
-    """Bits flipped, bytes overwritten, cut out and doubled, the end cut off; nothing in the file is followed."""
-    original = written.read_bytes()
-    random = np.random.default_rng(0)
+    """Nothing in the file is followed."""
     path = tmp_path / 'net.c'
-    checksum = original.index(MARKER)
-    for i in range(1000):
-        data = bytearray(original)
-        low, high = [(0, len(data)), (0, 64), (checksum, checksum + 90), (len(data) - 64, len(data))][i % 4]
-        place, length, kind = int(random.integers(low, high)), int(random.integers(1, 40)), i // 4 % 5
-        if kind == 0:
-            data[place] ^= 1 << int(random.integers(8))
-        elif kind == 1:
-            data[place : place + length] = random.bytes(len(data[place : place + length]))
-        elif kind == 2:
-            del data[place : place + length]
-        elif kind == 3:
-            data[place:place] = data[place : place + length]
-        else:
-            del data[place:]
-        if data == original:
-            continue
+    for data in damaged(written.read_bytes(), MARKER):
         path.write_bytes(data)
         with pytest.raises(InputError, match=r'did not write|checksum does not match'):
             read_c(path)

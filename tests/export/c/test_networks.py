@@ -16,8 +16,7 @@ from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from bireal_plugin.shipping.compare import both_sides, compare_layers
 from tests.export.c.compilers import needs_compiler
 from tests.export.layer_grid import expected, folded_layers, geometries, with_edges
-from tests.export.real_layers import COLOURS, REAL_LAYERS, Function, Named
-from tests.export.tflite.test_binary import SideBySide as AllOfOneInput
+from tests.export.real_layers import COLOURS, REAL_LAYERS, AllOfOneInput, Function, Named, results
 from tests.folding.test_fold import trained
 
 IMAGE = (1, 3, 64, 64)
@@ -191,14 +190,7 @@ def test_what_depends_on_no_input_is_computed_at_export():
 
 @pytest.fixture(scope='module', params=[(1, 13, 10), (2, 8, 7)], ids=str)
 def real_layers(request, tmp_path_factory):
-    """What all of the real layers give on an input in torch and in C."""
-    batch, *size = request.param
-    torch.manual_seed(0)
-    net = AllOfOneInput(list(REAL_LAYERS.values())).eval()
-    x = torch.randn(batch, 6, *size)
-    with torch.no_grad():
-        wanted = dict(zip(REAL_LAYERS, net(x), strict=True))
-    return wanted, dict(zip(REAL_LAYERS, run(net, x, tmp_path_factory.mktemp('real')), strict=True))
+    return results(run, tmp_path_factory.mktemp('real'), *request.param)
 
 
 @needs_compiler

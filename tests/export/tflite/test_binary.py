@@ -14,6 +14,7 @@ from bireal_plugin.export.tflite.binary import packed_filter
 from bireal_plugin.export.tflite.engine import TFLiteSession, convert, export_tflite
 from bireal_plugin.export.tflite.larq_process import larq_python
 from bireal_plugin.folding.fold import fold
+from tests.export.real_layers import AllOfOneInput
 
 TINY = torch.finfo(torch.float32).smallest_normal
 
@@ -27,17 +28,6 @@ def interpreter_is_missing():
 
 
 needs_larq = pytest.mark.skipif(bool(interpreter_is_missing()), reason=interpreter_is_missing() or 'present')
-
-
-class SideBySide(nn.Module):
-    """Layers that all see the same input, so that one file serves a grid of them."""
-
-    def __init__(self, layers):
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-
-    def forward(self, x):
-        return [layer(x) for layer in self.layers]
 
 
 def inputs(*shape):
@@ -68,7 +58,7 @@ def run(net, x, folder, **options):
 
 def check(layers, x, folder, **options):
     net = nn.Sequential(*layers)
-    for conv, got in zip(layers, run(fold(SideBySide(net), x.shape), x, folder, **options), strict=True):
+    for conv, got in zip(layers, run(fold(AllOfOneInput(net), x.shape), x, folder, **options), strict=True):
         want = expected(conv, x)
         assert got.shape == want.shape, conv
         assert np.array_equal(got, want), conv
@@ -140,7 +130,7 @@ def test_negative_and_zero_multipliers_and_biases_are_the_affine_map(tmp_path):
     convs = [layer(32, 6, 3, stride=stride, padding=padding) for stride, padding in [(1, 1), (2, 1), (2, 2)]]
     scale = torch.tensor([0.0, -0.0, -1.5, 2.0, 1e-3, -1.0])
     bias = torch.tensor([0.0, -0.0, 3.0, -0.25, 1.0, 0.0])
-    net = fold(SideBySide(convs), (1, 32, 8, 8))
+    net = fold(AllOfOneInput(convs), (1, 32, 8, 8))
     for folded in net.layers:
         folded.scale.copy_(scale)
         folded.bias.copy_(bias)
@@ -204,5 +194,5 @@ def test_negative_zeros_are_taken_away_only_where_there_can_be_some():
 
 
 def test_layers_with_the_same_input_share_its_signs():
-    net = fold(SideBySide([layer(8, 8, 3), layer(8, 8, 1)]), (1, 8, 6, 6))
+    net = fold(AllOfOneInput([layer(8, 8, 3), layer(8, 8, 1)]), (1, 8, 6, 6))
     assert kinds(net, 1, 8, 6, 6).count('LceQuantize') == 1

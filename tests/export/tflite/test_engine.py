@@ -11,8 +11,8 @@ from bireal_plugin.export.tflite.engine import TFLiteSession, convert, export_tf
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.folding.layers import FoldedBinaryConv2d
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
-from tests.export.real_layers import COLOURS, REAL_LAYERS, Function, Named
-from tests.export.tflite.test_binary import SideBySide, needs_larq, run
+from tests.export.real_layers import COLOURS, REAL_LAYERS, Function, Named, results
+from tests.export.tflite.test_binary import needs_larq, run
 from tests.folding.test_fold import trained
 
 IMAGE = (1, 3, 64, 64)
@@ -105,14 +105,7 @@ def test_the_papers_networks_fit_their_sizes(depth, megabytes, tmp_path):
 
 @pytest.fixture(scope='module', params=[(1, 13, 10), (2, 8, 7)], ids=str)
 def real_layers(request, tmp_path_factory):
-    """Inputs, and what all of the real layers give on them in torch and in the interpreter."""
-    batch, *size = request.param
-    torch.manual_seed(0)
-    net = SideBySide(list(REAL_LAYERS.values())).eval()
-    x = torch.randn(batch, 6, *size)
-    with torch.no_grad():
-        wanted = dict(zip(REAL_LAYERS, net(x), strict=True))
-    return wanted, dict(zip(REAL_LAYERS, run(net, x, tmp_path_factory.mktemp('real')), strict=True))
+    return results(run, tmp_path_factory.mktemp('real'), *request.param)
 
 
 @needs_larq
