@@ -161,9 +161,9 @@ def library(source: Path) -> ctypes.CDLL:
             # The runtime of OpenMP is not linked: that of PyTorch is in the process, with the threads that it set.
             objects = built(text, flags, suffix='.o', name=source.name)
             return ctypes.CDLL(str(built('', [], suffix='.so', name=source.name, objects=[objects])))
-        except OSError:
-            continue
-    raise InputError(f'{source.name} was compiled and cannot be loaded')
+        except (OSError, InputError) as error:
+            reason = error
+    raise InputError(f'{source.name} does not run here: {reason}')
 
 
 def joined(source: Path, known: set[str] | None = None) -> str:

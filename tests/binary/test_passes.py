@@ -101,3 +101,16 @@ def test_without_a_compiler_the_same_bits(tmp_path):
     (with_it, *numbers), (without, *others) = found
     assert (with_it, without) == (False, True)
     assert all(torch.equal(x, y) for x, y in zip(numbers, others, strict=True))
+
+
+def test_a_compiler_without_openmp_does(tmp_path):
+    compiler = tmp_path / 'cc'
+    compiler.write_text(
+        '#!/bin/sh\ncase "$*" in *-fopenmp*) echo "error: no OpenMP" >&2; exit 1;; esac\nexec gcc "$@"\n'
+    )
+    compiler.chmod(0o755)
+    target = str(tmp_path / 'step.pt')
+    environment = {**os.environ, 'CC': str(compiler), 'XDG_CACHE_HOME': str(tmp_path)}
+    subprocess.run([sys.executable, '-c', STEP.format(target=target)], env=environment, check=True)
+    without, *_ = torch.load(target)
+    assert without is False
