@@ -7,7 +7,7 @@ the reference runs.
 from __future__ import annotations
 
 import ctypes
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -64,10 +64,11 @@ def _on_cpu(
     dilation: list[int],
     groups: int,
 ) -> Tensor:
+    reference = partial(binary_conv2d, x, packed_weight, scale, bias, stride, padding, dilation, groups)
     kernels = _kernels()
     floats = all(tensor.dtype is torch.float32 for tensor in (x, scale, bias))
     if kernels is None or not floats or x.dim() != 4 or not x.numel():
-        return binary_conv2d(x, packed_weight, scale, bias, stride, padding, dilation, groups)
+        return reference()
     images, channels, *size = x.shape
     outputs, *kernel = packed_weight.shape[:3]
     out = [
@@ -75,7 +76,7 @@ def _on_cpu(
         for axis in (0, 1)
     ]
     if min(out) < 1 or channels % groups:
-        return binary_conv2d(x, packed_weight, scale, bias, stride, padding, dilation, groups)  # which says why not
+        return reference()  # which says why not
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     form = torch.channels_last if last else torch.contiguous_format
     x, scale, bias = x.contiguous(memory_format=form), scale.contiguous(), bias.contiguous()
@@ -87,5 +88,5 @@ def _on_cpu(
     tensors = (x, _weights(packed_weight, channels, groups), scale, bias, signs, plane, y)
     places = [ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors]
     if kernels.binary_conv2d(ctypes.byref(window), images, int(not last), *places):
-        return binary_conv2d(x, packed_weight, scale, bias, stride, padding, dilation, groups)
+        return reference()
     return y
