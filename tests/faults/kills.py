@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
+import cv2
+
 import bireal
 from bireal_plugin.text_table import text_table
 from tests.faults.jobs import Job, jobs
@@ -171,6 +173,7 @@ def main() -> None:
     parser.add_argument('--chain', type=int, default=1, metavar='N', help='kills of one run before it may end')
     arguments = parser.parse_args()
     if arguments.warm:
+        cv2.setNumThreads(1)  # a fork waits for ever for threads of OpenCV that only its parent has
         import bireal_plugin.commands.depth.export
         import bireal_plugin.commands.depth.infer
         import bireal_plugin.commands.train  # noqa: F401
