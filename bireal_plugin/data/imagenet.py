@@ -1,6 +1,7 @@
 """ImageNet, or anything else laid out as one folder of images per class."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,27 @@ SYNSET_FILE = 'LOC_synset_mapping.txt'
 class ImageNetFolder(ClassificationDataset):
     """Images in ``root/{train,val}/<class>/*.JPEG``; the class index is the rank of the folder's name (a WordNet id).
 
-    The folders of ``train`` define the classes where it exists, so that both splits agree. If ``root`` holds ImageNet's
-    ``LOC_synset_mapping.txt``, ``metainfo`` gains the human names as ``class_names``; the order remains.
+    The folders of ``train`` define the classes where it exists, so that both splits agree. Where human names are known,
+    from ``names`` or ImageNet's ``LOC_synset_mapping.txt`` in ``root``, ``metainfo`` gains them as ``class_names``; the
+    order remains.
 
     Args:
         root: the folder with ``train`` and ``val``.
         split: 'train' or 'val'; 'test' means 'val', since ImageNet's own test labels are not public.
+        names: human name of every class by the name of its folder.
         options: transform, seed, subset, see ``ClassificationDataset``.
 
     Raises:
         InputError: a missing or empty folder, validation images that are not sorted into class folders, classes of
-            ``val`` that ``train`` lacks, an unreadable image (when it is read), and what ``ClassificationDataset``
-            raises.
+            ``val`` that ``train`` lacks, classes without a name, an unreadable image (when it is read), and what
+            ``ClassificationDataset`` raises.
     """
 
     name = 'ImageNet'
 
-    def __init__(self, root: str | Path, split: Split = 'train', **options: Any) -> None:
+    def __init__(
+        self, root: str | Path, split: Split = 'train', *, names: Mapping[str, str] | None = None, **options: Any
+    ) -> None:
         root = Path(root)
         self.folder = root / ('train' if checked_split(split) == 'train' else 'val')
         present = class_folders(root, self.folder)
@@ -47,7 +52,7 @@ class ImageNetFolder(ClassificationDataset):
                 f'{self.folder} has {len(unknown)} class folder(s) that {train} lacks, first {unknown[0]}: '
                 'both must come from the same ImageNet, so add them to train or remove them'
             )
-        names: list[str] = []
+        files_of_all: list[str] = []
         targets: list[int] = []
         for wnid in present:
             folder = self.folder / wnid
@@ -55,11 +60,11 @@ class ImageNetFolder(ClassificationDataset):
             if not files:
                 suffixes = ', '.join(IMAGE_SUFFIXES)
                 raise InputError(f'{folder} holds no image ({suffixes}): unpack this class again or remove the folder')
-            names.extend(f'{wnid}/{file}' for file in files)
+            files_of_all.extend(f'{wnid}/{file}' for file in files)
             targets.extend([classes.index(wnid)] * len(files))
-        self.class_names = read_class_names(root / SYNSET_FILE, classes)
+        self.class_names = named(classes, names) if names else read_class_names(root / SYNSET_FILE, classes)
         # One block of bytes: reference counts would copy a list of a million str into every worker.
-        paths = np.array([os.fsencode(name) for name in names])
+        paths = np.array([os.fsencode(name) for name in files_of_all])
         super().__init__(paths, np.array(targets, dtype=np.int64), classes=classes, **options)
 
     @property
@@ -103,6 +108,18 @@ def class_folders(root: Path, folder: Path) -> list[str]:
         f'{folder} has no class folder: ImageNet was expected as {layout}, so unpack it there or '
         'point elsewhere with --cfg-options data_root=PATH'
     )
+
+
+def named(classes: list[str], names: Mapping[str, str]) -> list[str]:
+    """Human names of ``classes``.
+
+    Raises:
+        InputError: a class has none.
+    """
+    for name in classes:
+        if name not in names:
+            raise InputError(f'names of the dataset has none for the class folder {name}: add one, or drop names')
+    return [names[name] for name in classes]
 
 
 def read_class_names(file: Path, classes: list[str]) -> list[str] | None:

@@ -23,10 +23,14 @@ class ImagePreprocessor(BaseDataPreprocessor):
 
     Args:
         mean, std: per channel, in the units of the 0..255 image.
+        channels_last: lay batches out as NHWC, which convolutions keep up to the last one. A CPU computes those faster.
     """
 
-    def __init__(self, mean: Sequence[float] = (0.0,), std: Sequence[float] = (255.0,)) -> None:
+    def __init__(
+        self, mean: Sequence[float] = (0.0,), std: Sequence[float] = (255.0,), *, channels_last: bool = False
+    ) -> None:
         super().__init__()
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         if len(mean) != len(std) or any(s <= 0 for s in std):
             raise InputError(f'mean={tuple(mean)} and std={tuple(std)} must have one entry per channel, every std > 0')
         self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1), persistent=False)
@@ -35,7 +39,11 @@ class ImagePreprocessor(BaseDataPreprocessor):
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """``dict(inputs=uint8 (N, C, H, W), labels=int64 (N,))`` to the same with float32 inputs."""
         data = self.cast_data(data)
-        return {**data, 'inputs': (data['inputs'].float() - self.mean) / self.std}
+        return {**data, 'inputs': self.normalised(data['inputs'].float())}
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """``(images - mean) / std`` in the memory format."""
+        return ((images - self.mean) / self.std).contiguous(memory_format=self.memory_format)
 
 
 @MODELS.register_module()

@@ -47,6 +47,13 @@ def test_real_sample_has_human_names(shared_data):
     assert metainfo['class_names'][0] == 'tench, Tinca tinca'
 
 
+def test_names_of_the_config_name_the_classes(root):
+    names = dict(zip(reversed(CLASSES), ('c', 'b', 'a'), strict=True))
+    assert ImageNetFolder(root, 'val', names=names).metainfo['class_names'] == ['a', 'b', 'c']
+    del names[CLASSES[1]]
+    assert CLASSES[1] in sentence(lambda: ImageNetFolder(root, 'val', names=names))
+
+
 def test_paper_transform_on_a_real_image(shared_data):
     transform = {'type': 'ShorterSideCenterCrop'}
     dataset = ImageNetFolder(shared_data / 'imagenet_sample', 'val', transform=transform, subset=1)

@@ -45,6 +45,15 @@ def test_preprocessor_normalises_by_channel():
         torch.testing.assert_close(out['inputs'][:, channel], (images[:, channel].float() - mean) / std)
 
 
+def test_preprocessor_lays_out_batches_channels_last_for_the_same_loss(classifier):
+    data = dict(inputs=torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8), labels=torch.tensor([1, 2]))
+    plain, last = ImagePreprocessor()(data), ImagePreprocessor(channels_last=True)(data)
+    assert last['inputs'].is_contiguous(memory_format=torch.channels_last)
+    assert classifier.backbone(last['inputs'])[-1].is_contiguous(memory_format=torch.channels_last)
+    losses = [classifier(**each, mode='loss')['loss'].item() for each in (plain, last)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
 def test_checkpoint_holds_weights_only(classifier):
     assert {key.split('.')[0] for key in classifier.state_dict()} == {'backbone', 'fc'}
 

@@ -25,10 +25,17 @@ class StereoPreprocessor(ImagePreprocessor):
 
     Args:
         mean, std: per channel RGB, in the units of the 0..255 image.
+        channels_last: as for ``ImagePreprocessor``.
     """
 
-    def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
-        super().__init__(mean, std)
+    def __init__(
+        self,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        *,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__(mean, std, channels_last=channels_last)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """``dict(left=uint8 (N, 3, H, W), right=likewise, ...)`` to the network's arguments; other keys stay.
@@ -42,7 +49,7 @@ class StereoPreprocessor(ImagePreprocessor):
         for side, inputs in (('left', 'inputs'), ('right', 'right_inputs')):
             if side in data:
                 image = data[side].float()
-                data = {**data, inputs: (image - self.mean) / self.std, side: image / 255}
+                data = {**data, inputs: self.normalised(image), side: image / 255}
         return data
 
 
