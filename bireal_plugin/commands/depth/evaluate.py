@@ -17,6 +17,7 @@ from bireal_plugin.depth.camera import PLACES
 from bireal_plugin.depth.evaluation.cases import (
     CaseList,
     Predictions,
+    by_mean,
     by_network,
     by_sgbm,
     kitti_cases,
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files = 'folder of .npy (px) or 16-bit .png (px x 256), .npy or .npz of all, or'
     add('--disparities', metavar='PATH', help=f'{files} {SGBM}')
     add('--depths', type=Path, metavar='PATH', help='likewise, in m or m x 256')
+    add('--mean-of', type=Path, metavar='ROOT', help='the mean of what SGBM sees in these recordings, for every image')
     add('--unit', choices=['px', 'width'], metavar='UNIT', help='of disparities: px, or width for shares of it')
     cropped = 'predictions are bottom or centre crops of the images, or no crops'
     add('--cropped', choices=[*PLACES, 'no'], metavar='PLACE', help=cropped)
@@ -78,9 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def chosen_predictions(arguments: argparse.Namespace, cases: CaseList) -> Predictions:
     """The one source of predictions that was given."""
-    given = [arguments.checkpoint, arguments.disparities, arguments.depths]
+    given = [arguments.checkpoint, arguments.disparities, arguments.depths, arguments.mean_of]
     if sum(source is not None for source in given) != 1:
-        raise InputError('give one of a checkpoint, --disparities DIR or sgbm, and --depths DIR')
+        raise InputError('give one of a checkpoint, --disparities DIR or sgbm, --depths DIR, and --mean-of ROOT')
     if arguments.checkpoint is None:
         for flag in ('config', 'stage', 'allow_other_network', 'size', 'threads', 'flip'):
             if getattr(arguments, flag):
@@ -93,6 +95,8 @@ def chosen_predictions(arguments: argparse.Namespace, cases: CaseList) -> Predic
         return from_files(arguments.depths, 'depth', cases, cropped=arguments.cropped)
     if arguments.disparities == SGBM:
         return by_sgbm()
+    if arguments.mean_of is not None:
+        return by_mean(RawFolder(arguments.mean_of))
     if arguments.disparities is not None:
         place, options = Path(arguments.disparities), dict(unit=arguments.unit, cropped=arguments.cropped)
         return from_files(place, 'disparity', cases, **options)

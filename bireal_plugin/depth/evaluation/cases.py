@@ -25,6 +25,7 @@ from bireal_plugin.depth.kitti.splits import Need, find_split
 from bireal_plugin.depth.maps import resized_disparity
 from bireal_plugin.depth.street.pairs import StreetPairs
 from bireal_plugin.errors import InputError
+from bireal_plugin.progress import progress
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def _with_baseline(camera: Camera, baseline: float | None) -> Camera:
 
 
 KITTI_WIDTH = 1242
+MEAN_SIZE = (128, 416)
 KITTI_RANGE = 128  # px; 3 m with KITTI's cameras
 
 
@@ -183,6 +185,32 @@ def by_sgbm() -> Predictions:
         return metric_depth(case.camera(), sgbm_disparity(case.left(), case.right()), size)
 
     return Predictions('SGBM on both images', depth, OWN_CAMERA)
+
+
+def by_mean(raw: RawFolder, size: Sequence[int] = MEAN_SIZE) -> Predictions:
+    """The same map for every image: what block matching sees on average over the pairs of ``raw``.
+
+    What a network has to be better than. At each pixel of ``size`` (H, W) it is the mean, over the pairs that match
+    there, of disparity in shares of the width, which is disparity of one rig where the pairs are of one.
+
+    Raises:
+        InputError: no pairs.
+    """
+    height, width = size
+    total, count = np.zeros((height, width)), np.zeros((height, width))
+    frames = find_split('all', raw).frames
+    for frame in progress(frames, unit='pair'):
+        disparity = sgbm_disparity(read_recorded(raw.image(frame, 'left')), read_recorded(raw.image(frame, 'right')))
+        share = cv2.resize(disparity / disparity.shape[1], (width, height), interpolation=cv2.INTER_NEAREST)
+        total += share
+        count += share > 0
+    known = count > 0
+    mean = np.where(known, total / np.maximum(count, 1), 0)
+    for row in range(height):  # rows differ by the road's slope: what nothing matched is like the rest of its row
+        mean[row, ~known[row]] = mean[row, known[row]].mean() if known[row].any() else mean[known].min()
+    disparity = (mean * width).astype(np.float32)
+    name = f'mean disparity of {len(frames)} pairs of {raw.root}'
+    return Predictions(name, lambda case, size: metric_depth(case.camera(), disparity, size), OWN_CAMERA)
 
 
 def metric_depth(camera: Camera, disparity: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from bireal_plugin.data.image_file import image_size
+from bireal_plugin.depth.camera import uniform
 from bireal_plugin.depth.kitti.calibration import entry, velodyne_to_image
 from bireal_plugin.depth.kitti.raw import CAMERAS, Frame, RawFolder, Side
 from bireal_plugin.depth.maps import read_depth_png
@@ -52,6 +53,9 @@ def frames_with_truth(raw: RawFolder, frames: Iterable[Frame], truth: Truth) -> 
 def true_depth(raw: RawFolder, frame: Frame, truth: Truth = 'lidar', *, side: Side = 'left') -> np.ndarray:
     """True depth (H, W) float32 in m of one image, 0 where there is none, at the image's own size.
 
+    An annotated map keeps its own size where the images were scaled down and it was not, as in selections of KITTI that
+    are small to download.
+
     'lidar' takes the distance along the camera's axis, 'velodyne' the scanner's forward coordinate, as evaluations in
     the tradition of Eigen et al. do.
 
@@ -67,10 +71,10 @@ def true_depth(raw: RawFolder, frame: Frame, truth: Truth = 'lidar', *, side: Si
         if annotated is None:
             raise InputError(f'there is no annotated depth map of {frame} ({side}) in or beside {raw.root}')
         depth = read_depth_png(annotated)
-        if depth.shape != (height, width):
+        if not uniform(depth.shape, (height, width)):
             raise InputError(
-                f'{annotated} is {depth.shape[1]} x {depth.shape[0]}, but its image {path} is {width} x {height}; '
-                'use the raw benchmark maps, not a cropped selection'
+                f'{annotated} is {depth.shape[1]} x {depth.shape[0]}, but its image {path} is {width} x {height}, of '
+                'another shape; use the raw benchmark maps, not a cropped selection'
             )
         return depth
     recorded = entry(raw.calibration(frame.date), f'S_rect_0{CAMERAS[side]}', 'calib_cam_to_cam.txt')

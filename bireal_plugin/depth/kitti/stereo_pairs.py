@@ -33,7 +33,8 @@ class StereoPairs(PairDataset):
 
     An item is dict(left=uint8 tensor ``(3, H, W)`` in RGB, right=the same, focal=float px at width W, baseline=float m,
     name=str). With ``truth`` it has also depth=float32 tensor ``(H0, W0)`` in m, 0 where there is none, at the size of
-    the left image on disk, and size=int64 tensor ``[H0, W0]``; those sizes differ between dates, so use batches of 1.
+    the left image on disk or the map's own, and size=int64 tensor ``[H0, W0]``; those differ between dates, so use
+    batches of 1.
 
     Args:
         root: the folder that holds KITTI's dates.

@@ -270,6 +270,20 @@ def test_a_crop_is_scored_in_its_place(evaluate, raw, tmp_path, place, top, kind
     assert f'maps of 300 x 88 placed at the {place} of the image' in ended.out
 
 
+def test_block_matching_on_scenes_at_half_size_has_the_reference_figures(evaluate, shared_data):
+    raw = shared_data / 'kitti_mini/eval'
+    figures = row(evaluate('--disparities', 'sgbm', '--filled-only', '--raw', raw, '--truth', 'annotated'))
+    assert figures['abs_rel'] == pytest.approx(0.126, abs=5e-4)
+    assert figures['rmse'] == pytest.approx(7.0, abs=0.02)
+    assert figures['delta1'] == pytest.approx(0.940, abs=5e-4)
+
+
+def test_the_mean_of_one_pair_is_what_block_matching_sees_in_it(evaluate, raw):
+    ended = evaluate('--mean-of', raw, '--raw', raw)
+    assert row(ended)['delta1'] > 0.95
+    assert f'mean disparity of 1 pairs of {raw}' in ended.out
+
+
 def test_the_benchmarks_crop_is_known(evaluate, shared_data, tmp_path):
     """Block matching of real frames, cut to 352 x 1216 as the benchmark cuts, keeps its errors."""
     raw = shared_data / 'kitti/raw'
@@ -350,7 +364,7 @@ def test_an_8_bit_picture_is_no_prediction(evaluate, raw, tmp_path):
 @pytest.mark.parametrize(
     ('arguments', 'sentence'),
     [
-        (('--streets', 1), 'give one of a checkpoint, --disparities DIR or sgbm, and --depths DIR'),
+        (('--streets', 1), 'give one of a checkpoint, --disparities DIR or sgbm, --depths DIR, and --mean-of ROOT'),
         (('--disparities', 'sgbm'), 'give either --raw ROOT'),
         (('--disparities', 'sgbm', '--streets', 1, '--flip'), '--flip belongs to a checkpoint'),
         (('--disparities', 'sgbm', '--streets', 1, '--truth', 'velodyne'), 'belong to --raw'),

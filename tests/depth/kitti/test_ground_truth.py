@@ -56,6 +56,18 @@ def test_annotated_depth(root):
     np.testing.assert_array_equal(true_depth(raw, FRAME, 'annotated'), depth)
 
 
+def test_annotated_depth_keeps_its_size_beside_smaller_images(root):
+    folder = root / FRAME.date / FRAME.folder / 'proj_depth/groundtruth/image_02'
+    folder.mkdir(parents=True)
+    depth = np.zeros((191, 640), np.float32)  # 96 x 320 twice as large, to a pixel
+    depth[40, 50] = 12.5
+    write_depth_png(folder / f'{FRAME.file}.png', depth)
+    np.testing.assert_array_equal(true_depth(RawFolder(root), FRAME, 'annotated'), depth)
+    write_depth_png(folder / f'{FRAME.file}.png', depth[:180])
+    with pytest.raises(InputError, match='of another shape'):
+        true_depth(RawFolder(root), FRAME, 'annotated')
+
+
 def test_resized_images_do_not_fit_the_scan(root):
     path = RawFolder(root).image(FRAME)
     with Image.open(path) as image:
