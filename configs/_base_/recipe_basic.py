@@ -17,7 +17,8 @@ stages = dict(
         train_cfg=dict(max_epochs=1),
         optim_wrapper=dict(
             optimizer=dict(lr=1e-4),
-            paramwise_cfg=dict(binary_conv=dict(lr_mult=0.0), real_conv=dict(lr_mult=0.0)),
+            # All but BatchNorm is held; ...paramwise_cfg.linear.lr_mult=1.0 trains the classifier too.
+            paramwise_cfg={name: dict(lr_mult=0.0) for name in ('binary_conv', 'real_conv', 'linear', 'other')},
         ),
     ),
 )

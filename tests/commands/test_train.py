@@ -46,6 +46,17 @@ def test_table_at_the_end_has_one_row_per_stage(finished_run):
     assert [line.split()[0] for line in text_table(finished_run.results).splitlines()[2:]] == STAGES
 
 
+def test_the_bn_stage_leaves_all_but_batch_norm_as_it_was(finished_run):
+    before, after = finished_run.weights('binary'), finished_run.weights('bn')
+    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert {name for name in changed if not re.search(r'(bn\d|downsample\.2)\.', name)} == {
+        name
+        for name in after
+        if re.search(r'layer\d\.\d+\.conv\d\.weight', name)  # signs
+    }
+    assert 'backbone.bn1.weight' in changed
+
+
 def test_tensorboard_curves_are_written_where_it_is_installed(finished_run):
     pytest.importorskip('tensorboard')
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -185,19 +186,37 @@ def stages(config):
     return {name: stage_model(config, name) for name in config.stages}
 
 
-@pytest.mark.parametrize('data', ['fashion_mnist', 'imagenet'])
-@pytest.mark.parametrize('system', SYSTEMS)
-def test_a_config_names_its_system_and_stages_chain(system, data):
-    config = Config.fromfile(CONFIGS / f'{system}_r18_{data}.py')
+@pytest.mark.parametrize('name', [path.stem for path in sorted(CONFIGS.glob('*.py')) if 'distilled' not in path.stem])
+def test_a_config_names_its_system_and_stages_chain(name):
+    system, depth, data = re.fullmatch(r'(\w+)_r(\d+)_(\w+)', name).groups()
+    config, ours = (
+        Config.fromfile(path) for path in (CONFIGS / f'{name}.py', CONFIGS.parent / f'bireal_r{depth}_{data}.py')
+    )
     with torch.device('meta'):
         nets = stages(config)
-    keeps_scales = system in ('xnor', 'abc')
-    assert list(nets) == ['float', 'leaky_clip', 'clip', 'binary', *([] if keeps_scales else ['bn'])]
+    real = ['float', 'leaky_clip', 'clip'] if system != 'binarynet' else []  # BinaryNet's own has none
+    assert list(nets) == [*real, 'binary', *(['bn'] if system == 'react' else [])]
+    assert epochs(config) == epochs(ours)
     assert len({tuple(net.state_dict()) for net in nets.values()}) == 1
     backbone = nets['binary'].backbone
     kinds = {type(conv) for _, conv in binary_convolutions(backbone)}
     assert kinds == {{'xnor': XNORConv2d, 'abc': ABCConv2d}.get(system, BinaryConv2d)}
     assert backbone.layer1[0].structure == ('bireal' if system == 'react' else 'resnet')
+    assert backbone.depth == int(depth)
+
+
+def epochs(config):
+    """Epochs of all stages but the last one of Bi-Real, which trains BatchNorm alone."""
+    return sum(stage.train_cfg.max_epochs for name, stage in config.stages.items() if name != 'bn')
+
+
+def test_binarynet_is_not_scheduled_past_its_end():
+    for path in CONFIGS.glob('binarynet_*.py'):
+        config = Config.fromfile(path)
+        for stage in (stage_config(config, name) for name in config.stages):
+            scheduler, length = stage.param_scheduler, stage.train_cfg.max_epochs
+            assert all(milestone < length for milestone in scheduler.get('milestones', [])), path
+            assert scheduler.get('T_max', length) == length, path
 
 
 def test_a_config_on_top_of_one_without_the_bn_stage_has_none(tmp_path):
@@ -212,7 +231,7 @@ def test_a_config_on_top_of_one_without_the_bn_stage_has_none(tmp_path):
 
 def test_absorbing_abc_nets_scales_is_refused_when_the_recipe_is_checked():
     config = Config.fromfile(CONFIGS / 'abc_r18_fashion_mnist.py')
-    config.stages.bn = Config.fromfile(CONFIGS / 'binarynet_r18_fashion_mnist.py').stages.bn
+    config.stages.bn = Config.fromfile(CONFIGS / 'react_r18_fashion_mnist.py').stages.bn
     config.pop('val_dataloader')
     with pytest.raises(InputError, match=r"stage bn: .*leave weight='Sign' out"):
         check_stages(config)

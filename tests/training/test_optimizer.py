@@ -12,7 +12,7 @@ from torch import nn
 
 from bireal_plugin import BinaryConv2d, InputError
 from bireal_plugin.training import BinaryOptimWrapperConstructor
-from bireal_plugin.training.recipe import stage_model
+from bireal_plugin.training.recipe import stage_config, stage_model
 
 BASIC, BOTTLENECK = 'configs/bireal_r18_digits.py', 'configs/bireal_r50_imagenet.py'
 STAGES = [(config, stage) for config in (BASIC, BOTTLENECK) for stage in Config.fromfile(config).stages]
@@ -55,6 +55,22 @@ def test_latent_weights_decay_in_real_stages_only(config, stage):
     decay = {name: group['weight_decay'] for name, group in built(model).items()}
     real = stage in ('float', 'leaky_clip', 'clip')
     assert decay == dict(binary_conv=1e-4 if real else 0.0, real_conv=1e-4, norm=1e-4, linear=1e-4)
+
+
+@pytest.mark.parametrize('config', [BASIC, BOTTLENECK, 'configs/baselines/react_r18_fashion_mnist.py'])
+def test_the_bn_stage_trains_nothing_but_norms(config):
+    stage = stage_config(Config.fromfile(config), 'bn')
+    with torch.device('meta'):
+        wrapper = build_optim_wrapper(stage_model(stage), stage.optim_wrapper)
+    assert {group['name'] for group in wrapper.optimizer.param_groups if group['lr'] > 0} == {'norm'}
+
+
+def test_the_bn_stage_trains_the_classifier_on_request():
+    config = Config.fromfile(BASIC)
+    config.merge_from_dict({'stages.bn.optim_wrapper.paramwise_cfg.linear.lr_mult': 1.0})
+    stage = stage_config(config, 'bn')
+    wrapper = build_optim_wrapper(stage_model(stage), stage.optim_wrapper)
+    assert {group['name'] for group in wrapper.optimizer.param_groups if group['lr'] > 0} == {'norm', 'linear'}
 
 
 @pytest.mark.parametrize(('binary_input', 'binary_weight'), [(False, True), (True, False), (True, True)])

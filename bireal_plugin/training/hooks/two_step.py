@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from mmengine.dist import broadcast
 from mmengine.registry import HOOKS
@@ -15,6 +15,7 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.folding.absorb import absorb_scales, conv_norm_pairs
 from bireal_plugin.hosts.torch_private import Convolution
 from bireal_plugin.training.hooks.plan import PlanHook, plan_of, unwrapped
+from bireal_plugin.training.optimizer import GROUPS
 
 
 @HOOKS.register_module()
@@ -26,17 +27,19 @@ class TwoStepBinarizationHook(PlanHook):
     | relu, ... | real weights behind that real activation (``activations``), before ``step1``
     | step1     | sign before all of them; weights of the 1x1 convolutions binary
     | step2     | weights of all of them binary
-    | bn        | weights exactly +-1, scales absorbed by BatchNorm (Eq. 20); learning rate 0 for every convolution
+    | bn        | weights exactly +-1, scales absorbed by BatchNorm (Eq. 20); learning rate 0 for all but norms
 
     Args:
         step1, step2, bn: epoch or iteration (from 0) at which a phase begins; None leaves it out.
         activations: begins of real phases before ``step1``, such as ``dict(relu=0, leaky_clip=20, clip=30)``. If
             ``step1`` > 0 and this is None, training starts with 'clip'.
         by_epoch: the numbers count epochs; otherwise iterations.
+        hold: in the phase bn 'all' holds every layer but norms still, as the paper does; 'convolutions' lets other
+            layers train, such as a classifier.
 
     Raises:
         InputError: from before the first iteration: the model has no BinaryConv2d; latent weights would decay; the
-            optimizer cannot hold convolutions still; BatchNorm is frozen or in ``norm_eval``, which would make the
+            optimizer cannot hold those layers still; BatchNorm is frozen or in ``norm_eval``, which would make the
             phase ``bn`` a no-op.
     """
 
@@ -47,7 +50,11 @@ class TwoStepBinarizationHook(PlanHook):
         bn: int | None = None,
         activations: Mapping[str, int] | None = None,
         by_epoch: bool = True,
+        hold: Literal['all', 'convolutions'] = 'all',
     ) -> None:
+        if hold not in ('all', 'convolutions'):
+            raise InputError(f"TwoStepBinarizationHook(hold=...) is 'all' or 'convolutions', not {hold!r}")
+        self.hold = hold
         if activations is None:
             activations = {'clip': 0} if step1 > 0 else {}
         if unknown := set(activations) - set(REAL_ACTIVATIONS):
@@ -71,7 +78,7 @@ class TwoStepBinarizationHook(PlanHook):
                 )
         if any(phase == 'bn' for _, phase in self.plan):
             _check_norms(model)
-            _convolution_groups(runner, model)
+            _held_groups(runner, model, self.hold)
         super().before_train(runner)
 
     @classmethod
@@ -95,7 +102,7 @@ class TwoStepBinarizationHook(PlanHook):
         super().before_train_iter(runner, batch_idx, data_batch)
         if self.phase == 'bn':
             # Every iteration, since a scheduler may have set it anew.
-            for group in _convolution_groups(runner, unwrapped(runner.model)):
+            for group in _held_groups(runner, unwrapped(runner.model), self.hold):
                 group['lr'] = 0.0
 
 
@@ -111,14 +118,16 @@ def _check_norms(model: nn.Module) -> None:
         )
 
 
-def _convolution_groups(runner: Any, model: nn.Module) -> list[dict[str, Any]]:
-    """The optimizer's groups that hold convolution weights and nothing else."""
-    convolutions = [module for module in model.modules() if isinstance(module, Convolution)]
-    theirs = {parameter for conv in convolutions for parameter in conv.parameters(recurse=False)}
-    groups = [group for group in runner.optim_wrapper.param_groups if not theirs.isdisjoint(group['params'])]
-    if not all(theirs.issuperset(group['params']) for group in groups):
+def _held_groups(runner: Any, model: nn.Module, hold: str) -> list[dict[str, Any]]:
+    """The optimizer's groups with parameters that are held still, none of them of a norm that trains."""
+    held: dict[bool, set[nn.Parameter]] = {True: set(), False: set()}
+    for module in model.modules():
+        still = isinstance(module, Convolution) if hold == 'convolutions' else not isinstance(module, GROUPS['norm'])
+        held[still].update(module.parameters(recurse=False))
+    groups = [group for group in runner.optim_wrapper.param_groups if not held[True].isdisjoint(group['params'])]
+    if not all(held[False].isdisjoint(group['params']) for group in groups):
         raise InputError(
-            'TwoStepBinarizationHook: the phase bn holds convolutions still by a learning rate of 0, but they share a '
+            'TwoStepBinarizationHook: the phase bn holds layers still by a learning rate of 0, but they share a '
             "parameter group with BatchNorm; set optim_wrapper.constructor to 'BinaryOptimWrapperConstructor'"
         )
     return groups

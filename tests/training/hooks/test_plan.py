@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 
 import pytest
 import torch
@@ -184,13 +185,18 @@ def test_every_phase_has_its_state_and_learning_rates(tmp_path):
     assert [seen[2] > 0 for seen in per_epoch] == [True] * 6 + [False]
 
 
-def test_the_bn_phase_holds_convolutions_at_one_and_trains_the_rest(uninterrupted):
-    before, after = weights(uninterrupted, 'epoch_6.pth'), weights(uninterrupted, 'epoch_7.pth')
+@pytest.mark.parametrize('hold', ['all', 'convolutions'])
+def test_the_bn_phase_holds_convolutions_at_one_and_the_rest_but_norms_too(uninterrupted, tmp_path, hold):
+    before = weights(uninterrupted, 'epoch_6.pth')
+    shutil.copytree(uninterrupted, tmp_path / 'run')
+    (tmp_path / 'run' / 'last_checkpoint').write_text(str(tmp_path / 'run' / 'epoch_6.pth'))
+    runner(tmp_path / 'run', [two_step(hold=hold)], resume=True).train()
+    after = weights(tmp_path / 'run', 'epoch_7.pth')
     for name in ('conv1.weight', 'conv2.weight'):
         assert torch.equal(after[name], torch.where(before[name] < 0, -1.0, 1.0))
     assert torch.equal(after['stem.weight'], before['stem.weight'])
     assert not torch.equal(after['bn1.bias'], before['bn1.bias'])
-    assert not torch.equal(after['head.weight'], before['head.weight'])
+    assert torch.equal(after['head.weight'], before['head.weight']) == (hold == 'all')
 
 
 def test_nothing_is_lost_at_the_switch_to_bn(uninterrupted, tmp_path):
@@ -231,6 +237,7 @@ def test_every_switch_is_logged(tmp_path, caplog):
     [
         (dict(model=Third(norm_eval=True)), two_step(), r'1 of 2 binary convolutions \(conv1, ...\) it is frozen'),
         (dict(constructor=False), two_step(), 'share a parameter group with BatchNorm'),
+        (dict(), two_step(hold='head'), "is 'all' or 'convolutions', not 'head'"),
         (dict(constructor=False, decay=1e-4), two_step(bn=None), 'latent weights would decay by 0.0001'),
     ],
 )
