@@ -48,4 +48,10 @@ def run(arguments: argparse.Namespace) -> None:
         size, words = (arguments.size, 'as --size says') if arguments.size else (tested_size(config), 'as it tests')
     stage = '' if source.startswith('timm:') or not config.get('stage') else f', stage {config.stage}'
     print(f'{source}{stage}: images of {size[0]} x {size[1]} ({words})')
-    print(model_cost(model, (input_shape(model)[0], *size)).table())
+    cost = model_cost(model, (input_shape(model)[0], *size))
+    print(cost.table())
+    if extra := cost.second_stream:
+        print(
+            f'narrow_shortcut, which carries the second stream across stages, is {extra.real_parameters:,} of the real '
+            f'parameters and {extra.real_macs:,} of the real MACs: a ResNet of this depth has none'
+        )
