@@ -1,6 +1,7 @@
 """Kills training, an export and depth maps at random moments, goes on, and compares with what no kill disturbed.
 
 python -m tests.faults.kills --training 50 --export 20 --inference 20
+python -m tests.faults.kills --warm --operations --training 1000    # SIGKILL at each thing done to a file, in turn
 
 A kill is SIGINT to the group of processes, as a terminal sends it, SIGTERM or SIGKILL in turn, after a random share of
 the time that the undisturbed command takes; the first two must end in one sentence, with status 130 and 143. No process
@@ -36,6 +37,8 @@ from tests.faults.jobs import Job, jobs
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 TOLD = {signal.SIGINT: (130, 'interrupted'), signal.SIGTERM: (143, 'terminated')}
 LIMIT = 300  # s for a command
+# What Python tells audit hooks of changes in a folder; of 'open' only those for writing.
+CHANGES = ('open', 'os.link', 'os.mkdir', 'os.remove', 'os.rename', 'os.rmdir', 'os.truncate')
 
 
 @dataclass
@@ -65,13 +68,40 @@ class Started:
         return state not in 'ZX' and int(fields[2]) == self.process
 
 
-def start(words: list[str], log: Path, *, warm: bool) -> Started:
+class Operations:
+    """Counts the changes that a forked command makes below a folder, and kills it right before one of them.
+
+    Args:
+        folder: the command writes into it.
+        last: number from 1 of the change before which the process gets SIGKILL; 0 lets it end.
+    """
+
+    def __init__(self, folder: Path, last: int = 0) -> None:
+        self.folder, self.last = str(folder), last
+        self.count = multiprocessing.get_context('fork').Value('i', 0)
+
+    def watch(self) -> None:
+        """From now on, in this process alone."""
+        self.process = os.getpid()
+        sys.addaudithook(self._see)
+
+    def _see(self, event: str, details: tuple[object, ...]) -> None:
+        if event not in CHANGES or not str(details[0]).startswith(self.folder) or os.getpid() != self.process:
+            return
+        if event == 'open' and not (isinstance(details[2], int) and details[2] & (os.O_WRONLY | os.O_RDWR)):
+            return
+        self.count.value += 1
+        if self.count.value == self.last:
+            os.kill(self.process, signal.SIGKILL)
+
+
+def start(words: list[str], log: Path, *, warm: bool, operations: Operations | None = None) -> Started:
     """Start ``bireal`` with these words in a new Python, or ``warm`` in a fork of this one, which has the imports."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # may have been ignored, which children inherit
     if warm:
         context = multiprocessing.get_context('fork')
         begun = context.Event()
-        fork = context.Process(target=forked, args=(words, log, begun))
+        fork = context.Process(target=forked, args=(words, log, begun, operations))
         fork.start()
         begun.wait(LIMIT)
         time.sleep(0.01)  # until it minds signals: earlier ones are Python's own
@@ -83,7 +113,7 @@ def start(words: list[str], log: Path, *, warm: bool) -> Started:
     return Started(new.pid, new.poll, log, began)
 
 
-def forked(words: list[str], log: Path, begun: Event) -> None:
+def forked(words: list[str], log: Path, begun: Event, operations: Operations | None) -> None:
     """Run ``bireal`` in this process."""
     os.setsid()
     with log.open('wb') as file:
@@ -91,6 +121,8 @@ def forked(words: list[str], log: Path, begun: Event) -> None:
             os.dup2(file.fileno(), stream)
     sys.argv[:] = ['bireal', *words]
     begun.set()
+    if operations is not None:
+        operations.watch()
     bireal.main()
 
 
@@ -161,6 +193,25 @@ def counted(name: str, job: Job, kills: int, place: Path, *, seed: int, warm: bo
     return count
 
 
+def at_every_operation(name: str, job: Job, kills: int, place: Path) -> Counter[str]:
+    """Kill a command before each change of a file, or before so many evenly spread ones, and count the outcomes."""
+    whole = Operations(place / name)
+    first = start(job.command(place / name), place / f'{name}.log', warm=True, operations=whole)
+    if first.wait(LIMIT) != 0:
+        raise SystemExit(f'{name} does not end undisturbed: {first.log.read_text()[-2000:]}')
+    expected, total, count = job.left(place / name), whole.count.value, Counter(kills=0, operations=whole.count.value)
+    for number in range(1, total + 1, max(1, -(-total // kills))):
+        folder = place / f'{name}-at-{number}'
+        started = start(job.command(folder), place / 'killed.log', warm=True, operations=Operations(folder, number))
+        status = started.wait(LIMIT)
+        wrong = [] if status == -signal.SIGKILL else [f'status {status}: {started.log.read_text()[-2000:]}']
+        wrong += finished(job, folder, warm=True, goes_on=True)[1] + differences(expected, job.left(folder))
+        count.update(kills=1, equal=0 if wrong else 1, SIGKILL=1)
+        print(f'{name} before change {number} of {total}: {wrong or "equal"}', flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+    return count
+
+
 def main() -> None:
     """Count for every command."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell leaves it in the background
@@ -171,7 +222,10 @@ def main() -> None:
     parser.add_argument('--seed', type=int, default=0, metavar='N', help='of the moments')
     parser.add_argument('--warm', action='store_true', help='processes that have imported everything: quick')
     parser.add_argument('--chain', type=int, default=1, metavar='N', help='kills of one run before it may end')
+    parser.add_argument('--operations', action='store_true', help='before changes of files; needs --warm')
     arguments = parser.parse_args()
+    if arguments.operations and not arguments.warm:
+        parser.error('--operations needs --warm')
     if arguments.warm:
         cv2.setNumThreads(1)  # a fork waits for ever for threads of OpenCV that only its parent has
         import bireal_plugin.commands.depth.export
@@ -181,7 +235,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, job in jobs(Path(folder)).items():
             kills = getattr(arguments, name)
-            if kills:
+            if kills and arguments.operations:
+                rows.append(dict(command=name, **at_every_operation(name, job, kills, Path(folder))))
+            elif kills:
                 count = counted(name, job, kills, Path(folder), seed=arguments.seed, **how)
                 rows.append(dict(command=name, **count))
     print(text_table(rows))

@@ -2,7 +2,10 @@
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.depth.tiny_depth import tiny_depth
+
+PHOTO = REPOSITORY / 'docs' / 'depth_photo.png'
 
 
 @pytest.fixture(scope='module')
@@ -10,15 +13,24 @@ def tiny(tmp_path_factory):
     return tiny_depth(tmp_path_factory.mktemp('tiny'))
 
 
+@pytest.mark.parametrize('place', ['file/folder', '/proc/folder', '/proc', '/sys/folder', '/sys'])
 @pytest.mark.parametrize('name', ['train', 'depth export', 'depth infer', 'depth render'])
-def test_a_folder_that_cannot_be_made(run_command, tiny, tiny_config, tmp_path, name):
-    """Below a file, where nobody may make one, whatever the rights."""
+def test_a_folder_that_cannot_be_written_to(run_command, tiny, tiny_config, tmp_path, name, place):
+    """Below a file and in the kernel's own folders, where nobody may write, whatever the rights."""
     (tmp_path / 'file').write_text('text')
-    folder = tmp_path / 'file' / 'folder'
+    folder = tmp_path / place
     words = {
         'train': [tiny_config, '--work-dir', folder],
         'depth export': [tiny.config, tiny.checkpoint, '--format', 'packed', '--out', folder],
-        'depth infer': [__file__, '--config', tiny.config, '--checkpoint', tiny.checkpoint, '--out', folder],
+        'depth infer': [
+            REPOSITORY / 'docs' / 'depth_photo.png',
+            '--config',
+            tiny.config,
+            '--checkpoint',
+            tiny.checkpoint,
+            '--out',
+            folder,
+        ],
         'depth render': [folder, '--count', '1'],
     }
     ended = run_command(name, *words[name])
