@@ -6,7 +6,13 @@ model = dict(backbone=dict(depth=152))
 train_dataloader = dict(batch_size=125, dataset=dict(transform=dict(shorter_side=(256, 480))))
 auto_scale_lr = dict(base_batch_size=4000)
 stages = dict(
-    float=dict(optim_wrapper=dict(optimizer=dict(lr=1.6))),
+    float=dict(
+        optim_wrapper=dict(optimizer=dict(lr=1.6)),
+        param_scheduler=[  # from the learning rate of a batch of 256 (Goyal et al. 2017, 2.2)
+            dict(type='LinearLR', start_factor=0.0625, end=5, convert_to_iter_based=True),
+            dict(type='MultiStepLR', gamma=0.1, milestones=[30, 60]),
+        ],
+    ),
     leaky_clip=dict(optim_wrapper=dict(optimizer=dict(lr=0.16))),
     clip=dict(optim_wrapper=dict(optimizer=dict(lr=0.16))),
     step1=dict(

@@ -11,6 +11,7 @@ import yaml
 from mmengine.fileio import JsonHandler
 from mmengine.fileio.handlers import registry_utils
 from mmengine.model import PretrainedInit, update_init_info
+from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
@@ -30,6 +31,11 @@ def validation_due(loop: BaseLoop) -> bool:
         return True
     loop._decide_current_val_interval()
     return now >= loop.val_begin and (now % loop.val_interval == 0 or now == last)
+
+
+def accumulated_iterations(wrapper: OptimWrapper) -> int:
+    """Iterations whose gradients an optimizer wrapper adds up before a step (``accumulative_counts``)."""
+    return wrapper._accumulative_counts
 
 
 def note_initialisation(module: nn.Module, initializer: PretrainedInit) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from mmengine.dist import master_only
 from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import BaseLoop, Runner
 from mmengine.visualization import Visualizer
@@ -31,6 +32,7 @@ from bireal_plugin.training.hooks.plan import PHASES, settle_phases, unwrapped
 from bireal_plugin.training.hooks.stage import MissedValidationHook, MonitorHook
 from bireal_plugin.training.resume import continue_run, keep_within, read_resumed
 from bireal_plugin.training.saved_progress import check_counters, check_states, resumable
+from bireal_plugin.training.total_batch import other_batch, scale_by_accumulation
 from bireal_plugin.training.trained import check_absorbed, check_finite
 from bireal_plugin.whole_file import whole
 
@@ -84,6 +86,7 @@ class BiRealRunner(Runner):
       less than half needs ``allow_partial=True``.
     * Resuming takes the schedule as the config has it now, and refuses another network or other data.
     * A config that cannot be built is an InputError that names the config.
+    * A total batch that the learning rate is not for (``auto_scale_lr.base_batch_size``) is a warning.
     * ``tensorboard=True`` in the config adds TensorBoard's curves, where its package is installed.
     """
 
@@ -105,6 +108,15 @@ class BiRealRunner(Runner):
     build_test_loop = _naming_config(Runner.build_test_loop)
     build_optim_wrapper = _naming_config(Runner.build_optim_wrapper)
     build_param_scheduler = _naming_config(Runner.build_param_scheduler)
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict[str, Any] | None = None) -> None:
+        """mmengine's, accumulated iterations counted too; where it is off, another total batch is a warning."""
+        super().scale_lr(optim_wrapper, auto_scale_lr)
+        base = (auto_scale_lr or {}).get('base_batch_size')
+        if base and auto_scale_lr and auto_scale_lr.get('enable'):
+            scale_by_accumulation(optim_wrapper)
+        elif base and (told := other_batch(optim_wrapper, self._train_dataloader, self.world_size, base)):
+            self.logger.warning(told)
 
     def train(self) -> nn.Module:
         with machine_failures():

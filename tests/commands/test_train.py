@@ -97,13 +97,20 @@ def test_override_changes_one_stage(run_tool, tiny_config, finished_run, tmp_pat
     assert [row['epochs'] for row in rows] == [3, 1, 2, 3, 1]
 
 
-def test_auto_scale_lr_multiplies_by_the_batch_over_the_base_batch(run_tool, tiny_config_with, tmp_path):
+@pytest.mark.parametrize('flags', [(), ('--auto-scale-lr',)], ids=['warned', 'scaled'])
+def test_a_batch_that_the_learning_rate_is_not_for(run_tool, tiny_config_with, tmp_path, flags):
     config = tiny_config_with('auto_scale_lr = dict(base_batch_size=256)')
-    arguments = ('train.py', config, '--work-dir', tmp_path / 'run', '--stage', 'float', '--auto-scale-lr')
-    run_tool(*arguments, '--cfg-options', 'stages.float.train_cfg.max_epochs=1')
+    arguments = ('train.py', config, '--work-dir', tmp_path / 'run', '--stage', 'float', *flags)
+    short = ('stages.float.train_cfg.max_epochs=1', 'train_dataloader.dataset.subset=64')
+    ended = run_tool(*arguments, '--cfg-options', *short, 'optim_wrapper.accumulative_counts=2')
+    assert ended.status == 0, ended.err
     log = next((tmp_path / 'run').rglob('scalars.json')).read_text()
     rate = Config.fromfile(config).stages.float.optim_wrapper.optimizer.lr
-    assert json.loads(log.splitlines()[0])['lr'] == rate * 32 / 256
+    assert json.loads(log.splitlines()[0])['lr'] == (rate * 64 / 256 if flags else rate)
+    told = [line for line in ended.out.splitlines() + ended.err.splitlines() if 'is for a total batch of' in line]
+    assert len(told) == (0 if flags else 1)
+    words = '0.05 is for a total batch of 256 images, and this run has 64 (1 process x 32 x 2 accumulated)'
+    assert all(words in line and line.endswith('--auto-scale-lr would train with 0.0125') for line in told)
 
 
 def test_work_directory_is_named_after_the_config(run_tool, tiny_config, tmp_path, monkeypatch):

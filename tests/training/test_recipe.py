@@ -1,7 +1,11 @@
 """A mistake anywhere in a recipe is found before its first stage trains."""
 
+import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS
+from torch import nn
 
 from bireal_plugin import InputError
 from bireal_plugin.training import check_stages
@@ -53,3 +57,26 @@ def test_stage_config_is_the_config_with_its_overrides(name):
         assert merged.train_cfg.max_epochs == overrides.train_cfg.max_epochs
         assert merged.model.backbone == {**config.model.backbone, **overrides.model.backbone}
         assert merged.val_evaluator == config.val_evaluator
+
+
+@pytest.mark.parametrize('name', ['bireal_r34', 'bireal_r50', 'bireal_r152', 'baselines/binarynet_r152'])
+def test_large_batches_warm_up_from_the_learning_rate_of_256(name):
+    """The gradual warm-up of Goyal et al., 2017: from 0.1 to 0.1 batch / 256, or what the recipe has, in 5 epochs."""
+    config = Config.fromfile(f'configs/{name}_imagenet.py')
+    stage = stage_config(config, next(iter(config.stages)))
+    wrapper = build_optim_wrapper(
+        nn.Linear(1, 1), {**stage.optim_wrapper, 'constructor': 'DefaultOptimWrapperConstructor'}
+    )
+    default = dict(optimizer=wrapper, epoch_length=10)
+    built = [PARAM_SCHEDULERS.build(each, default_args=dict(default)) for each in stage.param_scheduler]
+    rates = []
+    for _ in range(10 * 40):
+        rates.append(wrapper.get_lr()['lr'][0])
+        wrapper.optimizer.step()
+        for each in built:
+            if not each.by_epoch or len(rates) % 10 == 0:
+                each.step()
+    full, first = stage.optim_wrapper.optimizer.lr, stage.param_scheduler[1].milestones[0]
+    assert full == pytest.approx(0.1 * config.auto_scale_lr.base_batch_size / 256, rel=0.03)
+    assert rates[:51] == pytest.approx(np.interp(np.arange(51), [0, 49], [0.1, full]), rel=1e-3)
+    assert rates[51 : 10 * first] == pytest.approx([full] * len(rates[51 : 10 * first]))

@@ -1,0 +1,18 @@
+"""BinaryNet on ResNet's structure (paper's table: 9.4 / 22.4 %), binary from the first step on.
+
+It trains for the epochs of all Bi-Real's stages together.
+"""
+
+_base_ = '../bireal_r50_imagenet.py'
+
+warm_up = _base_.stages.float.param_scheduler[0]
+model = dict(backbone=dict(structure='resnet', sign='STE', weight='Sign'))
+stages = dict(
+    _delete_=True,
+    binary=dict(
+        model=dict(backbone=dict(activation='sign', weights='binary')),
+        train_cfg=dict(max_epochs=330),
+        optim_wrapper=dict(optimizer=dict(lr=0.32)),
+        param_scheduler=[warm_up, dict(type='MultiStepLR', gamma=0.1, milestones=[110, 220])],
+    ),
+)
