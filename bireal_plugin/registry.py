@@ -1,7 +1,8 @@
 """Names for interchangeable mathematics: sign surrogates, weight binarizers and 1-bit convolutions.
 
 Runner-level parts (models, datasets, hooks, metrics) live in mmengine's root registries instead, so that every
-OpenMMLab library finds them. This file needs no other package, so that ``bireal_plugin.binary`` needs torch alone.
+OpenMMLab library finds them; there the tables are shown too, see ``NameTable.show_in``. This file needs no other
+package, so that ``bireal_plugin.binary`` needs torch alone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ class NameTable:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.classes: dict[str, type] = {}
+        self.shown_in: list[Any] = []
 
     def register(self, cls: T) -> T:
         """Class decorator that enters the class under its name.
@@ -30,7 +32,15 @@ class NameTable:
         if cls.__name__ in self.classes:
             raise KeyError(f'{self.kind} {cls.__name__} is registered twice')
         self.classes[cls.__name__] = cls
+        for registry in self.shown_in:
+            registry.register_module(name=cls.__name__, module=cls)
         return cls
+
+    def show_in(self, registry: Any) -> None:
+        """Enter every class, those of the table's future too, into a registry of mmengine under the same name."""
+        self.shown_in.append(registry)
+        for name, cls in self.classes.items():
+            registry.register_module(name=name, module=cls)
 
     def get(self, name: str) -> type:
         """Class called ``name``.

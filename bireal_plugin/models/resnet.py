@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, get_args
 
+import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -74,6 +77,7 @@ class BiRealResNet(BaseModule):
 
     deploy = False
     engine_run: EngineRun | None = None
+    told_of_size = False
 
     def __init__(
         self,
@@ -237,8 +241,23 @@ class BiRealResNet(BaseModule):
         """Image ``(N, in_channels, H, W)`` to the feature maps of ``out_indices``, strides 4, 8, 16, 32 by default."""
         if self.engine_run is not None:
             return self.engine_run(self, x)
+        if self.training and not self.told_of_size:
+            self._tell_of_size(x)
         outputs = self.forward_stages(self.forward_stem(x))
         return tuple(outputs[i] for i in self.out_indices)
+
+    def _tell_of_size(self, x: Tensor) -> None:
+        """Warn once of training images of which one pixel is left: those of CIFAR behind ImageNet's stem."""
+        if torch.compiler.is_compiling() or not isinstance(x, Tensor):  # a tracer's proxy
+            return
+        self.told_of_size, (height, width) = True, x.shape[-2:]
+        if isinstance(self.maxpool, nn.MaxPool2d) and max(height, width) <= self.feature_info[-1]['reduction']:
+            print_log(
+                f'BiRealResNet: of images of {height} x {width} its stem and stages leave one pixel; small images take '
+                "stem='cifar' (or type='BiRealResNet_CIFAR', where mmpretrain's ResNet_CIFAR was)",
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def _freeze(self) -> None:
         if self.frozen_stages < 0:

@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from mmengine.registry import MODELS, Registry
 from torch import nn
+from torch.nn import functional as F
 
-from bireal_plugin.binary import binary_convolutions
+from bireal_plugin.binary import BinaryConv2d, binary_convolutions
 from bireal_plugin.errors import InputError
-from bireal_plugin.models import BiRealResNet
+from bireal_plugin.models import BiRealResNet, resnet
+from bireal_plugin.registry import BINARY_CONVOLUTIONS, SURROGATES, WEIGHT_BINARIZERS, NameTable
 
 # The backbone of mmseg's *_r50-d8 configs (there ResNetV1c, which is deep_stem=True).
 SEGMENTATION = dict(
@@ -92,3 +95,77 @@ def test_every_norm_is_of_the_type_named(kind):
 def test_what_has_no_meaning_here_is_told_in_a_sentence(options, sentence):
     with pytest.raises(InputError, match=sentence):
         on_meta(depth=50, **options)
+
+
+# The backbone of mmpretrain's configs/_base_/models/resnet18_cifar.py, where its type is ResNet_CIFAR.
+CIFAR = dict(depth=18, num_stages=4, out_indices=(3,), style='pytorch', base_channels=8)
+
+
+def warnings_of(monkeypatch):
+    """What networks log from here on."""
+    told = []
+    monkeypatch.setattr(resnet, 'print_log', lambda text, **_: told.append(text))
+    return told
+
+
+def test_cifars_backbone_keeps_its_pixels_as_mmpretrains_does(monkeypatch):
+    told = warnings_of(monkeypatch)
+    net = MODELS.build(dict(type='BiRealResNet_CIFAR', **CIFAR))
+    assert [tuple(output.shape) for output in net(torch.randn(2, 3, 32, 32))] == [(2, 64, 4, 4)]
+    assert (net.conv1.kernel_size, net.conv1.stride, net.conv1.padding) == ((3, 3), (1, 1), (1, 1))
+    assert told == []
+
+
+@pytest.mark.parametrize('options', [dict(deep_stem=True), dict(stem='imagenet')], ids=str)
+def test_cifars_backbone_has_no_other_stem(options):
+    with pytest.raises(
+        InputError, match="BiRealResNet_CIFAR has the 3x3 stem; for another one use type='BiRealResNet'"
+    ):
+        MODELS.build(dict(type='BiRealResNet_CIFAR', **CIFAR, **options))
+
+
+@pytest.mark.parametrize(('size', 'stages', 'warned'), [((32, 32), 4, 1), ((33, 20), 4, 0), ((16, 12), 3, 1)])
+def test_images_of_which_one_pixel_is_left_are_warned_of_once(monkeypatch, size, stages, warned):
+    told = warnings_of(monkeypatch)
+    options = dict(num_stages=stages, out_indices=(stages - 1,))
+    net = MODELS.build(dict(type='BiRealResNet', **{**CIFAR, **options})).eval()
+    net(torch.randn(1, 3, *size))
+    assert told == []
+    net.train()
+    for _ in range(2):
+        net(torch.randn(2, 3, *size))
+    assert len(told) == warned
+    assert all(f'images of {size[0]} x {size[1]}' in text and "stem='cifar'" in text for text in told)
+
+
+@pytest.mark.parametrize('table', [BINARY_CONVOLUTIONS, SURROGATES, WEIGHT_BINARIZERS], ids=lambda table: table.kind)
+def test_the_mathematics_is_in_mmengines_registry_under_the_same_names(table):
+    assert table.classes
+    assert {name: MODELS.get(name) for name in table.classes} == table.classes
+    built = [MODELS.build(dict(type=name)) for name in table.classes if table is not BINARY_CONVOLUTIONS]
+    assert [type(each).__name__ for each in built] == [
+        each for each in table.classes if table is not BINARY_CONVOLUTIONS
+    ]
+
+
+def test_a_later_class_is_shown_too():
+    table, registry = NameTable('sign surrogate'), Registry('shown')
+    table.show_in(registry)
+    later = table.register(type('Later', (), {}))
+    assert registry.get('Later') is later is table.get('Later')
+
+
+def test_conv_cfg_of_mmcv_makes_binary_convolutions():
+    cnn = pytest.importorskip('mmcv.cnn')
+    conv_cfg = dict(type='BinaryConv2d', sign='STE', weight=dict(type='MagnitudeAware', per='layer'))
+    conv = cnn.build_conv_layer(conv_cfg, 8, 16, 3, padding=1, bias=False)
+    assert (type(conv), repr(conv.surrogate), conv.weight_binarizer.per) == (BinaryConv2d, 'STE()', 'layer')
+    block = cnn.ConvModule(8, 16, 3, padding=1, conv_cfg=conv_cfg, norm_cfg=dict(type='BN')).eval()
+    x = torch.randn(2, 8, 5, 5)
+    weight = block.conv.weight
+    expected = F.conv2d(signs(x), weight.abs().mean() * signs(weight), padding=1)
+    torch.testing.assert_close(block(x), (expected / (1 + 1e-5) ** 0.5).relu(), rtol=1e-4, atol=1e-5)
+
+
+def signs(x):
+    return torch.where(x < 0, -1.0, 1.0)

@@ -43,7 +43,7 @@ def allow_in_packed_files(*types: str, networks: Iterable[str] = ()) -> None:
 
 
 allow_in_packed_files('BiRealClassifier', networks=('backbone', 'data_preprocessor'))
-allow_in_packed_files('BiRealResNet', 'TimmBiRealResNet', 'ImagePreprocessor')
+allow_in_packed_files('BiRealResNet', 'BiRealResNet_CIFAR', 'TimmBiRealResNet', 'ImagePreprocessor')
 
 
 def modules_of_networks() -> list[str]:
