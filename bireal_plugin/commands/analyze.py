@@ -1,4 +1,4 @@
-"""Draw weights, activations, surrogates (Fig. 7, 8, 9) and training curves, as PNG and SVG.
+"""Draw feature maps, surrogates, weights, activations (Fig. 1, 7, 8, 9) and training curves, as PNG and SVG.
 
 bireal analyze --out pictures                                  the surrogates of sign
 bireal analyze work_dirs/bireal_r18_digits --out pictures      all pictures
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('source', nargs='?', metavar='SOURCE', help='checkpoint or work directory; without it the surrogates alone')
     add('--out', required=True, type=Path, metavar='DIR', help='folder for the pictures')
-    add('--images', type=positive, default=128, metavar='N', help='test images for activations (default: 128)')
+    add('--images', type=positive, default=128, metavar='N', help='test images for maps and activations (default: 128)')
     add_trained_options(parser, config=True)
 
 

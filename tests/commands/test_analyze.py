@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 
+FIG1 = ['fig1_feature_maps.png', 'fig1_feature_maps.svg']
 FIG7 = ['fig7_surrogates.png', 'fig7_surrogates.svg']
 FIG8 = ['fig8_weights.png', 'fig8_weights.svg']
 FIG9 = ['fig9_activations.png', 'fig9_activations.svg']
@@ -24,8 +25,8 @@ def test_without_source_the_surrogates_alone(run_tool, tmp_path):
 def test_a_work_directory_gives_all_pictures(run_tool, finished_run, tmp_path):
     ended = run_tool('analyze.py', finished_run.folder, '--out', tmp_path)
     assert ended.status == 0, ended.err
-    assert names(tmp_path) == CURVES + FIG7 + FIG8 + FIG9
-    assert ended.out.split() == [str(tmp_path / name) for name in FIG7 + CURVES + FIG9 + FIG8]
+    assert names(tmp_path) == CURVES + FIG1 + FIG7 + FIG8 + FIG9
+    assert ended.out.split() == [str(tmp_path / name) for name in FIG7 + CURVES + FIG9 + FIG1 + FIG8]
     activations = (tmp_path / 'fig9_activations.svg').read_text()
     for title in ('ReLU (stage float)', 'leaky clip', 'clip', 'sign (stage bn)'):
         assert f'<!-- {title} -->' in activations
@@ -60,7 +61,8 @@ def test_a_run_that_is_not_binary_yet_says_what_is_left_out(run_tool, finished_r
     for stage in ('float', 'leaky_clip'):
         shutil.copytree(finished_run.folder / stage, tmp_path / 'run' / stage)
     ended = run_tool('analyze.py', tmp_path / 'run', '--out', tmp_path / 'out')
-    assert ended.out.startswith('Fig. 8 left out: no stage has binary weights')
+    assert 'Fig. 8 left out: no stage has binary weights' in ended.out
+    assert 'Fig. 1 left out: ' in ended.out
     assert names(tmp_path / 'out') == CURVES + FIG7 + FIG9
 
 

@@ -7,46 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from mmengine.config import Config
 from torch import nn
 
-from bireal_plugin.binary import sign
 from bireal_plugin.checkpoints.file import read_checkpoint
 from bireal_plugin.errors import InputError
-from bireal_plugin.registry import SURROGATES
-from bireal_plugin.studies.figures.activations import Panel, draw_activations, layer_inputs, nonlinearity, spread_batch
+from bireal_plugin.studies.figures.activations import (
+    Panel,
+    activations_of,
+    draw_activations,
+    nonlinearity,
+    spread_batch,
+)
 from bireal_plugin.studies.figures.curves import curves_of_checkpoint, curves_of_folder, draw_curves
-from bireal_plugin.studies.figures.style import CYCLE, GREY, new_figure, save, styled
+from bireal_plugin.studies.figures.feature_maps import draw_feature_maps, feature_maps
+from bireal_plugin.studies.figures.surrogates import draw_surrogates
 from bireal_plugin.studies.figures.weights import draw_weights, has_latent_weights, layer_weights
 from bireal_plugin.training.config import load_config
 from bireal_plugin.training.hooks.plain_checkpoint import latest_checkpoint
 from bireal_plugin.training.trained import checkpoint_config, load_trained
-
-DASHES = ('-', '--', '-.', ':')
-
-
-def draw_surrogates(stem: Path) -> list[Path]:
-    """Fig. 7, ``stem.png`` and ``stem.svg``: F and F' of all registered surrogates."""
-    x = torch.linspace(-1.6, 1.6, 1601)
-    with styled():
-        figure = new_figure(3.4)
-        left, right = figure.subplots(1, 2)
-        for half in (x[x < 0], x[x >= 0]):  # apart, or a line would join both sides of the jump
-            left.plot(half, sign(half), color=GREY, linewidth=1.0, label='Sign' if half[0] < 0 else None)
-        for i, name in enumerate(SURROGATES.classes):
-            surrogate = SURROGATES.build(name)
-            look = dict(color=CYCLE[i % len(CYCLE)], linestyle=DASHES[i % len(DASHES)], label=name)
-            left.plot(x, surrogate.polynomial(x), **look)
-            right.plot(x, surrogate.derivative(x), **look)
-        left.set_title('F, the function in the place of Sign', loc='left')
-        right.set_title("F', the derivative used in backward", loc='left')
-        left.set_ylabel('F(x)')
-        right.set_ylabel("F'(x)")
-        for axes in (left, right):
-            axes.set_xlabel('x, input of the sign')
-            axes.legend(loc='upper left')
-        return save(figure, stem)
 
 
 class TrainedStage(NamedTuple):
@@ -114,12 +93,12 @@ def of_checkpoint(path: Path, out: Path, **choices: Any) -> list[Path]:
 
 
 def of_work_dir(work_dir: Path, out: Path, *, images: int, **choices: Any) -> list[Path]:
-    """Fig. 7, Fig. 9 of all stages, Fig. 8 of the last one with latent binary weights, and the curves.
+    """Fig. 7, Fig. 9 of all stages, Fig. 1 and 8 of the last that has them, and the curves.
 
     A sentence is printed about a picture that these stages do not give.
 
     Args:
-        images: test images for Fig. 9. choices: see ``stage_of``.
+        images: test images for Fig. 1 and 9. choices: see ``stage_of``.
 
     Raises:
         InputError: the directory has no stages, or their data cannot be read.
@@ -131,13 +110,20 @@ def of_work_dir(work_dir: Path, out: Path, *, images: int, **choices: Any) -> li
 
     latest = {kind: stage for stage in stages if (kind := nonlinearity(stage.model)) is not None}
     panels = [
-        Panel(kind, stage.name, layer_inputs(stage.model, spread_batch(stage.config, images)))
+        Panel(kind, stage.name, activations_of(stage.model, spread_batch(stage.config, images)))
         for kind, stage in latest.items()
     ]
     if panels:
         written += draw_activations(panels, out / 'fig9_activations', images=images)
     else:
         print('Fig. 9 left out: no stage has binary convolutions')
+
+    signed = [stage for stage in stages if nonlinearity(stage.model) == 'sign']
+    maps = feature_maps(signed[-1].model, spread_batch(signed[-1].config, images)) if signed else []
+    if maps:
+        written += draw_feature_maps(maps, out / 'fig1_feature_maps', title=f'stage {signed[-1].name}')
+    else:
+        print('Fig. 1 left out: no stage has a BatchNorm between two signs')
 
     for stage in reversed(stages):
         layers = layer_weights(stage.model)

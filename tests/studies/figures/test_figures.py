@@ -1,6 +1,7 @@
 """Pictures: what is in them, and that the same numbers give the same file."""
 
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,17 @@ from bireal_plugin.registry import SURROGATES
 from bireal_plugin.studies.ablation.figure import draw_ablation
 from bireal_plugin.studies.ablation.paper_table import ALL_CELLS, PAPER_TOP1
 from bireal_plugin.studies.ablation.report import Row
-from bireal_plugin.studies.figures.activations import Panel, draw_activations, passes_gradient
+from bireal_plugin.studies.figures.activations import Panel, draw_activations
 from bireal_plugin.studies.figures.curves import Curves, draw_curves
-from bireal_plugin.studies.figures.pictures import draw_surrogates
+from bireal_plugin.studies.figures.feature_maps import FeatureMap, draw_feature_maps
+from bireal_plugin.studies.figures.surrogates import area_to_sign, draw_surrogates
 from bireal_plugin.studies.figures.weights import LayerWeights, draw_weights
 
 RNG = np.random.default_rng(0)
 VALUES = RNG.normal(size=500)
-LAYERS = [LayerWeights(f'layer1.{i}.conv1', VALUES, np.where(VALUES < 0, -0.1, 0.1)) for i in range(5)]
+SIGNS = np.where(VALUES < 0, -1, 1)
+LAYERS = [LayerWeights(f'layer1.{i}.conv1', VALUES, SIGNS, 0.1 * SIGNS, 'Sign') for i in range(5)]
+MAPS = [FeatureMap(f'layer1.{i}.conv1', VALUES[:64].reshape(8, 8), VALUES[64:128].reshape(8, 8), 9, 81) for i in (0, 1)]
 PANELS = [Panel(kind, kind, {'layer1.0.conv1': VALUES}) for kind in ('relu', 'leaky_clip', 'clip', 'sign')]
 CURVES = [
     Curves('float', [(1.0, 2.0), (2.0, 1.0)], [(1.0, 0.1), (2.0, 0.1)], [(2.0, 50.0)]),
@@ -28,8 +32,15 @@ ROWS = [Row(cell, seed, PAPER_TOP1[cell] + seed, 1.0, '') for cell in ALL_CELLS 
 
 DRAWINGS = {
     'ablation': (lambda stem: draw_ablation(ROWS, stem, title='a.py'), ['Bi-Real', 'Res', 'Plain', 'ApproxSign']),
-    'surrogates': (draw_surrogates, ['Sign', *SURROGATES.classes]),
-    'weights': (lambda stem: draw_weights(LAYERS, stem, title='x'), [layer.layer for layer in LAYERS]),
+    'surrogates': (draw_surrogates, ['STE: area 1', 'ApproxSign: area 2/3', 'ThirdOrder: area 1/2']),
+    'weights': (
+        lambda stem: draw_weights(LAYERS, stem, title='x'),
+        [f'{layer.layer}, {half}' for layer in LAYERS for half in ('sign', 'magnitude-aware')],
+    ),
+    'feature maps': (
+        lambda stem: draw_feature_maps(MAPS, stem, title='x'),
+        ['branch + shortcut', '9 values', '81 values'],
+    ),
     'activations': (
         lambda stem: draw_activations(PANELS, stem, images=8),
         ['ReLU (stage relu)', 'leaky clip', 'clip', 'sign', 'layer1.0.conv1'],
@@ -64,7 +75,6 @@ def test_curves_without_accuracy_have_no_such_panel(tmp_path):
     assert 'test top-1 (%)' not in texts(svg)
 
 
-def test_gates():
-    x = np.array([-2.0, -0.5, 0.5, 2.0])
-    assert passes_gradient('relu', x).tolist() == [False, False, True, True]
-    assert passes_gradient('sign', x).tolist() == [False, True, True, False]
+def test_areas_to_sign_are_those_of_fig_7():
+    areas = {name: area_to_sign(SURROGATES.build(name)) for name in SURROGATES.classes}
+    assert areas == {'STE': 1, 'ApproxSign': Fraction(2, 3), 'ThirdOrder': Fraction(1, 2)}

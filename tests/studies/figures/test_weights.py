@@ -1,6 +1,7 @@
 """Weights before and after binarization, recomputed in numpy."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -13,17 +14,21 @@ def network(**options):
     return nn.Sequential(nn.Conv2d(1, 3, 3), BinaryConv2d(3, 4, 3, **options))
 
 
-def test_magnitude_aware_weights():
-    (layer,) = layer_weights(network())
+@pytest.mark.parametrize('binarizer', ['Sign', 'MagnitudeAware'])
+def test_both_halves_are_of_the_same_latent_weights(binarizer):
+    (layer,) = layer_weights(network(weight=binarizer))
     latent = layer.latent.reshape(4, -1)
-    expected = np.where(latent < 0, -1, 1) * np.abs(latent).mean(axis=1, keepdims=True)
-    np.testing.assert_allclose(layer.binary.reshape(4, -1), expected, rtol=1e-6)
-    assert layer.layer == '1'
+    signs = np.where(latent < 0, -1, 1)
+    np.testing.assert_array_equal(layer.signs.reshape(4, -1), signs)
+    scales = np.abs(latent).mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(layer.scaled.reshape(4, -1), signs * scales, rtol=1e-6)
+    assert (layer.layer, layer.binarizer) == ('1', binarizer)
 
 
-def test_sign_weights():
-    (layer,) = layer_weights(network(weight='Sign'))
-    np.testing.assert_array_equal(layer.binary, np.where(layer.latent < 0, -1, 1))
+def test_alpha_is_the_ratio_of_l1_norms():
+    (layer,) = layer_weights(network())
+    assert layer.alpha(layer.signs) == pytest.approx(1 / np.abs(layer.latent).mean())
+    assert layer.alpha(layer.scaled) == pytest.approx(1)
 
 
 def test_a_backbone_is_not_named():
