@@ -6,6 +6,7 @@ Importing this package registers its Runner, hooks and optimizer constructor.
 
 from bireal_plugin.training.hooks.magnitude import MagnitudeAwareHook
 from bireal_plugin.training.hooks.plain_checkpoint import PlainCheckpointHook
+from bireal_plugin.training.hooks.precise_norm import PreciseBNHook
 from bireal_plugin.training.hooks.stage import DivergenceHook, EpochSeedHook, StageRecordHook, ThroughputHook
 from bireal_plugin.training.hooks.two_step import TwoStepBinarizationHook
 from bireal_plugin.training.optimizer import BinaryOptimWrapperConstructor

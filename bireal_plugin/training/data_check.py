@@ -84,15 +84,15 @@ def _first_image(dataset: Any) -> Tensor | None:
     """The first item's image ``(C, H, W)``."""
     if not hasattr(dataset, '__getitem__') or not len(dataset):
         return None
-    with _same_random_numbers():
+    with same_random_numbers():
         return image_of(dataset[0])
 
 
 @contextmanager
-def _same_random_numbers() -> Iterator[None]:
-    """Leaves the generators as they were, so that a run draws what it drew without a look at its data."""
+def same_random_numbers() -> Iterator[None]:
+    """Leaves the generators as they were, so that a run draws what it drew without what this block does."""
     python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_initialized() else []):
         yield
     random.setstate(python)
     np.random.set_state(numpy)

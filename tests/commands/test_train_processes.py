@@ -57,6 +57,23 @@ def test_without_batch_statistics_two_processes_compute_what_one_does(
 
 
 @pytest.mark.slow
+def test_precise_statistics_of_two_processes_are_those_of_one(run_tool, start_tool, as_run, tiny_config_with, tmp_path):
+    """Those of the first norm; what deeper ones get was normalised by batches of half the size."""
+    config = tiny_config_with(
+        "custom_imports = dict(imports=['bireal_plugin', 'tests.probe_hooks'], allow_failed_imports=False)\n"
+        "custom_hooks = [*_base_.custom_hooks, dict(type='WeightsProbe'), dict(type='PreciseBNHook')]\n"
+        'stages = dict(float=dict(train_cfg=dict(max_epochs=1), optim_wrapper=dict(optimizer=dict(lr=0.0))))'
+    )
+    arguments = ('train.py', config, '--stage', 'float', '--work-dir')
+    one = as_run(tmp_path / 'one', run_tool(*arguments, tmp_path / 'one')).weights('float')
+    as_run(tmp_path / 'two', start_tool(*arguments, tmp_path / 'two', *TWO, processes=2))
+    ranks = [torch.load(tmp_path / 'two' / 'float' / f'last_{rank}.pth', weights_only=True) for rank in (0, 1)]
+    assert [name for name in ranks[0] if not torch.equal(ranks[0][name], ranks[1][name])] == []
+    for name in ('backbone.bn1.running_mean', 'backbone.bn1.running_var'):
+        torch.testing.assert_close(ranks[0][name], one[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
 def test_a_process_that_is_stopped_is_told_by_the_others_in_time(tiny_config_with, tmp_path):
     config = tiny_config_with(
         "custom_imports = dict(imports=['bireal_plugin', 'tests.probe_hooks'], allow_failed_imports=False)\n"
