@@ -61,7 +61,7 @@ $(VENV)/.engines: $(VENV)/.core $(VENV)/.larq
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.det $(VENV)/.engines
-	$(PIP) install --quiet $(CONSTRAINTS) --editable ".[dev,docs,torchao]"
+	$(PIP) install --quiet $(CONSTRAINTS) --editable ".[app,dev,docs,torchao]"
 	touch $@
 
 # Larq's interpreter, which runs the exported .tflite files, needs numpy 1 and so an environment of its own.
@@ -71,14 +71,14 @@ $(VENV)/.larq: $(VENV)/.core
 	$(VENV)/larq/bin/pip --disable-pip-version-check install --quiet --no-deps larq-compute-engine==0.16.0
 	touch $@
 
-# Compilers and emulators of other processors, from Debian, for the tests of the C engine. Where they cannot be installed
-# those tests are skipped, and say what is missing.
+# Compilers and emulators of other processors, for the tests of the C engine, and a browser, for those of the page, from
+# Debian. Where they cannot be installed those tests are skipped, and say what is missing.
 CROSS := clang gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross \
-	gcc-riscv64-linux-gnu libc6-dev-riscv64-cross gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-user qemu-system-arm
+	gcc-riscv64-linux-gnu libc6-dev-riscv64-cross gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-user qemu-system-arm chromium
 $(VENV)/.cross: $(VENV)/.core
-	command -v qemu-aarch64 > /dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && \
+	which qemu-aarch64 chromium > /dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(CROSS) > /dev/null; } || \
-		echo "other processors' compilers are not installed: their tests are skipped"
+		echo "other processors' compilers or a browser are not installed: their tests are skipped"
 	touch $@
 
 # What tools leave behind; neither work_dirs, which holds trained networks, nor the environment.

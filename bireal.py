@@ -26,6 +26,7 @@ COMMANDS = {
     'verify': 'verify exported files against a checkpoint',
     'inspect': 'list the layers, bits and bytes of a packed file',
     'convert': 'rewrite foreign weights under the names of this package',
+    'app': 'a page in the browser for photographs',
     'cost': 'memory and operations of a network, layer by layer',
     'benchmark': 'time inference on every engine',
     'benchmark-training': 'time and memory of a training step',

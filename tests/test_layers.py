@@ -22,7 +22,7 @@ LAYERS = """
     export
     shipping
     depth
-    studies
+    studies app
     __init__
     commands
     tools
@@ -31,6 +31,7 @@ FLOOR = {room: floor for floor, line in enumerate(LAYERS.splitlines()) for room 
 
 # Imported within functions, since each needs a package that may be absent.
 OPTIONAL = (
+    'bireal_plugin.app.page',
     'bireal_plugin.export.onnx.',
     'bireal_plugin.export.openvino.',
     'bireal_plugin.export.tflite.',

@@ -1,5 +1,6 @@
 """Image files: their suffixes, their one reader, and their size with a check that the file is whole."""
 
+import math
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,6 +94,27 @@ def image_size(path: Path) -> tuple[int, int]:
     if ENDS.get(path.suffix.lower(), b'') not in tail:
         raise InputError(f'{path} stops before its end: it is truncated, so copy or unpack it again')
     return height, width
+
+
+EXIF_IFD, FOCAL_35MM = 0x8769, 0xA405
+DIAGONAL_35MM = 36**2 + 24**2  # squared, mm
+
+
+def focal_length(path: Path) -> float | None:
+    """Focal length in px that a photograph tells, by its EXIF "focal length in 35 mm film"; None where it has none.
+
+    That is the length, in mm, at which film of 36 x 24 mm has the same angle from corner to corner (CIPA DC-008).
+
+    Raises:
+        InputError: see ``read_rgb``.
+    """
+    with _opened(path) as image:
+        told = image.getexif().get_ifd(EXIF_IFD).get(FOCAL_35MM)
+        try:
+            millimetres = float(told or 0)
+        except (TypeError, ValueError):
+            return None
+        return millimetres * math.sqrt((image.width**2 + image.height**2) / DIAGONAL_35MM) or None
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Depth errors as the literature counts them, on KITTI or on rendered streets.
 
-bireal depth evaluate epoch_10.pth --streets 100 --csv scores.csv
 bireal depth evaluate --disparities sgbm --raw kitti --split eigen_test_files.txt --cap 50 80
 """
 

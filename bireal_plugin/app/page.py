@@ -1,0 +1,157 @@
+"""The page itself, by Gradio: photographs in, classes and depth out. What it shows is made in ``answers``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from bireal_plugin.app import answers
+from bireal_plugin.app.answers import Networks
+from bireal_plugin.depth.inference.outputs import Estimate
+from bireal_plugin.errors import InputError
+
+try:
+    import gradio as gr
+    import plotly.graph_objects as plotly
+except ModuleNotFoundError as missing:
+    raise InputError(f"the page needs {missing.name}: pip install 'bireal-plugin[app]'") from missing
+
+P = ParamSpec('P')
+T = TypeVar('T')
+KEPT = 3600  # s that files of an upload are kept, for downloads
+
+
+@contextmanager
+def served(networks: Networks, *, host: str, port: int | None, most_megabytes: int) -> Iterator[str]:
+    """Serve the page while the block runs; yields its address. What users upload lies in a folder that goes at the end.
+
+    Args:
+        host: that may be connected to; '127.0.0.1' is this machine alone. port: None takes a free one.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    with tempfile.TemporaryDirectory(prefix='bireal-app-') as folder:
+        os.environ['GRADIO_TEMP_DIR'] = folder
+        page = built(networks, Path(folder))
+        options = dict(quiet=True, prevent_thread_lock=True, share=False, show_error=True, footer_links=[])
+        options |= dict(ssr_mode=False, enable_monitoring=False, run_history=False)
+        _, address, _ = page.launch(server_name=host, server_port=port, max_file_size=f'{most_megabytes}mb', **options)
+        try:
+            yield address
+        finally:
+            page.close()
+
+
+def built(networks: Networks, folder: Path) -> gr.Blocks:
+    """The page, with a tab for each network; ``folder`` takes the files that it offers."""
+    with gr.Blocks(title='Bi-Real Net', analytics_enabled=False, delete_cache=(KEPT // 6, KEPT)) as page:
+        gr.Markdown('# What a 1-bit network sees')
+        if networks.classifier is not None:
+            with gr.Tab('Classes'):
+                _classes(networks.classifier)
+        if networks.predictor is not None:
+            with gr.Tab('Depth'):
+                _depth(networks.predictor, folder)
+    return page
+
+
+def sentences(function: Callable[P, T]) -> Callable[P, T]:
+    """Mistakes of the user's as a notice on the page, in one sentence."""
+
+    @wraps(function)
+    def told(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except (InputError, OSError) as error:
+            text = str(error)
+            for path in (value for value in args if isinstance(value, str)):
+                text = text.replace(path, Path(path).name)  # the user's own name for it
+            raise gr.Error(text, print_exception=False) from error
+
+    return told
+
+
+def _photo() -> gr.Image:
+    return gr.Image(type='filepath', sources=['upload', 'webcam', 'clipboard'], label='Photograph', image_mode=None)
+
+
+def _classes(classifier: answers.Classifier) -> None:
+    with gr.Row():
+        photo = _photo()
+        shown = gr.Label(num_top_classes=5, label='Classes')
+
+    @sentences
+    def show(path: str | None) -> dict[str, float] | None:
+        return None if path is None else answers.classes(classifier, Path(path))
+
+    photo.change(show, photo, shown, api_name='classes')
+
+
+def _depth(predictor: answers.Predictor, folder: Path) -> None:
+    seen = gr.State(time_to_live=KEPT)
+    with gr.Row():
+        with gr.Column():
+            photo = _photo()
+            focal = gr.Number(
+                label='Focal length in px of the photograph', info='Without it depth is relative.', precision=1
+            )
+            start = gr.Button('Show depth', variant='primary')
+        with gr.Column():
+            map_ = gr.Image(
+                label='Depth: click for a number',
+                interactive=False,
+                elem_id='depth',
+                buttons=['download', 'fullscreen'],
+            )
+            number = gr.Markdown(elem_id='number')
+    with gr.Row():
+        slider = gr.ImageSlider(label='Before and after')
+        cloud = gr.Plot(label='Points: drag to turn')
+    offered = gr.File(label='Files', file_count='multiple', interactive=False)
+
+    @sentences
+    def suggest(path: str | None) -> float | None:
+        return None if path is None else answers.suggested_focal(Path(path))
+
+    @sentences
+    def show(path: str | None, focal: float | None) -> tuple[Estimate, Any, str, Any, Any, list[str]]:
+        if path is None:
+            raise InputError('choose a photograph first')
+        estimate = answers.estimate(predictor, Path(path), focal)
+        picture = answers.coloured(estimate)
+        files = answers.files(estimate, Path(tempfile.mkdtemp(dir=folder)))
+        metric = 'in metres' if estimate.camera else 'relative, since no focal length is known'
+        plain = picture[:, : estimate.image.shape[1]]
+        return (
+            estimate,
+            picture,
+            f'Depth is {metric}. {predictor.source}',
+            (estimate.image, plain[: len(estimate.image)]),
+            _turned(estimate) if estimate.camera else None,
+            [str(file) for file in files],
+        )
+
+    def measure(estimate: Estimate | None, event: gr.SelectData) -> str:
+        return '' if estimate is None else answers.measured(estimate, *event.index)
+
+    photo.change(suggest, photo, focal, api_name=False)
+    start.click(show, [photo, focal], [seen, map_, number, slider, cloud, offered], api_name='depth')
+    map_.select(measure, seen, number, api_name=False)
+
+
+def _turned(estimate: Estimate) -> plotly.Figure:
+    """Points to turn: x to the right, depth into the page, up is up."""
+    points, colours = answers.points(estimate)
+    marker = dict(size=2, color=[f'rgb({r},{g},{b})' for r, g, b in colours.tolist()])
+    x, y, z = points.T
+    figure = plotly.Figure(plotly.Scatter3d(x=x, y=z, z=-y, mode='markers', marker=marker))
+    eye = dict(eye=dict(x=0.1, y=-1.6, z=0.4))  # from where the photograph was taken, and above
+    axes = dict(camera=eye, xaxis_title='right, m', yaxis_title='depth, m', zaxis_title='up, m', aspectmode='data')
+    figure.update_layout(scene=axes, margin=dict(l=0, r=0, t=0, b=0))
+    return figure
