@@ -126,9 +126,12 @@ def test_the_teacher_follows_to_types_and_devices(distilled):
     assert model.to('meta').teacher.fc.weight.is_meta
 
 
-@pytest.mark.parametrize('data', ['fashion_mnist', 'imagenet'])
-def test_the_configs_distil_in_the_binary_stage_alone(data, tmp_path):
-    config = Config.fromfile(CONFIGS / f'react_distilled_r18_{data}.py')
+IMAGENETTE = '../bireal_r18_imagenette_distilled'
+
+
+@pytest.mark.parametrize('name', ['react_distilled_r18_fashion_mnist', 'react_distilled_r18_imagenet', IMAGENETTE])
+def test_the_configs_distil_in_the_binary_stage_alone(name, tmp_path):
+    config = Config.fromfile(CONFIGS / f'{name}.py')
     model = config.stages.binary.model
     with torch.device('meta'):
         teacher = MODELS.build(model.teacher)
@@ -141,16 +144,19 @@ def test_the_configs_distil_in_the_binary_stage_alone(data, tmp_path):
     assert built['binary'].teacher.fc.out_features == built['binary'].fc.out_features
 
 
-def test_the_fashion_mnist_teacher_is_the_recipes_real_network():
-    config = Config.fromfile(CONFIGS / 'react_distilled_r18_fashion_mnist.py')
-    recipe = Config.fromfile(CONFIGS.parent / 'bireal_r18_fashion_mnist.py')
+@pytest.mark.parametrize(
+    ('name', 'recipe_name'),
+    [('react_distilled_r18_fashion_mnist', 'bireal_r18_fashion_mnist'), (IMAGENETTE, 'bireal_r18_imagenette')],
+)
+def test_the_teacher_is_the_recipes_real_network(name, recipe_name):
+    config, recipe = Config.fromfile(CONFIGS / f'{name}.py'), Config.fromfile(CONFIGS.parent / f'{recipe_name}.py')
     with torch.device('meta'):
         teacher, real = MODELS.build(config.stages.binary.model.teacher), stage_model(recipe, 'float')
     assert [(k, v.shape) for k, v in teacher.state_dict().items()] == [
         (k, v.shape) for k, v in real.state_dict().items()
     ]
     epochs = recipe.stages.float.train_cfg.max_epochs
-    assert config.stages.binary.model.teacher_checkpoint.endswith(f'bireal_r18_fashion_mnist/float/epoch_{epochs}.pth')
+    assert config.stages.binary.model.teacher_checkpoint.endswith(f'{recipe_name}/float/epoch_{epochs}.pth')
 
 
 @pytest.mark.parametrize(

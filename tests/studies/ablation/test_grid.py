@@ -147,3 +147,19 @@ def test_the_fashion_mnist_grid_is_planned_for_three_seeds():
     epochs = {name: stage_config(config, name).train_cfg.max_epochs for name in config.stages}
     images = 9 * sum(epochs[name] for name in BASIC.real) * 12_000 + 72 * epochs['binary'] * 12_000
     assert images < 6_000_000  # 40 minutes at 2500 images/s
+
+
+@pytest.mark.parametrize('study', ['no_leaky', 'clip_rate'])
+def test_grids_of_other_clip_stages_differ_in_nothing_but_these(study):
+    base, other = (stages_of(f'studies/ablation{name}_fashion_mnist.py') for name in ('', f'_{study}'))
+    assert {name: stage for name, stage in base.items() if other.get(name) != stage}.keys() == {'leaky_clip', 'clip'}
+    assert len({sum(each['train_cfg']['max_epochs'] for each in stages.values()) for stages in (base, other)}) == 1
+    assert list(other) == [name for name in base if (study, name) != ('no_leaky', 'leaky_clip')]
+    units = plan_units(stage_roles(config_of(f'studies/ablation_{study}_fashion_mnist.py')), ALL_CELLS[7:8], [0])
+    assert (units[-1].cell.initialisation, units[-1].after[1]) == ('clip', 'clip')
+
+
+def stages_of(name):
+    """What each stage trains, as plain dictionaries."""
+    config = config_of(name)
+    return {stage: {**stage_config(config, stage).to_dict(), 'recipe': None} for stage in config.stages}
