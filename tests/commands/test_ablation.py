@@ -166,3 +166,9 @@ def test_other_settings_in_the_same_directory_are_refused(run_tool, grid_config,
     ended = run_tool(*arguments)
     assert ended.status == 1
     assert 'was begun with another stages.binary.train_cfg.max_epochs;' in ended.err
+
+
+def test_variants_take_no_cells_of_the_grid(run_tool, tmp_path):
+    ended = run_tool('ablation.py', 'deeper_digits', '--work-dir', tmp_path, '--jobs', '2')
+    assert ended.status == 1
+    assert 'deeper_digits.py lists variants; --cells, --with-bn and --jobs are of the grid' in ended.err

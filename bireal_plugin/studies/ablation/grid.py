@@ -133,9 +133,7 @@ def unit_config(config: Config, unit: Unit, roles: Roles, *, start: str | None =
     names = roles.real if unit.cell is None else roles.binary + roles.norm
     content = config.to_dict()
     content['stages'] = {name: content['stages'][name] for name in names}
-    overrides: dict[str, Any] = {'randomness.seed': unit.seed}
-    if _takes_seed(content['train_dataloader']['dataset']):
-        overrides['train_dataloader.dataset.seed'] = unit.seed
+    overrides = seed_overrides(config, unit.seed)
     for name in names:
         backbone = f'stages.{name}.model.backbone'
         overrides[f'{backbone}.structure'] = unit.structure
@@ -148,6 +146,14 @@ def unit_config(config: Config, unit: Unit, roles: Roles, *, start: str | None =
     merged = Config(content, filename=config.filename)
     merged.merge_from_dict(overrides)
     return merged
+
+
+def seed_overrides(config: Config, seed: int) -> dict[str, Any]:
+    """What a config with ``seed`` has another: the seed of the run, and of the training data where they take one."""
+    overrides: dict[str, Any] = {'randomness.seed': seed}
+    if _takes_seed(config.train_dataloader.dataset):
+        overrides['train_dataloader.dataset.seed'] = seed
+    return overrides
 
 
 def _takes_seed(dataset: Mapping[str, Any]) -> bool:

@@ -20,6 +20,7 @@ from bireal_plugin.studies.ablation.paper_table import (
     INITIALISATIONS,
     MARGIN,
     PAPER_TOP1,
+    PAPER_TOP1_34,
     ROWS,
     STRUCTURES,
     Accuracies,
@@ -118,19 +119,21 @@ def table_text(rows: Sequence[Row], real_rows: Sequence[RealRow], *, title: str)
         line = _choices(initialisation, weight, sign)
         for structure in STRUCTURES:
             cell = Cell(structure, initialisation, weight, sign)
-            line[f'{TITLES[structure]}, here'] = _entry([row.top1 for row in rows if row.cell == cell])
+            line[f'{TITLES[structure]}, here'] = entry([row.top1 for row in rows if row.cell == cell])
             line[f'{TITLES[structure]}-18, paper'] = f'{PAPER_TOP1[cell]:.1f}'
+            if structure == 'bireal':
+                line[f'{TITLES[structure]}-34, paper'] = f'{PAPER_TOP1_34[initialisation, weight, sign]:.1f}'
         lines.append(line)
     for initialisation in INITIALISATIONS:
         line = _choices(initialisation, 'real', 'real activation')
         for structure in STRUCTURES:
             mine = [row for row in real_rows if (row.structure, row.initialisation) == (structure, initialisation)]
-            line[f'{TITLES[structure]}, here'] = _entry([row.top1 for row in mine])
+            line[f'{TITLES[structure]}, here'] = entry([row.top1 for row in mine])
         lines.append(line)
     return (
         f'# The grid of Table 1: {title}\n\n'
         f'Top-1 accuracy in %, mean ± standard deviation over {len(seeds)} seed{"" if len(seeds) == 1 else "s"}'
-        f' ({", ".join(map(str, seeds))}), beside the paper (18 layers, ImageNet). The last two rows are the real '
+        f' ({", ".join(map(str, seeds))}), beside the paper (ImageNet). The last two rows are the real '
         'networks that the cells start from.\n\n'
         f'{markdown_table(lines, left=CHOICES)}\n'
     )
@@ -140,7 +143,7 @@ def order_text(rows: Sequence[Row], *, title: str) -> str:
     """The Markdown page ``order.md``: each claim over all matching pairs, then within each structure."""
     measured = {(row.cell, row.seed): row.top1 for row in rows}
     paper = {(cell, 0): value for cell, value in PAPER_TOP1.items()}
-    lines = [_finding_row(claim.text, *_both(measured, paper, claim)) for claim in CLAIMS]
+    lines = [_row(claim.text, *_both(measured, paper, claim)) for claim in CLAIMS]
     detail = []
     for structure in STRUCTURES:
         ours, theirs = (
@@ -149,7 +152,7 @@ def order_text(rows: Sequence[Row], *, title: str) -> str:
         for claim in CLAIMS:
             here, there = _both(ours, theirs, claim)
             if here.pairs:
-                detail.append({'structure': TITLES[structure], **_finding_row(claim.text, here, there)})
+                detail.append({'structure': TITLES[structure], **_row(claim.text, here, there)})
     return (
         f"# Does the paper's order come out? {title}\n\n"
         'A pair is two cells of one seed that differ in the claimed choice alone; a difference is the top-1 accuracy '
@@ -166,14 +169,19 @@ def _both(measured: Accuracies, paper: Accuracies, claim: Claim) -> tuple[Findin
     return judge(paired_differences(measured, claim)), judge(paired_differences(paper, claim))
 
 
-def _finding_row(text: str, here: Finding, paper: Finding) -> dict[str, str]:
+def _row(text: str, here: Finding, paper: Finding) -> dict[str, str]:
+    return finding_row(text, here, f'{paper.mean or 0.0:+.1f}')
+
+
+def finding_row(text: str, here: Finding, paper: str) -> dict[str, str]:
+    """A line of a table of verdicts; ``paper`` is its difference in words."""
     return {
         'claim': text,
         'mean difference': '' if here.mean is None else f'{here.mean:+.2f}',
         'standard error': '' if here.error is None else f'{here.error:.2f}',
         'in favour': f'{here.favourable} of {here.pairs}',
         'verdict': here.verdict or 'no pairs',
-        'paper': f'{paper.mean or 0.0:+.1f}',
+        'paper': paper,
     }
 
 
@@ -181,7 +189,8 @@ def _choices(initialisation: str, weight: str, sign: str) -> dict[str, str]:
     return dict(zip(CHOICES, (INITIALISATION_TITLES[initialisation], weight, sign), strict=True))
 
 
-def _entry(values: Sequence[float]) -> str:
+def entry(values: Sequence[float]) -> str:
+    """Mean and spread in words; nothing of no values."""
     if not values:
         return ''
     mean, spread = mean_and_spread(values)

@@ -8,6 +8,8 @@ from bireal_plugin.studies.ablation.paper_table import (
     ALL_CELLS,
     CLAIMS,
     PAPER_TOP1,
+    PAPER_TOP1_34,
+    ROWS,
     Cell,
     Finding,
     judge,
@@ -33,6 +35,12 @@ def test_every_cell_once():
 )
 def test_values_stand_in_their_cells(cell, top1):
     assert PAPER_TOP1[cell] == top1
+
+
+def test_34_layers_are_better_in_every_row_and_in_the_papers_order():
+    assert list(PAPER_TOP1_34) == ROWS
+    assert all(value > PAPER_TOP1[Cell('bireal', *row)] for row, value in PAPER_TOP1_34.items())
+    assert PAPER_TOP1_34['clip', 'MagnitudeAware', 'ApproxSign'] == max(PAPER_TOP1_34.values()) == 62.2
 
 
 def test_a_pair_differs_in_the_claimed_choice_and_shares_the_seed():
