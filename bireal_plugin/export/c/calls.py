@@ -59,7 +59,7 @@ class CallWriter:
             for piece in call.pieces:
                 yield from self.copied(piece, self.floats(piece.source), self.floats(call.out))
             return
-        yield f'  {{ /* {_described(call)} */'
+        yield f'  {{ /* {described(call)} */'
         if call.window is not None:
             yield f'    static const br_window at = {{{", ".join(map(str, astuple(call.window)))}}};'
         if call.kernel == 'quantize':
@@ -132,7 +132,8 @@ class CallWriter:
         return 'NULL' if signs.shift is None else self.constants(signs.shift)
 
 
-def _described(call: Call) -> str:
+def described(call: Call) -> str:
+    """A call's kernel and sizes, such as ``conv 3 x 3: 56 x 56 x 64 to 28 x 28 x 128``."""
     name = call.kernel.replace('_', ' ')
     w = call.window
     if w is None:

@@ -141,7 +141,9 @@ class CSession(EngineSession):
         self.threads = threads or len(os.sched_getaffinity(0))
         self.workspace_size = about['workspace']
         self.idle: list[np.ndarray] = []
-        self.library = _library(data.decode('ascii'), about['name'], shown=self.shown is not None, threads=self.threads)
+        self.library = load_library(
+            data.decode('ascii'), about['name'], shown=self.shown is not None, threads=self.threads
+        )
         self.function = getattr(self.library, f'{about["name"]}_run')
         self.function.argtypes = [ctypes.c_void_p] * 3
 
@@ -201,7 +203,7 @@ class CSession(EngineSession):
 _loading = threading.Lock()
 
 
-def _library(text: str, name: str, *, shown: bool, threads: int) -> ctypes.CDLL:
+def load_library(text: str, name: str, *, shown: bool, threads: int) -> ctypes.CDLL:
     """The compiled file, with its layers shown or not, for one thread or several."""
     parallel = ['-fopenmp'] if threads > 1 and has_openmp(chosen()) else []
     kernels, network = parts(text)

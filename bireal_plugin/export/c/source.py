@@ -40,6 +40,19 @@ SETTINGS = """\
 
 _Static_assert({NAME}_WORKSPACE_BYTES < PTRDIFF_MAX, "this network needs a larger address space");
 """
+LAPS = 'br_laps'
+TIMED = """\
+/* Seconds of every call, added up; for profiles alone. */
+#include <time.h>
+double {laps}[{count}];
+static double br_clock(void) {{
+  static time_t origin;
+  struct timespec now;
+  timespec_get(&now, TIME_UTC);
+  if (!origin) origin = now.tv_sec;
+  return (double)(now.tv_sec - origin) + 1e-9 * (double)now.tv_nsec;
+}}
+"""
 FUNCTION = """\
 int {name}_{function}(const {kind} *image, float *output, void *workspace) {{
   const br_kernels_t *k = br_kernels();
@@ -58,12 +71,16 @@ int {name}_{function}(const {kind} *image, float *output, void *workspace) {{
 """
 
 
-def write(graph: Graph, plan: Plan, interface: Interface) -> str:
-    """The text of ``net.c`` for a graph that was fused and placed."""
+def write(graph: Graph, plan: Plan, interface: Interface, *, timed: bool = False) -> str:
+    """The text of ``net.c`` for a graph that was fused and placed.
+
+    Args:
+        timed: add up the seconds of every call in the array LAPS, one number each.
+    """
     name, upper = interface.name, interface.name.upper()
     constants = Constants(f'{name}_c')
     writer = CallWriter(graph, plan, constants, upper)
-    calls = [line for call in graph.calls for line in writer.lines(call)]
+    calls = [line for i, call in enumerate(graph.calls) for line in _call(writer.lines(call), i if timed else None)]
     outputs = [*_outputs(graph, writer, upper)]
     functions = [*_functions(graph, writer, interface)]
     taps = sum(int(np.prod(tap.shape)) for tap in writer.taps)
@@ -71,6 +88,7 @@ def write(graph: Graph, plan: Plan, interface: Interface) -> str:
         interface.header(),
         kernels({str(call.kernel) for call in graph.calls}),
         SETTINGS.format(NAME=upper, taps=taps),
+        *([TIMED.format(laps=LAPS, count=len(graph.calls))] if timed else []),
         *(*constants.texts, ''),
         f'static void {name}_image(const br_kernels_t *k, unsigned char *w, float *taps) {{',
         *(*calls, '  (void)k, (void)w, (void)taps;', '}', ''),
@@ -79,6 +97,14 @@ def write(graph: Graph, plan: Plan, interface: Interface) -> str:
         *functions,
     ]
     return '\n'.join(parts)
+
+
+def _call(lines: Iterator[str], lap: int | None) -> Iterator[str]:
+    if lap is not None:
+        yield f'  {LAPS}[{lap}] -= br_clock();'
+    yield from lines
+    if lap is not None:
+        yield f'  {LAPS}[{lap}] += br_clock();'
 
 
 def kernels(names: set[str]) -> str:

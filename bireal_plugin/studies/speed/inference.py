@@ -21,8 +21,9 @@ import torch
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.progress import say
+from bireal_plugin.studies.speed.c_profile import profile_c
 from bireal_plugin.studies.speed.engine_profile import Profile, profile
-from bireal_plugin.studies.speed.engines import OPENVINO, TimedEngine, check_memory, combinations, energy
+from bireal_plugin.studies.speed.engines import OPENVINO, C, TimedEngine, check_memory, combinations, energy
 from bireal_plugin.studies.speed.networks import Contender, Networks
 from bireal_plugin.studies.speed.prepared import Forms, Prepared, prepare
 
@@ -30,6 +31,7 @@ Shape = tuple[int, int, int, int]
 Key = TypeVar('Key')
 SMALLEST = 32  # px; the trunk halves an image five times
 LONG_RUN_S = 0.1
+REAL_ENGINE: TimedEngine = 'openvino-f32'  # on which the 32-bit network is profiled, torchvision's if there is one
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,13 @@ class Timing:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One model at one shape: a timing per side and engine, and profiles of ours."""
+    """One model at one shape: a timing per side and engine, profiles of ours, and one of the 32-bit network."""
 
     model: str
     shape: Shape
     timings: tuple[Timing, ...]
     profiles: tuple[Profile, ...]
+    real: Profile | None = None
 
     @property
     def references(self) -> list[Timing]:
@@ -127,7 +130,7 @@ def benchmark(
     threads: int,
     plan: Repetitions,
 ) -> Comparison:
-    """Time every side on every engine at one shape, and profile ours on OpenVINO. Progress goes to stderr.
+    """Time every side on every engine at one shape, and profile ours and the 32-bit one. Progress goes to stderr.
 
     Args:
         sides: those of them that ``networks`` has are timed.
@@ -164,12 +167,15 @@ def benchmark(
             )
             for pair in pairs
         )
+        runs: dict[str, int] = dict(runs=plan.rounds * plan.repeats, warm_up=plan.warm_up)
         profiles = tuple(
-            profile(engine, forms['ours'], runs=plan.rounds * plan.repeats, warm_up=plan.warm_up)
+            (profile if engine in OPENVINO else profile_c)(engine, forms['ours'], **runs)
             for side, engine in pairs
-            if side == 'ours' and engine in OPENVINO
+            if side == 'ours' and engine in (*OPENVINO, *C)
         )
-    return Comparison(networks.name, shape, timings, profiles)
+        reals = [side for side, engine in pairs if side != 'ours' and engine == REAL_ENGINE]
+        real = profile(REAL_ENGINE, forms[reals[-1]], **runs) if reals and profiles else None
+    return Comparison(networks.name, shape, timings, profiles, real)
 
 
 def measure(

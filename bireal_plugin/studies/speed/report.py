@@ -8,8 +8,13 @@ from dataclasses import asdict, dataclass
 
 from bireal_plugin.studies.speed.engine_profile import KINDS, Profile
 from bireal_plugin.studies.speed.inference import LONG_RUN_S, Comparison, Repetitions, speed_up
+from bireal_plugin.studies.speed.paper_rows import can_be_compared, table_rows
 from bireal_plugin.text_table import markdown_table
 
+PAPER_ROWS = (
+    'The rows of Tables 6 and 7 of the paper (18 layers, FPGA; 6.07x on the board): milliseconds of the 32-bit network '
+    'and of ours, and how many times as fast. What an engine joins with a convolution is in its row.'
+)
 NOT_LIBRARIES = ('cpu', 'instructions', 'held to')
 
 
@@ -77,6 +82,10 @@ def section(result: Comparison) -> list[str]:
     if result.profiles:
         lines += ['', 'Milliseconds of ours by kind of layer (number of layers), from the profile of the engine', '']
         lines += markdown_table(_kinds(result.profiles), left=('kind',)).splitlines()
+    real = result.real
+    if real is not None and all(can_be_compared(profile, real) for profile in result.profiles):
+        lines += ['', PAPER_ROWS, '']
+        lines += markdown_table(table_rows(result.profiles, real), left=('layers',)).splitlines()
     return lines
 
 

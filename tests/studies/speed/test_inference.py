@@ -11,14 +11,22 @@ import torch
 from torch import nn
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.export.c.engine import export_c
+from bireal_plugin.export.c.source import LAPS
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.folding.layers import FoldedBinaryConv2d
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
+from bireal_plugin.studies.speed.c_profile import profile_c
 from bireal_plugin.studies.speed.engine_profile import (
     BINARY,
+    ELEMENTWISE,
     KINDS,
+    LINEAR,
     OTHER,
+    POOLING,
+    QUANTIZE,
     REAL_1X1,
+    REAL_3X3,
     SIGN,
     STEM,
     Profile,
@@ -46,6 +54,7 @@ from bireal_plugin.studies.speed.inference import (
     speed_up,
 )
 from bireal_plugin.studies.speed.networks import choose_sides, load_networks
+from bireal_plugin.studies.speed.paper_rows import paper_rows, table_rows
 from bireal_plugin.studies.speed.prepared import Forms, prepare
 from bireal_plugin.studies.speed.report import Report, section
 from bireal_plugin.training.config import load_config
@@ -124,7 +133,10 @@ def from_json(text):
             Profile(**{**profile, 'layers': tuple(ProfiledLayer(**layer) for layer in profile['layers'])})
             for profile in result['profiles']
         ]
-        results.append(Comparison(result['model'], tuple(result['shape']), tuple(timings), tuple(profiles)))
+        real = result['real'] and Profile(
+            **{**result['real'], 'layers': tuple(ProfiledLayer(**layer) for layer in result['real']['layers'])}
+        )
+        results.append(Comparison(result['model'], tuple(result['shape']), tuple(timings), tuple(profiles), real))
     return Report(content['machine'], content['threads'], Repetitions(**content['plan']), tuple(results))
 
 
@@ -441,6 +453,71 @@ def test_real_bottleneck_layers_are_told_apart(tmp_path):
     assert (kinds[BINARY][0], kinds[REAL_1X1][0], kinds[STEM][0]) == (binary, real, 1)
 
 
+@needs_compiler
+@pytest.mark.parametrize('engine', ['c-f32', 'c-int8'])
+def test_the_c_engine_tells_the_time_of_every_layer(forms, engine):
+    found = profile_c(engine, forms['ours'], runs=5, warm_up=1)
+    kinds = found.kinds()
+    assert [kinds[kind][0] for kind in (BINARY, STEM, REAL_1X1, LINEAR)] == [16, 1, 3, 1]
+    assert OTHER not in kinds
+    assert all(layer.ms > 0 for layer in found.layers)
+    assert 0.5 * found.whole_ms < found.layers_ms < found.whole_ms
+    assert (QUANTIZE in kinds) == (engine == 'c-int8')
+
+
+def test_exported_files_have_no_clock(forms, tmp_path):
+    assert LAPS not in export_c(forms['ours'].network, tmp_path / 'net.c', SHAPE).read_text()
+
+
+# The paper's rows
+
+
+def invented(engine, **kinds):
+    """A profile with one layer of each kind."""
+    layers = tuple(ProfiledLayer(kind, 'type', 'kernel', kind, ms) for kind, ms in kinds.items())
+    return Profile(engine, 1, sum(kinds.values()), layers)
+
+
+REAL = invented('openvino-f32', **{REAL_3X3: 8.0, REAL_1X1: 0.5, STEM: 1.0, LINEAR: 0.25, POOLING: 0.25})
+OURS = invented('c-f32', **{BINARY: 0.3, SIGN: 0.1, REAL_1X1: 0.25, STEM: 1.0, LINEAR: 0.25, ELEMENTWISE: 0.1})
+
+
+def test_paper_rows_have_the_ratio_of_each_kind_and_of_all():
+    rows = {row['layers']: row for row in table_rows([OURS], REAL)}
+    cells = {name: (row['32 bits, openvino-f32'], row['1 bit, c-f32']) for name, row in rows.items()}
+    assert cells == {
+        '3x3 convolutions': ('8.000', '0.400 (20.0x)'),
+        'downsampling': ('0.500', '0.250 (2.0x)'),
+        'first layer': ('1.000', '1.000 (1.0x)'),
+        'last layer': ('0.250', '0.250 (1.0x)'),
+        'BatchNorm, additions': ('', '0.100'),
+        'pooling': ('0.250', ''),
+        'rest': ('', ''),
+        'all': ('10.000', '2.000 (5.0x)'),
+    }
+    assert {name: row['paper, FPGA'] for name, row in rows.items() if row['paper, FPGA']} == {
+        '3x3 convolutions': '15.8x',
+        'all': '7.38x',
+    }
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_no_time_is_lost_between_the_rows(kind):
+    rows = paper_rows(invented('c-f32', **{kind: 0.5, STEM: 2.0}))
+    everything = rows.pop('all')
+    assert sum(rows.values()) == everything
+
+
+def test_the_report_has_them_where_downsampling_is_all_that_is_1x1(result):
+    assert 'downsampling' in '\n'.join(section(result))
+    counts = {'twin': (16, 3, 1), 'ours': (0, 3, 1)}
+    for side, found in (('twin', result.real), ('ours', result.profiles[0])):
+        kinds = found.kinds()
+        assert tuple(kinds.get(kind, (0,))[0] for kind in (REAL_3X3, REAL_1X1, STEM)) == counts[side]
+    deep = invented('openvino-f32', **{REAL_3X3: 8.0, STEM: 1.0})
+    assert 'downsampling' not in '\n'.join(section(replace(result, real=deep)))
+
+
 # The report
 
 
@@ -511,7 +588,9 @@ def test_without_torchvision_the_twin_is_the_reference(result):
 
 
 def test_the_json_file_holds_all_that_the_tables_show(result):
-    report = Report(machine(), 1, Repetitions(3, 2, 1), (result, replace(result, model='again', profiles=())))
+    report = Report(
+        machine(), 1, Repetitions(3, 2, 1), (result, replace(result, model='again', profiles=(), real=None))
+    )
     read = from_json(report.to_json())
     assert read == report
     assert read.markdown() == report.markdown()

@@ -1,0 +1,88 @@
+"""Time of an inference by kind of layer on the C engine, from clocks compiled between its calls for this purpose."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+
+import numpy as np
+
+from bireal_plugin.export.c.calls import described
+from bireal_plugin.export.c.engine import convert, load_library
+from bireal_plugin.export.c.graph import Call
+from bireal_plugin.export.c.header import Interface
+from bireal_plugin.export.c.source import LAPS, write
+from bireal_plugin.export.c.workspace import ALIGNMENT, plan
+from bireal_plugin.studies.speed.engine_profile import (
+    BINARY,
+    ELEMENTWISE,
+    LINEAR,
+    POOLING,
+    QUANTIZE,
+    REAL_1X1,
+    REAL_3X3,
+    REAL_OTHER,
+    REORDER,
+    STEM,
+    Profile,
+    ProfiledLayer,
+)
+from bireal_plugin.studies.speed.engines import TimedEngine
+from bireal_plugin.studies.speed.prepared import Forms
+
+NAME = 'bireal_profiled'
+KIND_OF = {
+    'binary_conv': BINARY,
+    'quantize': QUANTIZE,
+    **dict.fromkeys(('max_pool', 'average_pool'), POOLING),
+    **dict.fromkeys(('nearest', 'bilinear', 'move'), REORDER),
+    'map': ELEMENTWISE,
+}
+
+
+def profile_c(engine: TimedEngine, forms: Forms, *, runs: int, warm_up: int) -> Profile:
+    """Profile ``runs`` inferences of a network on one of the C engines.
+
+    The kernels are those of every file; only the network between them is compiled again, with a reading of the clock
+    behind each call. What a call does to its result before it stores it, such as BatchNorm, an addition and the next
+    layer's signs, is in its time.
+    """
+    calibration = forms.calibration if engine == 'c-int8' else None
+    graph = convert(forms.network, forms.shape, calibration)
+    placed = plan(graph)
+    images, image = int(forms.shape[0]), tuple(map(int, forms.shape[1:]))
+    shapes = tuple(output.shape for output in graph.outputs)
+    text = write(graph, placed, Interface(NAME, images, image, shapes, placed.size, None), timed=True)
+    library = load_library(text, NAME, shown=False, threads=forms.threads)
+    laps = np.ctypeslib.as_array((ctypes.c_double * len(graph.calls)).in_dll(library, LAPS))
+    result = np.empty(images * sum(int(np.prod(shape)) for shape in shapes), np.float32)
+    workspace = np.empty(placed.size + ALIGNMENT, np.uint8)
+    place = (workspace.ctypes.data + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+    batch = np.ascontiguousarray(forms.images.numpy())
+    run = getattr(library, f'{NAME}_run')
+    run.argtypes = [ctypes.c_void_p] * 3
+    for _ in range(warm_up):
+        run(batch.ctypes.data, result.ctypes.data, place)
+    laps[:] = 0
+    start = time.perf_counter()
+    for _ in range(runs):
+        run(batch.ctypes.data, result.ctypes.data, place)
+    whole = 1e3 * (time.perf_counter() - start) / runs
+    layers = tuple(
+        ProfiledLayer(f'{i}', call.kernel, described(call), kind_of_call(call, image[0]), 1e3 * float(spent) / runs)
+        for i, (call, spent) in enumerate(zip(graph.calls, laps, strict=True))
+    )
+    return Profile(engine, runs, whole, layers)
+
+
+def kind_of_call(call: Call, image_channels: int) -> str:
+    """The kind of a call; the stem is the convolution that reads as many channels as images have."""
+    if call.kernel not in ('conv', 'conv_int8'):
+        return KIND_OF[call.kernel]
+    window = call.window
+    assert window is not None
+    if window.channels == image_channels:
+        return STEM
+    if window.rows == 1 and window.kernel_rows == 1:  # as linear layers are exported
+        return LINEAR
+    return {(1, 1): REAL_1X1, (3, 3): REAL_3X3}.get((window.kernel_rows, window.kernel_columns), REAL_OTHER)
