@@ -1,12 +1,12 @@
-"""Train the grid of Table 1: structure x initialisation x weight rule x surrogate of sign; or a config's variants.
+"""Train the grid of Table 1: structure x initialisation x weight rule x surrogate; or variants.
 
 bireal ablation ablation_fashion_mnist --seeds 3 --jobs 2
 bireal ablation bireal_r18_cifar10 --cells 'bireal-*' '*-clip-*-ApproxSign'
 bireal ablation two_step_digits --seeds 2
 
 Started again, it continues. The work directory gets ablation.md, .csv, .png and .svg,
-and order.md, which compares the order of the cells with the paper's. A config that lists variants of its recipe
-(deeper_digits, surrogate_order_digits, two_step_digits) is trained in each of them, and gives variants.md.
+and order.md, which compares the order of the cells with the paper's. A config that lists variants,
+such as deeper_digits, surrogate_order_digits and two_step_digits, is trained in each: variants.md.
 """
 
 from __future__ import annotations

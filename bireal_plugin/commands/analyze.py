@@ -1,4 +1,4 @@
-"""Draw feature maps, surrogates, weights, activations (Fig. 1, 7, 8, 9) and training curves, as PNG and SVG.
+"""Draw feature maps, surrogates, weights, activations (Fig. 1, 7 to 9), training curves: PNG, SVG.
 
 bireal analyze --out pictures                                  the surrogates of sign
 bireal analyze work_dirs/bireal_r18_digits --out pictures      all pictures
