@@ -9,7 +9,8 @@ published Bi-Real 18/34   ``layer{L}.{i}.binary_conv.weights`` (N, 1)   ``layer{
                           or ``binary_conv{k}.weight``, ``bias``        ``conv{k}.weight``, as it is
 published Bi-Real 50      ``layers.{0..15}.*``, ``down_conv1x1``        ``layer{L}.{i}.*``, ``narrow_shortcut``
 stock ResNet              ``layer{L}.{i}.conv2`` of a basic block       ``layer{L}.{2i+1}.conv1``
-(torchvision, timm, mm)   ``downsample.{0,1}``, ``gn{k}``               ``downsample.{1,2}``, ``bn{k}``
+(torchvision, timm, mm,   ``downsample.{0,1}``, ``gn{k}``               ``downsample.{1,2}``, ``bn{k}``
+CIFAR's)                  ``shortcut.{0,1}``                            ``downsample.{1,2}``
 \\                         ``conv1.{0..6}``, ``bn1`` (timm's deep stem)  ``stem.{0..6}``, ``stem.7``
 ========================= ============================================= ==========================================
 """
@@ -31,7 +32,10 @@ OWN = "the model's own"
 Rule = tuple[str, str | Callable[[re.Match[str]], str]]  # pattern and replacement, of a name without 'backbone.'
 
 # Numbers of blocks of BiRealResNet; basic depths count one convolution per block, hence twice ResNet's numbers.
-BLOCKS = {18: (4, 4, 4, 4), 34: (6, 8, 12, 6), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+BASIC = {18: (4, 4, 4, 4), 34: (6, 8, 12, 6)}
+BOTTLENECK = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+CIFAR = {20: (6, 6, 6), 32: (10, 10, 10), 56: (18, 18, 18)}  # basic too
+BLOCKS = {**BASIC, **BOTTLENECK, **CIFAR}
 BINARY_CONV = r'\.binary_conv(\d?)\.(weight|bias)s?$'
 # The shifts and PReLUs that a Bi-Real block has not.
 REACTNET = r'(^|\.)((move|bias)\d*\.bias|(move|bias)\d+|\w*prelu\w*\.weight)$'
@@ -128,11 +132,12 @@ def _recognise(names: Collection[str], model_names: Collection[str]) -> tuple[st
     if foreign(r'layer1\.\d+\.conv2\.') and not _has(r'layer1\.\d+\.conv3\.', names):
         rules += [
             (r'^(layer\d)\.(\d+)\.(conv|bn)([12])\.', lambda m: f'{m[1]}.{2 * int(m[2]) + int(m[4]) - 1}.{m[3]}1.'),
-            (r'^(layer\d)\.(\d+)\.downsample', lambda m: f'{m[1]}.{2 * int(m[2])}.downsample'),
+            (r'^(layer\d)\.(\d+)\.(downsample|shortcut)', lambda m: f'{m[1]}.{2 * int(m[2])}.{m[3]}'),
         ]
     # In a stock shortcut the convolution is entry 0 (entry 0 is the average pool, without weights, in ours and in -D).
-    if foreign(r'layer\d\.\d+\.downsample\.0\.weight$'):
-        rules += [(r'^(layer\d\.\d+\.downsample)\.([01])\.', lambda m: f'{m[1]}.{int(m[2]) + 1}.')]
+    if foreign(r'layer\d\.\d+\.(downsample|shortcut)\.0\.weight$'):
+        shortcut = r'^(layer\d\.\d+)\.(?:downsample|shortcut)\.([01])\.'
+        rules += [(shortcut, lambda m: f'{m[1]}.downsample.{int(m[2]) + 1}.')]
     return (STOCK if rules else OWN), rules, {}
 
 
@@ -162,7 +167,7 @@ class Trunk:
         count = len(self.blocks)
         ours = tuple(blocks * (2 if self.convolutions == 2 else 1) for blocks in self.blocks)
         depths = [depth for depth, blocks in BLOCKS.items() if blocks[:count] == ours]
-        depths = [depth for depth in depths if (depth < 50) == (self.convolutions < 3)]
+        depths = [depth for depth in depths if (depth in BOTTLENECK) == (self.convolutions == 3)]
         return depths[0] if len(depths) == 1 else None
 
     def __str__(self) -> str:

@@ -26,11 +26,13 @@ from bireal_plugin.whole_file import write_whole
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = '%(prog)s MODEL [MODEL ...] [options]'
     add = parser.add_argument
-    add('model', nargs='+', metavar='MODEL', help='18, 34, 50, 101, 152 or a config, file or name')
+    add(
+        'model', nargs='+', metavar='MODEL', help='18, 34, 50, 101, 152, of CIFAR 20, 32, 56, or a config, file or name'
+    )
     add('--checkpoint', metavar='FILE', help='trained weights of the one config (default: random)')
     add('--stage', metavar='NAME', help="of a recipe's config (default: the checkpoint's own, or the last)")
     add('--allow-other-network', action='store_true', help='take weights that were trained as another network')
-    sizes = 'of images, px; may be given several times (default: as trained or as the config tests; a depth 224 224)'
+    sizes = 'of images, px; may be given several times (default: as trained or tested; a depth 224 224, of CIFAR 32 32)'
     add_size(parser, sizes, action='append')
     add('--batch', type=positive, default=1, metavar='N', help='images in a run (default: 1)')
     add('--shape', dest='size', action=Renamed, append=True, now='--size H W, and --batch N', nargs=4, type=positive)

@@ -24,7 +24,7 @@ from bireal_plugin.whole_file import write_whole
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = '%(prog)s [options]'
     add = parser.add_argument
-    depths = '18, 34, 50, 101 or 152 (default: 18)'
+    depths = f'one of {", ".join(map(str, DEPTHS))} (default: 18)'
     add('--depth', type=int, choices=DEPTHS, default=18, metavar='LAYERS', help=depths)
     add('--batch', type=positive, default=16, metavar='N', help='images in a step (default: 16)')
     add_size(parser, 'of images, px (default: 224 224)', default=[224, 224])

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('source', metavar='SOURCE', help='file, or torchvision://, timm://, open-mmlab:// or https:// address')
     add('target', type=Path, metavar='TARGET', help='file to write: .pth or .safetensors')
     network = parser.add_mutually_exclusive_group()
-    depths = '18 to 152 (default: as the names tell)'
+    depths = f'one of {", ".join(map(str, DEPTHS))} (default: as the names tell)'
     network.add_argument('--depth', type=int, choices=list(DEPTHS), metavar='LAYERS', help=depths)
     network.add_argument('--config', metavar='CONFIG', help='file or name, whose network the weights are of')
     add('--stage', metavar='NAME', help='of a recipe\'s config (default: as the file tells; "bn" of +-1 weights)')

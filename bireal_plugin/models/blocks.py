@@ -22,11 +22,14 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bireal_plugin.binary.activation import LeakyClip, RPReLU
+from bireal_plugin.errors import InputError
 from bireal_plugin.models.stages import Block, Structure
 
 Norm = Callable[[int], nn.Module]
+Transition = Callable[[int, int, int, Norm], nn.Module]  # of in_channels, out_channels, stride and norm
 Conv = Callable[..., nn.Module]
 
 
@@ -43,6 +46,29 @@ def downsample(in_channels: int, out_channels: int, stride: int, norm: Norm) -> 
     return nn.Sequential(average_pool(stride), nn.Conv2d(in_channels, out_channels, 1, bias=False), norm(out_channels))
 
 
+class PaddedShortcut(nn.Module):
+    """The shortcut without parameters, ResNet's option A: every ``stride``-th pixel, and zero channels on both sides.
+
+    Raises:
+        InputError: there are fewer channels behind it than before.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: Norm | None = None) -> None:
+        super().__init__()
+        added = out_channels - in_channels
+        if added < 0:
+            raise InputError(
+                f"transition='pad' adds channels, and here {in_channels} become {out_channels}; give transition='conv'"
+            )
+        self.stride, self.channels = stride, (added // 2, added - added // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *self.channels))
+
+    def extra_repr(self) -> str:
+        return f'stride={self.stride}, zero channels {self.channels[0]} before and {self.channels[1]} behind'
+
+
 def shifted(x: Tensor, shift: Tensor | None) -> Tensor:
     """``x + shift`` per channel of ``(N, C, H, W)``."""
     return x if shift is None else x + shift.to(x.dtype).view(-1, 1, 1)
@@ -55,6 +81,7 @@ class BasicBlock(Block):
         in_channels, channels: of the input and the output.
         conv: makes the 1-bit convolution, called like ``nn.Conv2d``.
         norm: makes the normalisation of a number of channels.
+        transition: makes the shortcut where the shape changes, called like ``downsample``.
         structure: the wiring of Fig. 10.
         opens: in the 'resnet' structure, True for the first of the two blocks a shortcut spans.
         rsign, rprelu: ReActNet's options, parameters ``shift1`` and ``rprelu1.{gamma, slope, zeta}``.
@@ -71,6 +98,7 @@ class BasicBlock(Block):
         dilation: int = 1,
         conv: Conv,
         norm: Norm,
+        transition: Transition = downsample,
         structure: Structure = 'bireal',
         opens: bool = True,
         rsign: bool = False,
@@ -85,7 +113,7 @@ class BasicBlock(Block):
         self.rprelu1 = RPReLU(channels) if rprelu else nn.Identity()
         self.downsample: nn.Module | None = None
         if structure != 'plain' and (stride != 1 or in_channels != channels):
-            self.downsample = downsample(in_channels, channels, stride, norm)
+            self.downsample = transition(in_channels, channels, stride, norm)
 
     def run(self, x: Tensor, stream: Tensor | None) -> tuple[Tensor, Tensor | None]:
         y = self.bn1(self.conv1(shifted(x, self.shift1)))
@@ -167,6 +195,7 @@ class Bottleneck(TwoStreams):
         dilation: int = 1,
         conv: Conv,
         norm: Norm,
+        transition: Transition = downsample,
         structure: Structure = 'bireal',
         stride_on_reduce: bool = False,
         rsign: bool = False,
@@ -193,7 +222,7 @@ class Bottleneck(TwoStreams):
         self.rprelu3 = RPReLU(wide) if rprelu else nn.Identity()
         self.downsample: nn.Module | None = None
         if structure != 'plain' and (stride != 1 or in_channels != wide):
-            self.downsample = downsample(in_channels, wide, stride, norm)
+            self.downsample = transition(in_channels, wide, stride, norm)
         self.narrow_pool, self.middle_pool = average_pool(stride1), average_pool(stride2)
         self.narrow_shortcut = None
         if self.takes_stream and narrow_channels != channels:

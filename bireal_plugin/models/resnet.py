@@ -15,19 +15,20 @@ from torch import Tensor, nn
 
 from bireal_plugin.binary.conv import conv_factory
 from bireal_plugin.binary.switch import WeightStep, set_activation, set_weights
-from bireal_plugin.checkpoints.layouts import BLOCKS
+from bireal_plugin.checkpoints.layouts import BLOCKS, BOTTLENECK, CIFAR
 from bireal_plugin.checkpoints.loading import reporting
 from bireal_plugin.errors import InputError, check_choice
 from bireal_plugin.folding.engine_run import EngineRun
 from bireal_plugin.folding.fold import fold_
 from bireal_plugin.hosts.torch_private import NormWithStatistics
-from bireal_plugin.models.blocks import BasicBlock, Bottleneck
+from bireal_plugin.models.blocks import BasicBlock, Bottleneck, PaddedShortcut, downsample
 from bireal_plugin.models.norm import norm_factory
 from bireal_plugin.models.stages import Block, Stage, Structure, advance
 
 DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
-    depth: (BasicBlock if depth < 50 else Bottleneck, blocks) for depth, blocks in BLOCKS.items()
+    depth: (Bottleneck if depth in BOTTLENECK else BasicBlock, blocks) for depth, blocks in BLOCKS.items()
 }
+TRANSITIONS = dict(conv=downsample, pad=PaddedShortcut)
 
 REFUSED = {
     'dcn': 'deformable convolution samples real positions, which has no 1-bit form; leave dcn out',
@@ -37,6 +38,13 @@ REFUSED = {
 }
 # What a conv_cfg may name without changing anything.
 PLAIN_CONV = (None, 'Conv2d', 'Conv', nn.Conv2d)
+
+
+def usual(depth: int) -> dict[str, Any]:
+    """The defaults of ``BiRealResNet`` that depend on the depth: 20, 32 and 56 are ResNet's networks for CIFAR."""
+    stages = len(BLOCKS[depth])
+    shape = dict(base_channels=16, stem='cifar') if depth in CIFAR else dict(base_channels=64, stem='imagenet')
+    return dict(num_stages=stages, out_indices=tuple(range(stages)), **shape)
 
 
 @MODELS.register_module()
@@ -49,10 +57,10 @@ class BiRealResNet(BaseModule):
     is the average pool, and a bottleneck stage starts with ``narrow_shortcut``.
 
     Args:
-        depth: 18, 34, 50, 101 or 152.
+        depth: 18, 34, 50, 101 or 152; 20, 32 or 56 for CIFAR, with three stages of 16, 32 and 64 channels.
         in_channels: channels of the image.
         stem_channels: channels after the stem; ``base_channels`` by default.
-        base_channels: width of the first stage's narrow side (64 in the paper).
+        base_channels: width of the first stage's narrow side (64 in the paper, 16 for CIFAR).
         num_stages, strides, dilations, out_indices, style, deep_stem, frozen_stages: as in mmdet. ResNetV1c and
             ResNetV1d are ``deep_stem=True``.
         norm_cfg, norm_eval, with_cp, init_cfg: as in mmdet, but ``norm_eval`` is False by default: statistics must
@@ -69,7 +77,9 @@ class BiRealResNet(BaseModule):
         sign: surrogate of sign's derivative; None leaves it to the convolution's type.
         weight: weight binarizer; None leaves it to the convolution's type.
         rsign, rprelu: ReActNet's learned shift before every sign and RPReLU after every addition, see ``blocks.py``.
-        stem: 'imagenet' (7x7 stride 2, max pool) or 'cifar' (3x3 stride 1, no pool).
+        stem: 'imagenet' (7x7 stride 2, max pool) or 'cifar' (3x3 stride 1, no pool); by default as the depth has it.
+        transition: the shortcut from stage to stage: 'conv' (average pool, 1x1 convolution, norm), or 'pad' (every
+            second pixel and zero channels, without parameters: ResNet's option A).
 
     Raises:
         InputError: a value is unknown, refused (dcn, plugins, conv_cfg, drop_path_rate) or does not fit the others.
@@ -84,11 +94,11 @@ class BiRealResNet(BaseModule):
         depth: int,
         in_channels: int = 3,
         stem_channels: int | None = None,
-        base_channels: int = 64,
-        num_stages: int = 4,
+        base_channels: int | None = None,
+        num_stages: int | None = None,
         strides: Sequence[int] = (1, 2, 2, 2),
         dilations: Sequence[int] = (1, 1, 1, 1),
-        out_indices: Sequence[int] = (0, 1, 2, 3),
+        out_indices: Sequence[int] | None = None,
         style: str = 'pytorch',
         deep_stem: bool = False,
         avg_down: bool = True,
@@ -116,7 +126,8 @@ class BiRealResNet(BaseModule):
         conv: Any = 'BinaryConv2d',
         rsign: bool = False,
         rprelu: bool = False,
-        stem: str = 'imagenet',
+        stem: str | None = None,
+        transition: str = 'conv',
     ) -> None:
         if conv_cfg is not None and dict(conv_cfg).get('type') in PLAIN_CONV and len(conv_cfg) <= 1:
             conv_cfg = None
@@ -126,12 +137,18 @@ class BiRealResNet(BaseModule):
                 raise InputError(f'BiRealResNet does not take {name}: {REFUSED[name]}')
         check_choice('BiRealResNet', 'depth', depth, DEPTHS)
         check_choice('BiRealResNet', 'structure', structure, get_args(Structure))
+        block, counts = DEPTHS[depth]
+        own_defaults = usual(depth)
+        base_channels, stem = base_channels or own_defaults['base_channels'], stem or own_defaults['stem']
+        num_stages = own_defaults['num_stages'] if num_stages is None else num_stages
+        out_indices = tuple(range(num_stages)) if out_indices is None else out_indices
         check_choice('BiRealResNet', 'stem', stem, ('imagenet', 'cifar'))
+        check_choice('BiRealResNet', 'transition', transition, TRANSITIONS)
         check_choice('BiRealResNet', 'style', style, ('pytorch', 'caffe'))
-        if not 1 <= num_stages <= 4 or len(strides) < num_stages or len(dilations) < num_stages:
+        if not 1 <= num_stages <= len(counts) or len(strides) < num_stages or len(dilations) < num_stages:
             raise InputError(
-                f'num_stages={num_stages} must be 1 to 4 and have a stride and a dilation each, '
-                f'got strides={tuple(strides)} and dilations={tuple(dilations)}'
+                f'num_stages={num_stages} must be 1 to {len(counts)} with depth={depth} and have a stride and a '
+                f'dilation each, got strides={tuple(strides)} and dilations={tuple(dilations)}'
             )
         if not out_indices or not set(out_indices) <= set(range(num_stages)):
             raise InputError(f'out_indices={tuple(out_indices)} must name some of the stages 0 to {num_stages - 1}')
@@ -143,11 +160,11 @@ class BiRealResNet(BaseModule):
 
         self.depth, self.num_stages, self.out_indices = depth, num_stages, tuple(out_indices)
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
-        block, counts = DEPTHS[depth]
         check_choice('BiRealResNet', 'expansion', expansion, (None, block.expansion))
         norm = norm_factory(norm_cfg or dict(type='BN'))
         make_conv = conv_factory(conv, sign=sign, weight=weight)
         shared: dict[str, Any] = dict(conv=make_conv, norm=norm, structure=structure, rsign=rsign, rprelu=rprelu)
+        shared['transition'] = TRANSITIONS[transition]
 
         width = stem_channels or base_channels
         self.deep_stem = deep_stem

@@ -15,12 +15,12 @@ from safetensors.torch import save
 from torch import nn
 
 from bireal_plugin.checkpoints.file import Origin, as_bytes, read_checkpoint, state_dict_of
-from bireal_plugin.checkpoints.layouts import HEAD, naming, trunk_of
+from bireal_plugin.checkpoints.layouts import BLOCKS, CIFAR, HEAD, STOCK, naming, trunk_of
 from bireal_plugin.checkpoints.loading import State, fetch_checkpoint, load_weights, part_of
 from bireal_plugin.checkpoints.report import LoadReport
 from bireal_plugin.errors import InputError, check_choice
 from bireal_plugin.models.classifier import BiRealClassifier
-from bireal_plugin.models.resnet import BiRealResNet
+from bireal_plugin.models.resnet import BiRealResNet, usual
 from bireal_plugin.whole_file import whole
 
 Target = Literal['backbone', 'classifier', 'timm']
@@ -104,8 +104,8 @@ def _classes(state: State) -> int | None:
 
 def _options(state: State, source: str, depth: int | None) -> dict[str, Any]:
     """The arguments of the BiRealResNet that the source's names and shapes describe, but for defaults."""
-    names = naming(state, (), source).names
-    trunk = trunk_of(names.values())
+    found = naming(state, (), source)
+    names, trunk = found.names, trunk_of(found.names.values())
     if trunk is None:
         raise InputError(
             f'{source} has no ResNet names (layer1.0.* or layers.0.*) but {", ".join(list(state)[:4])}, ...; if they '
@@ -113,18 +113,21 @@ def _options(state: State, source: str, depth: int | None) -> dict[str, Any]:
         )
     if depth is None:
         depth = trunk.depth
-        if depth is None or len(trunk.blocks) != 4:
+        if depth is None or len(trunk.blocks) != len(BLOCKS[depth]):
             raise InputError(f'{source} has {trunk}, which is no BiRealResNet; give its config as --config')
     shapes = {new: state[old].shape for old, new in names.items()}
     deep_stem = 'stem.0.weight' in shapes
     stem = shapes.get('stem.0.weight' if deep_stem else 'conv1.weight', (64, 3, 7, 7))
     width = shapes.get('stem.7.weight' if deep_stem else 'bn1.weight', (64,))[0]
-    base = shapes.get('layer1.0.bn1.weight', (64,))[0]
+    defaults = usual(depth)
+    base = shapes.get('layer1.0.bn1.weight', (defaults['base_channels'],))[0]
     channels = stem[1] if len(stem) == 4 else 3
     told: dict[str, Any] = dict(in_channels=channels, base_channels=base, stem_channels=width, deep_stem=deep_stem)
     told['stem'] = 'cifar' if stem[-1] == 3 and not deep_stem else 'imagenet'
-    usual = dict(in_channels=3, base_channels=64, stem_channels=base, deep_stem=False, stem='imagenet')
-    return dict(depth=depth, **{name: value for name, value in told.items() if value != usual[name]})
+    if depth in CIFAR and found.layout == STOCK and not any('.downsample.' in name for name in shapes):
+        told['transition'] = 'pad'
+    defaults |= dict(in_channels=3, stem_channels=base, deep_stem=False, transition='conv')
+    return dict(depth=depth, **{name: value for name, value in told.items() if value != defaults[name]})
 
 
 def _built(to: Target, state: State, source: str, **options: Any) -> nn.Module:

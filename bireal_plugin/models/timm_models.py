@@ -1,4 +1,4 @@
-"""timm entry points ``bireal_resnet{18,34,50,101,152}``: the same trunk with timm's classifier interface."""
+"""timm entry points ``bireal_resnet{18,34,50,101,152}``, of CIFAR ``{20,32,56}``: trunks with timm's interface."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 
 from bireal_plugin.binary.switch import binary_convolutions
+from bireal_plugin.checkpoints.layouts import BASIC, BLOCKS, BOTTLENECK, CIFAR
 from bireal_plugin.errors import InputError, check_choice
 from bireal_plugin.hosts.timm_private import feature_take_indices
 from bireal_plugin.models.resnet import DEPTHS, BiRealResNet
@@ -155,7 +156,11 @@ def _dilated(output_stride: int, backbone: dict[str, Any]) -> dict[str, Any]:
 
 # The rest is timm's default: 3 x 224 x 224, the central 87.5 %, ImageNet's mean and std.
 CONFIG = dict(pool_size=(7, 7), interpolation='bilinear', first_conv='conv1', classifier='fc', license='apache-2.0')
-default_cfgs = generate_default_cfgs({f'bireal_resnet{depth}.untrained': CONFIG for depth in DEPTHS})
+CIFAR10 = dict(num_classes=10, input_size=(3, 32, 32), pool_size=(8, 8), crop_pct=1.0)
+CIFAR10 |= dict(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
+default_cfgs = generate_default_cfgs(
+    {f'bireal_resnet{depth}.untrained': CONFIG | (CIFAR10 if depth in CIFAR else {}) for depth in DEPTHS}
+)
 
 
 def _entry_point(depth: int) -> Callable[..., nn.Module]:
@@ -163,14 +168,17 @@ def _entry_point(depth: int) -> Callable[..., nn.Module]:
     name = f'bireal_resnet{depth}'
 
     def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        feature_cfg = dict(out_indices=(0, 1, 2, 3, 4), feature_cls='getter')  # of each call: timm changes it
+        levels = range(len(BLOCKS[depth]) + 1)
+        feature_cfg = dict(out_indices=levels, feature_cls='getter')  # of each call: timm changes it
         if kwargs.get('deep_stem'):
             kwargs['pretrained_cfg_overlay'] = {'first_conv': 'stem.0', **(kwargs.get('pretrained_cfg_overlay') or {})}
         return build_model_with_cfg(TimmBiRealResNet, name, pretrained, feature_cfg=feature_cfg, depth=depth, **kwargs)
 
     create.__name__ = name
-    create.__doc__ = f'Bi-Real Net with {depth} layers{", two streams" if depth >= 50 else ""}.'
+    create.__doc__ = f'Bi-Real Net with {depth} layers.'
     return register_model(create)
 
 
-bireal_resnet18, bireal_resnet34, bireal_resnet50, bireal_resnet101, bireal_resnet152 = map(_entry_point, DEPTHS)
+bireal_resnet18, bireal_resnet34 = map(_entry_point, BASIC)
+bireal_resnet50, bireal_resnet101, bireal_resnet152 = map(_entry_point, BOTTLENECK)
+bireal_resnet20, bireal_resnet32, bireal_resnet56 = map(_entry_point, CIFAR)

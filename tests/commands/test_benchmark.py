@@ -80,7 +80,7 @@ def test_a_report_is_not_replaced_unasked(measured, run_tool, narrow, folder):
 @pytest.mark.parametrize(
     ('arguments', 'words'),
     [
-        (['20'], 'there is no Bi-Real-20; the depths are 18, 34'),
+        (['19'], 'there is no Bi-Real-19; the depths are 18, 34'),
         (['absent.py'], 'config absent.py does not exist'),
         (['CONFIG', '--engines', 'tensorrt'], "there is no engine 'tensorrt'"),
         (['CONFIG', '--sides', 'theirs'], "there is no side 'theirs'"),

@@ -1,10 +1,12 @@
 """CIFAR-10: both versions of the files, and pickles that must not run. Five images per file stand for ten thousand."""
 
+import json
 import pickle
 import struct
 
 import numpy as np
 import pytest
+import torch
 
 from bireal_plugin.data import CIFAR10Files, cifar10
 from bireal_plugin.errors import InputError
@@ -216,3 +218,29 @@ def test_missing_root_tells_both_layouts_and_the_option(tmp_path):
     words = sentence(tmp_path / 'nowhere', 'train')
     for expected in ('cifar-10-batches-bin/data_batch_1.bin', 'cifar-10-batches-py/data_batch_1', 'data_root=PATH'):
         assert expected in words
+
+
+@pytest.mark.slow
+def test_bi_real_20_learns_reds_and_blues_through_every_stage_of_its_recipe(tmp_path, run_tool, monkeypatch):
+    """``COUNT`` images a file, whose label is that of the lighter of two colours."""
+    count, rng = 40, np.random.default_rng(0)
+    monkeypatch.setattr(cifar10, 'IMAGES_PER_FILE', count)
+    folder = tmp_path / 'cifar-10-batches-bin'
+    folder.mkdir()
+    for name in [*TRAIN, 'test_batch']:
+        images, labels = rng.integers(0, 128, (count, 3, 1024)), rng.integers(0, 2, count)
+        images[np.arange(count), 2 * labels] += 128
+        (folder / f'{name}.bin').write_bytes(binary(images.reshape(count, -1).astype(np.uint8), labels))
+    stages = ('float', 'leaky_clip', 'clip', 'binary', 'bn')
+    options = [f'stages.{stage}.train_cfg.max_epochs={1 + (stage in ("float", "binary"))}' for stage in stages]
+    options += [f'data_root={tmp_path}', 'train_dataloader.batch_size=20', 'train_dataloader.num_workers=0']
+    options += ['model.backbone.base_channels=8']
+    ended = run_tool('train.py', 'bireal_r20_cifar10', '--work-dir', tmp_path / 'run', '--cfg-options', *options)
+    assert ended.status == 0, ended.err
+    rows = json.loads((tmp_path / 'run' / 'results.json').read_text())['stages']
+    assert [row['name'] for row in rows] == list(stages)
+    assert rows[-1]['top1'] >= 90
+    weights = torch.load(tmp_path / 'run' / rows[-1]['checkpoint'], weights_only=True)['state_dict']
+    convs = [value for name, value in weights.items() if name.endswith('.conv1.weight') and '.layer' in name]
+    assert len(convs) == 18
+    assert all(conv.abs().unique().tolist() == [1] for conv in convs)

@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import MODELS
 from torch import nn
 from torch.nn import functional as F
 
@@ -74,6 +75,22 @@ def predicts_as(path, net):
 
 def test_what_is_exported_predicts_as_the_network(net, written):
     predicts_as(written[1], net)
+
+
+@pytest.mark.parametrize('format', FORMATS)
+def test_bi_real_20_with_padded_shortcuts_predicts_as_the_training_network(format, tmp_path):
+    pytest.importorskip(PACKAGES.get(format, 'torch'))
+    backbone = dict(type='BiRealResNet', depth=20, transition='pad')
+    config = dict(type='BiRealClassifier', backbone=backbone, num_classes=10)
+    torch.manual_seed(0)
+    net = trained(MODELS.build(config)).eval()
+    options = dict(config=config) if format == 'packed' else {}
+    x = torch.randn(4, 3, 32, 32)
+    path = export(net, format, tuple(x.shape), path=tmp_path / f'net{ENGINES[format].suffix}', **options)
+    with torch.no_grad():
+        want = net(x).numpy()
+    with Session(path, threads=1) as session:
+        np.testing.assert_allclose(session(x)[0], want, atol=1e-4 * np.abs(want).max())
 
 
 def test_a_folded_network_is_exported_too(net, tmp_path):

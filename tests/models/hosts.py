@@ -1,6 +1,7 @@
 """Untrained ResNets of the libraries whose models ``binarize`` converts, narrow where the library lets them be.
 
-``MiniResNet`` stands for mmpretrain (not installed in the tests), with its names and its forward.
+``MiniResNet`` stands for mmpretrain (not installed in the tests), with its names and its forward, and ``CifarResNet``
+for the CIFAR networks of GitHub.
 """
 
 from functools import partial
@@ -8,6 +9,7 @@ from functools import partial
 import timm
 import torchvision
 from torch import nn
+from torch.nn import functional as F
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 TORCHVISION = ['resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnext50_32x4d', 'wide_resnet50_2']
@@ -69,6 +71,71 @@ class MiniResNet(nn.Module):
         x = x.relu() if self.relu is None else self.relu(x)
         first = self.layer1(self.maxpool(x))
         return first, self.layer2(first)
+
+
+class CifarBlock(nn.Module):
+    """A basic block as the CIFAR ResNets on GitHub write it, with functional activations but for chenyaofo's."""
+
+    def __init__(self, before, after, stride, shortcut):
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, after, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(after)
+        self.conv2 = nn.Conv2d(after, after, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(after)
+        changed = stride != 1 or before != after
+        around = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+        if shortcut == 'downsample':
+            self.relu, self.downsample = nn.ReLU(inplace=True), around if changed else None
+        elif shortcut == 'option A' and changed:
+            self.shortcut = Lambda(lambda x: F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, after // 4, after // 4)))
+        else:
+            self.shortcut = around if changed else nn.Sequential()
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        around = getattr(self, 'shortcut', None) or getattr(self, 'downsample', None)
+        return F.relu(y + (x if around is None else around(x)))
+
+
+class Lambda(nn.Module):
+    """A function of the caller's as a module."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class CifarResNet(nn.Module):
+    """ResNet-20, 32 or 56 with the names that weights of CIFAR-10 have in the wild.
+
+    Args:
+        shortcut: 'option A' (akamaster's), 'option B' (kuangliu's names) or 'downsample' (chenyaofo's).
+        stem: what ``forward`` applies to the first norm's output: a module, or 'functional' for F.relu.
+    """
+
+    def __init__(self, depth=20, *, shortcut='option A', stem='module', classes=10):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+        if stem == 'module':
+            self.relu = nn.ReLU()
+        before = 16
+        for stage, channels in enumerate((16, 32, 64), 1):
+            blocks = []
+            for i in range((depth - 2) // 6):
+                blocks.append(CifarBlock(before, channels, 2 if stage > 1 and i == 0 else 1, shortcut))
+                before = channels
+            self.add_module(f'layer{stage}', nn.Sequential(*blocks))
+        self.head = 'fc' if shortcut == 'downsample' else 'linear'
+        self.add_module(self.head, nn.Linear(64, classes))
+
+    def forward(self, x):
+        x = self.bn1(self.conv1(x))
+        x = self.relu(x) if hasattr(self, 'relu') else F.relu(x)
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return getattr(self, self.head)(F.avg_pool2d(x, x.shape[3]).flatten(1))
 
 
 def tiny_bottleneck():

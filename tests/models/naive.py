@@ -28,13 +28,21 @@ def leaky_clip(x):
     return torch.where(x > 1, 0.1 * x + 0.9, torch.where(x < -1, 0.1 * x - 0.9, x))
 
 
+def option_a(x, channels):
+    added = (channels - x.shape[1]) // 2
+    zeros = torch.zeros_like(x[:, :1, ::2, ::2]).repeat(1, added, 1, 1)
+    return torch.cat([zeros, x[:, :, ::2, ::2], zeros], 1)
+
+
 def stem(x, w):
+    if w['conv1.weight'].shape[-1] == 3:
+        return batch_norm(F.conv2d(x, w['conv1.weight'], padding=1), w, 'bn1')
     x = F.conv2d(x, w['conv1.weight'], stride=2, padding=3)
     return F.max_pool2d(batch_norm(x, w, 'bn1'), 3, 2, 1)
 
 
 def basic_network(x, w, blocks, structure='bireal'):
-    """Feature maps of the four stages; a shortcut around one convolution, two, or none."""
+    """Feature maps of the stages; a shortcut around one convolution, two, or none."""
     x = stem(x, w)
     outputs = []
     for stage, count in enumerate(blocks, start=1):
@@ -44,7 +52,9 @@ def basic_network(x, w, blocks, structure='bireal'):
             y = batch_norm(binary_conv(x, w[f'{name}.conv1.weight'], stride=stride, padding=1), w, f'{name}.bn1')
             if structure == 'bireal' or (structure == 'resnet' and i % 2 == 0):
                 shortcut = x
-                if stride == 2:
+                if stride == 2 and f'{name}.downsample.1.weight' not in w:
+                    shortcut = option_a(x, y.shape[1])
+                elif stride == 2:
                     shortcut = F.conv2d(halve(x), w[f'{name}.downsample.1.weight'])
                     shortcut = batch_norm(shortcut, w, f'{name}.downsample.2')
             if structure == 'bireal' or (structure == 'resnet' and i % 2 == 1):

@@ -245,7 +245,7 @@ def test_fewer_stages_and_chosen_outputs():
 @pytest.mark.parametrize(
     ('options', 'sentence'),
     [
-        (dict(depth=20), 'depth=20 is not one of 18, 34, 50, 101, 152'),
+        (dict(depth=19), 'depth=19 is not one of 18, 34, 50, 101, 152, 20, 32, 56'),
         (dict(structure='dense'), "structure='dense'"),
         (dict(stem='patch'), "stem='patch'"),
         (dict(style='tf'), "style='tf'"),

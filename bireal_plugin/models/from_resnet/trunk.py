@@ -162,7 +162,10 @@ def _stem_activations(calls: list[Call], first: Call) -> list[str]:
                 )
             return found
         x = call.x
+    inside = f'{first.name}.'
+    before = [call for call in calls[: calls.index(first)] if not call.name.startswith(inside)]
+    last = next(call.name for call in reversed(before) if call.module.state_dict())
     raise InputError(
         f'what {first.name!r} is given is computed outside of modules, perhaps by F.relu, after which every sign would '
-        'be +1; write it as nn.ReLU()'
+        f'be +1; in forward(), leave out what stands between {last!r} and {first.name!r}, or write it as nn.ReLU()'
     )

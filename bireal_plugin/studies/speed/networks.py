@@ -24,10 +24,11 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from bireal_plugin.checkpoints.layouts import CIFAR
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.hosts.torch_private import BatchNorm
-from bireal_plugin.models.resnet import DEPTHS, BiRealResNet
+from bireal_plugin.models.resnet import DEPTHS, BiRealResNet, usual
 from bireal_plugin.shipping.network import Part, taken_size
 from bireal_plugin.training.config import config_mistakes, load_config
 from bireal_plugin.training.image_size import Size, tested_size
@@ -94,7 +95,7 @@ def load_networks(
     allow_other_network: bool = False,
     sized: bool = False,
 ) -> Networks:
-    """The networks of a built-in depth ('18', '34', '50', '101', '152') or of a config.
+    """The networks of a built-in depth ('18', '34', '50', '101', '152'; for CIFAR '20', '32', '56') or of a config.
 
     Args:
         source: the depth, or the path of a config of a BiRealResNet: a classifier, the backbone alone, a depth network,
@@ -113,8 +114,11 @@ def load_networks(
             raise InputError(f'there is no Bi-Real-{source}; the depths are {", ".join(map(str, DEPTHS))}')
         if checkpoint is not None or stage is not None:
             raise InputError(f'--checkpoint and --stage need the config that was trained with, not the depth {source}')
-        backbone = dict(type='BiRealResNet', depth=int(source), out_indices=(3,))
-        return _networks(f'Bi-Real-{source}', dict(type='BiRealClassifier', backbone=backbone, num_classes=CLASSES))
+        depth, size, classes = int(source), None, CLASSES
+        if depth in CIFAR:
+            size, classes = (32, 32), 10
+        model = dict(type='BiRealClassifier', backbone=dict(type='BiRealResNet', depth=depth), num_classes=classes)
+        return replace(_networks(f'Bi-Real-{depth}', model), size=size)
     config = load_config(source)
     choices: Any = dict(stage=stage, allow_other_network=allow_other_network)
     config = chosen_stage(config, stage) if checkpoint is None else trained_config(config, checkpoint, **choices)
@@ -173,9 +177,12 @@ def _runs_whole(model: Mapping[str, Any]) -> bool:
 
 def _has_stock_size(trunk: Mapping[str, Any]) -> bool:
     """Whether everything in a BiRealResNet's config that decides its size is as by default."""
+    if trunk['depth'] in CIFAR:
+        return False
     defaults = {name: parameter.default for name, parameter in signature(BiRealResNet).parameters.items()}
+    defaults |= usual(trunk['depth'])
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in trunk.items()}
-    return all(name in FREE or value == defaults[name] for name, value in given.items())
+    return all(name in FREE or value in (None, defaults[name]) for name, value in given.items())
 
 
 def with_trained_statistics(model: nn.Module) -> nn.Module:

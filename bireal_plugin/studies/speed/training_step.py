@@ -79,9 +79,7 @@ def build(side: Formulation, depth: int) -> nn.Module:
     """A 1000-class classifier whose trunk is one of the three sides, in channels_last."""
     real = side == 'float'
     torch.manual_seed(0)
-    trunk = BiRealResNet(
-        depth, out_indices=(3,), activation='clip' if real else 'sign', weights='real' if real else 'binary'
-    )
+    trunk = BiRealResNet(depth, activation='clip' if real else 'sign', weights='real' if real else 'binary')
     if side == 'mask':
         for name, conv in list(binary_convolutions(trunk)):
             plain = conv.to_float()

@@ -154,6 +154,13 @@ def test_a_depth_has_the_three_networks():
     assert sorted(weights) == sorted(theirs)
 
 
+def test_a_depth_of_cifar_has_cifars_images_and_classes():
+    networks = load_networks('20')
+    assert (list(networks.sides), networks.size) == (['ours', 'twin'], (32, 32))
+    with torch.no_grad():
+        assert networks.sides['ours'](torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+
+
 def test_no_side_is_in_training_mode(networks):
     assert not any(module.training for network in networks.sides.values() for module in network.modules())
 
@@ -208,7 +215,7 @@ def test_of_a_recipe_the_last_stage_or_the_one_named_is_taken(tiny_config):
         ('work_dir = 1', 'has no model'),
         ("model = dict(type='BiRealClassifier', backbone=dict(type='ResNet', depth=18))", 'of type BiRealResNet'),
         (NARROW + "model['backbone']['weights'] = 'real'", 'is not binary yet'),
-        (NARROW + "model['backbone']['depth'] = 20", 'depth'),
+        (NARROW + "model['backbone']['depth'] = 19", 'depth'),
     ],
 )
 def test_a_config_without_a_bireal_network_is_told(tmp_path, text, sentence):
