@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.fx import Proxy
 from torch.nn import functional as F
 
 from bireal_plugin.binary.activation import build_activation
@@ -206,9 +205,15 @@ class BinaryConv2d(nn.Conv2d):
         """As of any module, but for a weight that is the old one scaled per channel, as fusers of BatchNorm assign it.
 
         Raises:
-            InputError: the binary weight would not be scaled alike, and the network would be another one.
+            InputError: the binary weight would not be scaled alike, and the network would be another one; or the new
+                one is a tensor of another package, as toolkits that quantize real weights assign it.
         """
         if name == 'weight' and isinstance(value, nn.Parameter) and 'weight_binarizer' in vars(self):
+            if self.binary_weight and not type(value).__module__.startswith('torch.'):
+                raise InputError(
+                    f'a 1-bit convolution computes with the signs of its weight, which a {type(value).__name__} is '
+                    'not for: leave out the layers that bireal_plugin.binary.binary_convolutions(model) names'
+                )
             self._check_scaled(value)
         super().__setattr__(name, value)
 
@@ -232,10 +237,10 @@ class BinaryConv2d(nn.Conv2d):
             )
 
     def __call__(self, x: Any) -> Any:
-        """As of any module; a symbolic trace by torch.fx keeps the layer whole, as it does ``nn.Conv2d``."""
-        if not isinstance(x, Proxy):
+        """As of any module; a symbolic trace by torch.fx, or a copy of it, keeps the layer whole as ``nn.Conv2d``."""
+        tracer = None if isinstance(x, Tensor) else getattr(x, 'tracer', None)
+        if tracer is None:
             return super().__call__(x)
-        tracer: Any = x.tracer
         return tracer.create_proxy('call_module', tracer.path_of_module(self), (x,), {})
 
     def forward(self, x: Tensor) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch.utils.checkpoint
 from torch import Tensor, nn
 
+from bireal_plugin.binary.conv import BinaryConv2d
 from bireal_plugin.errors import InputError
+from bireal_plugin.folding.layers import FoldedLayer
 
 Structure = Literal['bireal', 'resnet', 'plain']
 
@@ -45,6 +47,25 @@ class Block(nn.Module):
     with_cp = False
     structure: Structure = 'bireal'
     takes_stream = two_streams = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As of any module, but toolkits that quantize real convolutions do not put one in the place of a 1-bit one.
+
+        A plain ``nn.Conv2d`` is a caller's own will, and a wrapper holds the convolution that it stands for.
+
+        Raises:
+            InputError: ``value`` would compute with the latent weight instead of its signs.
+        """
+        old = self.__dict__.get('_modules', {}).get(name)
+        if isinstance(old, BinaryConv2d) and isinstance(value, nn.Module):
+            known = isinstance(value, (BinaryConv2d, FoldedLayer)) or type(value) is nn.Conv2d
+            if not known and not any(module is old for module in value.modules()):
+                raise InputError(
+                    f'{self.name}.{name} is a 1-bit convolution, and {type(value).__name__} would compute with its '
+                    'latent weight, as no 1-bit network does; leave out the layers that '
+                    'bireal_plugin.binary.binary_convolutions(model) names'
+                )
+        super().__setattr__(name, value)
 
     def forward(self, x: Tensor, *stream: Tensor | None) -> Tensor | tuple[Tensor, Tensor | None]:
         """The block's output, which carries the second stream for the next block; (output, stream) if that was given.

@@ -15,11 +15,14 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
 )
 from torch.utils.checkpoint import checkpoint
 
-from bireal_plugin import InputError, binarize
+from bireal_plugin import InputError, binarize, fold
+from bireal_plugin.binary import binary_convolutions
 from bireal_plugin.models import BiRealResNet
 from bireal_plugin.models.stages import Block, Stage
+from tests.models.hosts import tiny_basic, tiny_bottleneck
 
 STRUCTURES = ['bireal', 'resnet', 'plain']
+SHAPE = (1, 3, 64, 64)
 CASES = [(depth, structure) for depth in (18, 50) for structure in STRUCTURES]
 
 
@@ -77,6 +80,43 @@ def test_torchvisions_feature_extractors_give_the_same_maps(depth):
     for maps in (getter(x), graph(x)):
         assert torch.equal(maps['b'], expected[1])
         assert torch.equal(maps['d'], expected[3])
+
+
+def binarized(make, **options):
+    model = make()
+    binarize(model, shape=(3, 64, 64), **options)
+    return model
+
+
+TRACED = {
+    'basic': lambda: network(18),
+    'padded transitions': lambda: network(20, transition='pad'),
+    'two streams, real': lambda: network(50, activation='leaky_clip', weights='real'),
+    'XNOR-Net': lambda: network(18, conv='XNORConv2d'),
+    'ABC-Net': lambda: network(18, conv='ABCConv2d'),
+    'ReActNet': lambda: network(18, rsign=True, rprelu=True),
+    'recomputed': lambda: network(18, with_cp=True).train(),
+    **{f'timm basic, {structure}': lambda s=structure: binarized(tiny_basic, structure=s) for structure in STRUCTURES},
+    **{
+        f'torchvision, {structure}': lambda s=structure: binarized(tiny_bottleneck, structure=s)
+        for structure in STRUCTURES
+    },
+    'folded': lambda: fold(network(50), SHAPE),
+    'folded twin': lambda: fold(binarized(tiny_bottleneck), SHAPE),
+    'folded XNOR-Net': lambda: fold(network(18, conv='XNORConv2d'), SHAPE),
+    'folded ABC-Net': lambda: fold(network(18, conv='ABCConv2d'), SHAPE),
+}
+
+
+@pytest.mark.parametrize('name', TRACED)
+def test_a_symbolic_trace_computes_the_same_and_keeps_1_bit_convolutions_whole(name):
+    torch.manual_seed(0)
+    net, x = TRACED[name](), images()
+    graph = torch.fx.symbolic_trace(net)
+    got, want = graph.eval()(x), net.eval()(x)
+    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+    convs = [name for name, _ in binary_convolutions(net)]
+    assert [node.target for node in graph.graph.nodes if node.target in convs] == convs
 
 
 @pytest.mark.parametrize('depth', [18, 50])

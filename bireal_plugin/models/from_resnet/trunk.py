@@ -18,6 +18,7 @@ from bireal_plugin.binary.conv import BinaryConv2d
 from bireal_plugin.dry_run import Shape, dry_run
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.from_resnet.anatomy import BlockPlan, is_activation, is_passive, looks_like_block, plan_block
+from bireal_plugin.models.stages import Block
 
 
 class TrunkPlan(NamedTuple):
@@ -48,7 +49,12 @@ def find_host(model: nn.Module) -> str:
                 f'{name!r} is a {type(module).__name__} already; set_activation() and set_weights() of '
                 'bireal_plugin.binary switch a Bi-Real network between its stages'
             )
-    blocks = [name for name, module in model.named_modules() if looks_like_block(module)]
+    return smallest_network(model)
+
+
+def smallest_network(model: nn.Module) -> str:
+    """As ``find_host``, of networks with 1-bit convolutions too."""
+    blocks = [name for name, module in model.named_modules() if isinstance(module, Block) or looks_like_block(module)]
     if not blocks or '' in blocks:
         raise InputError(
             f'{type(model).__name__} holds no ResNet blocks (conv1, bn1, conv2, bn2, ...); '

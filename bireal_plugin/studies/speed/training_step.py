@@ -83,8 +83,8 @@ def build(side: Formulation, depth: int) -> nn.Module:
     if side == 'mask':
         for name, conv in list(binary_convolutions(trunk)):
             plain = conv.to_float()
-            plain.__class__ = MaskConv2d
             trunk.set_submodule(name, plain)
+            plain.__class__ = MaskConv2d
     return BiRealClassifier(trunk, 1000).to(memory_format=torch.channels_last)
 
 
