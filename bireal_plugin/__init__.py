@@ -22,8 +22,11 @@ if find_spec('mmengine'):
     from bireal_plugin.export.packed.inspection import inspect_packed as inspect
     from bireal_plugin.folding.absorb import absorb_scales
     from bireal_plugin.folding.fold import fold
+    from bireal_plugin.mmcv_operators.finder import offer_operators
     from bireal_plugin.models import BiRealClassifier, BiRealConfig, BiRealResNet, binarize
     from bireal_plugin.training.trained import load_trained
+
+    offer_operators()
 else:
 
     def __getattr__(name: str) -> object:
