@@ -16,7 +16,7 @@ demo: $(VENV)/.engines
 	rm -rf work_dirs/demo
 	$(BIN)/bireal train configs/bireal_r18_digits.py --work-dir work_dirs/demo
 	$(BIN)/bireal export configs/bireal_r18_digits.py work_dirs/demo/bn/epoch_1.pth \
-		--format packed c openvino onnx tflite qonnx --verify --images 200 --out work_dirs/demo/export
+		--format packed c openvino onnx $$(test -e $(VENV)/.larq && echo tflite) qonnx --verify --images 200 --out work_dirs/demo/export
 	$(BIN)/bireal benchmark 18 --engines c-f32 c-int8 openvino-f32 openvino-int8 onnxruntime torch --rounds 10
 
 DEPTH := work_dirs/demo_depth
@@ -49,27 +49,33 @@ $(VENV)/.core: setup.cfg pyproject.toml constraints.txt
 	$(PIP) install --quiet $(CONSTRAINTS) --editable .
 	touch $@
 
-# mmcv has no wheel for this torch; it is compiled against the one installed (about 8 minutes; pip keeps the wheel).
 $(VENV)/.det: $(VENV)/.core
-	$(PIP) install --quiet $(CONSTRAINTS) ninja
-	MMCV_WITH_OPS=1 $(PIP) install --quiet $(CONSTRAINTS) --no-build-isolation mmcv
 	$(PIP) install --quiet $(CONSTRAINTS) --editable ".[det]"
 	touch $@
 
-$(VENV)/.engines: $(VENV)/.core $(VENV)/.larq
-	$(PIP) install --quiet $(CONSTRAINTS) --editable ".[openvino,onnx,qonnx,tflite,plot]"
+# Tests compare our operators with mmcv's where these are installed. mmcv has no wheel for this torch and is compiled
+# against the one installed (about 8 minutes; pip keeps the wheel).
+$(VENV)/.det-compiled: $(VENV)/.core
+	$(PIP) install --quiet $(CONSTRAINTS) ninja
+	MMCV_WITH_OPS=1 $(PIP) install --quiet $(CONSTRAINTS) --no-build-isolation mmcv
+	$(PIP) install --quiet $(CONSTRAINTS) --editable ".[det-compiled]"
+	touch $@
+
+$(VENV)/.engines: $(VENV)/.core | $(VENV)/.larq
+	$(PIP) install --quiet $(CONSTRAINTS) --editable ".[digits,openvino,onnx,qonnx,tflite,plot]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.det $(VENV)/.engines
 	$(PIP) install --quiet $(CONSTRAINTS) --editable ".[app,dev,docs,torchao]"
 	touch $@
 
-# Larq's interpreter, which runs the exported .tflite files, needs numpy 1 and so an environment of its own.
+# Larq's interpreter, which runs the exported .tflite files, needs numpy 1 and so an environment of its own. It has no
+# wheel for every Python and machine: without it the demo leaves .tflite out and the tests skip it, and say so.
+LARQ_PIP := $(VENV)/larq/bin/pip --disable-pip-version-check install --quiet --only-binary :all:
 $(VENV)/.larq: $(VENV)/.core
 	test -x $(VENV)/larq/bin/python || $(BIN)/python -m venv $(VENV)/larq
-	$(VENV)/larq/bin/pip --disable-pip-version-check install --quiet "numpy<2"
-	$(VENV)/larq/bin/pip --disable-pip-version-check install --quiet --no-deps larq-compute-engine==0.16.0
-	touch $@
+	if $(LARQ_PIP) "numpy<2" && $(LARQ_PIP) --no-deps larq-compute-engine==0.16.0; then touch $@; else rm -rf $(VENV)/larq; \
+		echo "larq-compute-engine cannot be installed for this Python: .tflite files are not run"; fi
 
 # Compilers and emulators of other processors, for the tests of the C engine, and a browser, for those of the page, from
 # Debian. Where they cannot be installed those tests are skipped, and say what is missing.

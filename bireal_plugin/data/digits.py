@@ -1,5 +1,6 @@
 """Scikit-learn's handwritten digits: 1797 images that come with the library and need no download."""
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,15 @@ class Digits(ClassificationDataset):
         options: transform, seed, subset, see ``ClassificationDataset``.
 
     Raises:
-        InputError: an unknown split or a size below 1, and what ``ClassificationDataset`` raises.
+        InputError: scikit-learn is not installed, an unknown split or a size below 1, and what
+            ``ClassificationDataset`` raises.
     """
 
     name = 'scikit-learn digits'
 
     def __init__(self, split: Split = 'train', *, size: int = 32, **options: Any) -> None:
+        if find_spec('sklearn') is None:
+            raise InputError("Digits are scikit-learn's: pip install 'bireal-plugin[digits]'")
         # Importing scikit-learn takes a second that no other dataset should pay.
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split

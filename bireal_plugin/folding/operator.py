@@ -67,6 +67,11 @@ def _refuse_backward(*_: Any) -> None:
     )
 
 
-operator = torch.library.custom_op('bireal::binary_conv2d', binary_conv2d, mutates_args=())
+# Written out, since each torch infers it from other annotations: 2.6 from typing's lists and not from Python's.
+SCHEMA = (
+    '(Tensor x, Tensor packed_weight, Tensor scale, Tensor bias, '
+    'SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups) -> Tensor'
+)
+operator = torch.library.custom_op('bireal::binary_conv2d', binary_conv2d, mutates_args=(), schema=SCHEMA)
 operator.register_fake(binary_conv2d)  # without memory it computes shapes
 operator.register_autograd(_refuse_backward)

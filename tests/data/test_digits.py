@@ -1,5 +1,7 @@
 """Scikit-learn's digits: split, scale and size."""
 
+import sys
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -54,3 +56,9 @@ def test_metainfo_names_the_ten_digits():
 def test_wrong_arguments_are_named(arguments, word):
     with pytest.raises(InputError, match=word):
         Digits(**arguments)
+
+
+def test_without_scikit_learn_a_sentence_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'sklearn', None)
+    with pytest.raises(InputError, match=r"pip install 'bireal-plugin\[digits\]'$"):
+        Digits()

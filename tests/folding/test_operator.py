@@ -1,10 +1,13 @@
+import ast
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+import bireal_plugin
 from bireal_plugin.folding.operator import pack_signs, unpack_signs
 
 
@@ -56,6 +59,15 @@ def test_the_operator_is_an_integer_convolution_and_an_affine_map(kernel, stride
     expected = expected * scale.double().view(-1, 1, 1) + bias.double().view(-1, 1, 1)
     got = torch.ops.bireal.binary_conv2d(x, pack_signs(weight), scale, bias, stride, padding, dilation, groups)
     torch.testing.assert_close(got.double(), expected, rtol=1e-6, atol=1e-5)
+
+
+def test_schemas_are_written_out():
+    """Inferred ones differ: torch 2.6 knows no ``list[int]`` and fails at the import."""
+    files = Path(bireal_plugin.__file__).parent.rglob('*.py')
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    calls = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func).endswith('custom_op')]
+    assert len(calls) > 0
+    assert [ast.unparse(call) for call in calls if 'schema' not in {word.arg for word in call.keywords}] == []
 
 
 def test_the_fake_kernel_agrees_with_the_real_one():

@@ -1,0 +1,36 @@
+"""What the Makefile and constraints.txt do on machines other than this one."""
+
+import shutil
+import subprocess
+from collections import Counter
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.conftest import REPOSITORY
+
+LINES = [line for line in (REPOSITORY / 'constraints.txt').read_text().splitlines() if not line.startswith('#')]
+
+
+@pytest.mark.parametrize('python', ['3.10', '3.11', '3.12', '3.13'])
+def test_every_python_has_one_version_of_a_package(python):
+    requirements = [Requirement(line) for line in LINES]
+    meant = [one for one in requirements if one.marker is None or one.marker.evaluate({'python_version': python})]
+    assert Counter(one.name for one in meant) == Counter({one.name for one in requirements})
+
+
+@pytest.mark.skipif(shutil.which('make') is None, reason='make is not installed')
+@pytest.mark.parametrize('available', [False, True])
+def test_larqs_interpreter_may_be_missing(tmp_path, available):
+    """Where there is no wheel its environment is removed again, with a sentence."""
+    venv = tmp_path / 'venv'
+    (venv / 'larq' / 'bin').mkdir(parents=True)
+    for program, status in (('python', 0), ('pip', 0 if available else 1)):
+        (venv / 'larq' / 'bin' / program).write_text(f'#!/bin/sh\nexit {status}\n')
+        (venv / 'larq' / 'bin' / program).chmod(0o755)
+    (venv / '.core').touch()
+    command = ['make', '--silent', f'VENV={venv}', str(venv / '.larq')]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ((venv / '.larq').exists(), (venv / 'larq').exists()) == (available, available)
+    assert ('larq-compute-engine cannot be installed for this Python' in ended.stdout) != available
