@@ -8,7 +8,10 @@ import torch
 from torch.nn import functional as F
 
 import bireal_plugin
+from bireal_plugin.folding.fold import fold
 from bireal_plugin.folding.operator import pack_signs, unpack_signs
+from bireal_plugin.models import BiRealClassifier, BiRealResNet
+from tests.folding.test_fold import trained
 
 
 @pytest.mark.parametrize('channels', [1, 7, 8, 9, 20, 64])
@@ -76,3 +79,21 @@ def test_the_fake_kernel_agrees_with_the_real_one():
     torch.library.opcheck(
         torch.ops.bireal.binary_conv2d, (x, *arguments), test_utils=('test_schema', 'test_faketensor')
     )
+
+
+@pytest.fixture
+def exported():
+    """A folded network, an image, and the program that ``torch.export`` makes of both."""
+    torch.manual_seed(0)
+    options = dict(base_channels=8, num_stages=1, out_indices=(0,), stem='cifar')
+    net, x = fold(trained(BiRealClassifier(BiRealResNet(18, **options), 10))), torch.randn(2, 3, 16, 16)
+    return net, x, torch.export.export(net, (x,))
+
+
+def test_a_program_of_torch_export_is_saved_and_computes_the_same(exported, tmp_path):
+    net, x, program = exported
+    torch.export.save(program, tmp_path / 'net.pt2')
+    loaded = torch.export.load(tmp_path / 'net.pt2')
+    calls = [node for node in loaded.graph.nodes if node.target == torch.ops.bireal.binary_conv2d.default]
+    assert len(calls) == 4
+    assert torch.equal(loaded.module()(x), net(x))
