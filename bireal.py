@@ -24,6 +24,7 @@ COMMANDS = {
     'predict': 'classes of images, or boxes in them',
     'export': 'write a trained network to files, and verify them',
     'verify': 'verify exported files against a checkpoint',
+    'zoo': 'list the trained networks that the package brings',
     'inspect': 'list the layers, bits and bytes of a packed file',
     'convert': 'rewrite foreign weights under the names of this package',
     'app': 'a page in the browser for photographs',

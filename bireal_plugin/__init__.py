@@ -24,6 +24,7 @@ if find_spec('mmengine'):
     from bireal_plugin.folding.fold import fold
     from bireal_plugin.mmcv_operators.finder import offer_operators
     from bireal_plugin.models import BiRealClassifier, BiRealConfig, BiRealResNet, binarize
+    from bireal_plugin.shipping.hub import push_to_hub
     from bireal_plugin.training.trained import load_trained
 
     offer_operators()
@@ -37,3 +38,4 @@ else:
 
 __all__ = ['BiRealClassifier', 'BiRealConfig', 'BiRealResNet', 'BinaryConv2d', 'InputError', 'Session', '__version__']
 __all__ += ['absorb_scales', 'binarize', 'export', 'fold', 'inspect', 'load', 'load_trained', 'model_cost']
+__all__ += ['push_to_hub']

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 # From the ground up. A room, which is a folder or file of bireal_plugin, may import rooms of the lines above it alone.
 LAYERS = """
     errors version hosts processes progress text_table
-    whole_file mmcv_operators
+    whole_file mmcv_operators zoo
     registry c_compiler
     binary
     dry_run

@@ -11,7 +11,7 @@ import bireal_plugin
 CORE = ('mmengine', 'timm', 'torchvision', 'numpy', 'cv2', 'PIL', 'safetensors', 'tabulate', 'tqdm', 'av')
 NAMES = {
     *('BinaryConv2d', 'BiRealResNet', 'BiRealClassifier', 'BiRealConfig', 'InputError', 'Session', '__version__'),
-    *('absorb_scales', 'binarize', 'export', 'fold', 'inspect', 'load', 'load_trained', 'model_cost'),
+    *('absorb_scales', 'binarize', 'export', 'fold', 'inspect', 'load', 'load_trained', 'model_cost', 'push_to_hub'),
 }
 
 

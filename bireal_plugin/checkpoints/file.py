@@ -38,7 +38,7 @@ UNREADABLE = (
 )
 
 ARCHIVE = b'PK\3\4'  # first bytes of a zip file
-KEY = 'trained'  # in the meta of a checkpoint
+KEY, DATASET = 'trained', 'dataset_meta'  # in the meta of a checkpoint
 AVERAGED = ('state_dict_ema', 'model_ema', 'ema_state_dict')
 # Place and progress of one run, no part of the network or its data.
 OF_ONE_RUN = (
@@ -62,9 +62,9 @@ def read_checkpoint(path: str | Path, *, map_location: Any = 'cpu') -> Checkpoin
                 names = file.keys()  # no mapping, and so not to be iterated over
                 state = {name: file.get_tensor(name).to(map_location) for name in names}
                 meta: dict[str, Any] = file.metadata() or {}
-                if KEY in meta:  # as JSON, since such a file holds texts alone; ``origin_of`` refuses another text
-                    with suppress(ValueError):
-                        meta[KEY] = json.loads(meta[KEY])
+                for key in (KEY, DATASET):  # as JSON, since such a file holds texts alone; others are refused later
+                    with suppress(KeyError, ValueError):
+                        meta[key] = json.loads(meta[key])
                 return dict(state_dict=state, meta=meta)
         except (SafetensorError, OSError) as error:
             raise InputError(f'checkpoint {path} is truncated or not a safetensors file') from error

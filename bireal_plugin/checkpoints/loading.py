@@ -22,6 +22,7 @@ from bireal_plugin.checkpoints.layouts import PUBLISHED_BASIC, STOCK, TAKEN_IN, 
 from bireal_plugin.checkpoints.report import LoadReport
 from bireal_plugin.errors import InputError, listed
 from bireal_plugin.hosts.mmengine_private import note_initialisation
+from bireal_plugin.zoo import is_address, local_file
 
 State = dict[str, Tensor]
 STEPS = (*REAL_ACTIVATIONS, 'sign')  # of the recipe, in their order
@@ -37,14 +38,14 @@ def load_from_timm(filename: str, map_location: Any = None, logger: Any = None) 
 
 
 def fetch_checkpoint(address: str, *, map_location: Any = 'cpu') -> Checkpoint:
-    """The content of a file, or of ``torchvision://``, ``open-mmlab://``, ``timm://``, ``https://`` and whatever else
-    mmengine knows; tensors and plain values only.
+    """The content of a file, or of ``zoo://NAME/training``, ``torchvision://``, ``open-mmlab://``, ``timm://``,
+    ``https://`` and whatever else mmengine knows; tensors and plain values only.
 
     Raises:
         InputError: there is no such thing, it cannot be fetched or read, or holds code.
     """
-    if '://' not in address:
-        return read_checkpoint(address, map_location=map_location)
+    if '://' not in address or is_address(address):
+        return read_checkpoint(local_file(address), map_location=map_location)
     try:
         # mmengine downloads through torch.hub, which unpickles anything unless the environment says otherwise.
         with patch.dict(os.environ, TORCH_FORCE_WEIGHTS_ONLY_LOAD='1'), plain_containers():
@@ -182,15 +183,17 @@ class ReportedPretrained(PretrainedInit):
     """mmengine's ``Pretrained`` with the same arguments; mmengine's own loads what fits and says nothing.
 
     Args:
-        allow_partial: see ``load_weights``.
+        strict, allow_partial: see ``load_weights``.
 
     Raises:
         InputError: (on the call) the checkpoint cannot be read, has nothing under ``prefix``, or too little of it fits.
     """
 
-    def __init__(self, checkpoint: str, *args: Any, allow_partial: bool = False, **options: Any) -> None:
+    def __init__(
+        self, checkpoint: str, *args: Any, strict: bool = False, allow_partial: bool = False, **options: Any
+    ) -> None:
         super().__init__(checkpoint, *args, **options)
-        self.allow_partial = allow_partial
+        self.strict, self.allow_partial = strict, allow_partial
 
     def __call__(self, module: nn.Module) -> None:
         source = self.checkpoint
@@ -198,8 +201,8 @@ class ReportedPretrained(PretrainedInit):
         state, origin = state_dict_of(content, source), origin_of(content, source)
         if self.prefix is not None:
             state = part_of(state, self.prefix, source)
-        allow_partial = self.allow_partial
-        report = load_weights(module, state, source=source, strict=False, allow_partial=allow_partial, origin=origin)
+        choices = dict(strict=self.strict, allow_partial=self.allow_partial)
+        report = load_weights(module, state, source=source, origin=origin, **choices)
         print_log(str(report), logger='current', level=report.level)
         note_initialisation(module, self)
 

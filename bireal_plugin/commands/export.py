@@ -1,6 +1,7 @@
 """Write a trained network to files that engines run, and verify them against the checkpoint.
 
 bireal export work_dirs/bireal_r18_digits/bn/epoch_1.pth --format packed openvino --verify
+bireal export zoo://bireal_r18_digits --format c onnx
 bireal export CHECKPOINT --format openvino --real-layers f32 int8 --calibrate photos --verify photos
 bireal export retinanet_bireal_r18_fpn_1x_coco CHECKPOINT --size 800 1344 --verify photos
 """
@@ -19,6 +20,7 @@ from bireal_plugin.shipping.limits import Demands
 from bireal_plugin.shipping.network import Network, load_network
 from bireal_plugin.shipping.ship import Order, Shipment, ship
 from bireal_plugin.training.trained import checkpoint_name
+from bireal_plugin.zoo import is_address, name_in
 
 OLDER_PRECISIONS = {'float32': 'f32', 'float16': 'f16', 'bfloat16': 'bf16'}
 
@@ -75,12 +77,13 @@ def shipped(arguments: argparse.Namespace, load: Callable[..., Network], **optio
         load: ``load_network``, or a function with its arguments. options: for it.
     """
     batch, channels, size = _shape(arguments.size, arguments.batch)
+    address = is_address(arguments.checkpoint)
+    name = name_in(arguments.checkpoint) if address else checkpoint_name(arguments.checkpoint)
     order = Order(
         formats=arguments.format,
         precisions=arguments.real_layers,
-        folder=arguments.out or Path(arguments.checkpoint).parent / 'export',
-        name=arguments.name
-        or (Path(arguments.config).stem if arguments.config else checkpoint_name(arguments.checkpoint)),
+        folder=arguments.out or (Path() if address else Path(arguments.checkpoint).parent) / 'export',
+        name=arguments.name or (Path(arguments.config).stem if arguments.config else name),
         batch=batch,
         calibrate=arguments.calibrate,
         verify=bool(arguments.verify),
@@ -112,11 +115,10 @@ def demands(arguments: argparse.Namespace) -> Demands:
 
 def print_shipment(shipment: Shipment) -> int:
     """Print the table on stdout and the problems on stderr; the exit status."""
-    table, problems = shipment
-    print(table)
-    for problem in problems:
+    print(shipment.table)
+    for problem in shipment.problems:
         print(f'error: {problem}', file=sys.stderr)
-    return 1 if problems else 0
+    return 1 if shipment.problems else 0
 
 
 def _shape(given: Sequence[int] | None, batch: int) -> tuple[int, int | None, tuple[int, int] | None]:

@@ -1,5 +1,6 @@
 """Classes of images by a classifier, or boxes in them by a detector.
 
+bireal predict photo.jpg
 bireal predict net.xml photos 'more/*.jpg' --top 3
 bireal predict work_dirs/bireal_r18_imagenet/bn/epoch_1.pth photo.jpg --json
 bireal predict work_dirs/retinanet/epoch_12.pth photos --out drawn --score-threshold 0.4
@@ -17,7 +18,7 @@ from typing import Any
 
 from bireal_plugin.commands.arguments import add_existing, add_size, add_trained_options, positive, to_write, trained
 from bireal_plugin.data.image_file import WRITABLE_SUFFIXES
-from bireal_plugin.depth.inference.inputs import Input, find_inputs
+from bireal_plugin.depth.inference.inputs import Input, find_inputs, names_input
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import ENGINES
 from bireal_plugin.models.classifier import BiRealClassifier
@@ -25,15 +26,16 @@ from bireal_plugin.shipping.classification import Classifier, Preparation, class
 from bireal_plugin.shipping.detection import Detector
 from bireal_plugin.shipping.network import taken_size
 from bireal_plugin.training.trained import load_trained
+from bireal_plugin.zoo import PHOTOGRAPHS, local_file
 
 # From an image to a JSON object of the results, and to the lines that are printed.
 Predict = Callable[[Input], tuple[dict[str, Any], list[str]]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = '%(prog)s FILE IMAGE [IMAGE ...] [options]'
+    parser.usage = '%(prog)s [FILE] IMAGE [IMAGE ...] [options]'
     add = parser.add_argument
-    add('file', type=Path, metavar='FILE', help='trained weights or an exported file')
+    add('file', nargs='?', metavar='FILE', help=f'trained weights, exported file or zoo:// (default: {PHOTOGRAPHS})')
     add('images', nargs='+', metavar='IMAGE', help='image files, folders, globs, or lists of files (.txt)')
     add('--top', type=positive, default=5, metavar='N', help='classes of an image (default: 5)')
     add('--classes', type=Path, metavar='FILE', help='names of the classes, one a line, in their order')
@@ -51,7 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict every image; status 1 if there were problems with some."""
-    inputs, problems = find_inputs(arguments.images)
+    images = arguments.images
+    if arguments.file is not None and names_input(arguments.file):
+        images, arguments.file = [arguments.file, *images], None
+    inputs, problems = find_inputs(images)
     problems += [f'{item.path} is a video; predict takes images' for item in inputs if item.is_video]
     predict = _predictor(arguments)
     results: list[dict[str, Any]] = []
@@ -75,8 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _predictor(arguments: argparse.Namespace) -> Predict:
-    """The network in the file, ready to predict."""
+    """The network in the file, or that of the zoo which knows photographs, ready to predict."""
     names = _names(arguments.classes)
+    default = arguments.file is None and arguments.config is None
+    arguments.file = local_file(arguments.file or PHOTOGRAPHS)
     exported = any(arguments.file.suffix == engine.suffix for engine in ENGINES.values())
     if exported and arguments.config is None:
         for flag in ('size', 'stage', 'cfg_options', 'allow_other_network'):
@@ -96,6 +103,8 @@ def _predictor(arguments: argparse.Namespace) -> Predict:
     if arguments.out is not None:
         raise InputError(f'--out is for the pictures of a detector; {arguments.file} is a classifier')
     classifier.classes = names or classifier.classes
+    if default and classifier.classes:
+        print(f'note: {PHOTOGRAPHS} knows {", ".join(classifier.classes)}, and nothing else', file=sys.stderr)
     if classifier.classes is None:
         print('note: names of the classes are not known; --classes FILE gives them', file=sys.stderr)
 

@@ -16,6 +16,7 @@ from bireal_plugin.commands.arguments import add_existing, add_launcher, add_tra
 from bireal_plugin.training.config import build_runner, config_mistakes, work_dir_of
 from bireal_plugin.training.trained import trained_config
 from bireal_plugin.whole_file import write_whole
+from bireal_plugin.zoo import is_address, name_in
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,8 @@ def run(arguments: argparse.Namespace) -> None:
         print(f'stage {config.stage} of {arguments.config or arguments.checkpoint}')
     config.load_strict = True
     default = Path(work_dir_of(config, None)) if arguments.config else Path(arguments.checkpoint).parent
+    if is_address(arguments.checkpoint):
+        default = Path('work_dirs', name_in(arguments.checkpoint))
     config.work_dir = arguments.work_dir or str(default / 'test')
     config.load_from = arguments.checkpoint
     runner = build_runner(config)

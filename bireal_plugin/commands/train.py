@@ -15,6 +15,7 @@ from bireal_plugin.commands.arguments import add_launcher, add_overrides, launch
 from bireal_plugin.errors import InputError
 from bireal_plugin.text_table import text_table
 from bireal_plugin.training.config import build_runner, load_config, use_amp, use_auto_scale_lr, work_dir_of
+from bireal_plugin.training.data_check import settle_classes
 from bireal_plugin.training.hooks.plain_checkpoint import latest_checkpoint
 from bireal_plugin.training.lock import only_run
 from bireal_plugin.training.runner import machine_failures
@@ -49,6 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.auto_scale_lr:
         use_auto_scale_lr(config)
     launch(config, arguments)
+    settle_classes(config)
 
     if config.get('stages'):
         if arguments.resume not in (None, 'auto'):

@@ -15,12 +15,13 @@ from bireal_plugin.commands.arguments import add_trained_options, positive, trai
 from bireal_plugin.commands.export import add_part, demands, print_shipment
 from bireal_plugin.shipping.network import load_network
 from bireal_plugin.shipping.ship import check
+from bireal_plugin.zoo import local_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = '%(prog)s FILE [FILE ...] --checkpoint CHECKPOINT [options]'
     add = parser.add_argument
-    add('files', nargs='+', type=Path, metavar='FILE', help='exported files')
+    add('files', nargs='+', metavar='FILE', help='exported files, or zoo://')
     add('--checkpoint', required=True, metavar='CHECKPOINT', help='file of trained weights')
     add_trained_options(parser, config=True)
     precision = 'f32, f16, bf16 or int8, of the files (default: f32; packed files tell theirs)'
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the table of the comparison; status 1 if a file fails."""
     shipment = check(
-        arguments.files,
+        [local_file(file) for file in arguments.files],
         arguments.real_layers,
         lambda: load_network(**trained(arguments, arguments.checkpoint), part=arguments.part),
         verify_on=arguments.on,

@@ -23,6 +23,7 @@ from bireal_plugin.export.packed.file import PackedSession, export_packed
 from bireal_plugin.export.program import check_weights, folded
 from bireal_plugin.export.session_io import EngineSession, Precision
 from bireal_plugin.export.tflite.engine import TFLiteSession, export_tflite
+from bireal_plugin.zoo import local_file
 
 
 @dataclass(frozen=True)
@@ -129,14 +130,16 @@ def Session(path: str | Path, **options: Any) -> EngineSession:  # noqa: N802  r
     """Open an exported file to run it; the suffix tells the engine. See ``EngineSession`` for what a session has.
 
     Args:
+        path: a file, or the address of a packed one, as ``zoo://NAME``.
         options: ``threads`` for every engine (None: all cores), ``real_layers='f32'|'bf16'`` for OpenVINO.
 
     Raises:
         InputError: an unknown suffix or option, a file that is missing or unreadable, a package that is not installed.
     """
-    engine = engine_of(path)
+    file = local_file(path)
+    engine = engine_of(file)
     _check_options(engine.session, options, what=f'a session of {path}')
-    return engine.session(path, **options)
+    return engine.session(file, **options)
 
 
 def engine_of(path: str | Path) -> Engine:

@@ -15,6 +15,7 @@ from bireal_plugin.checkpoints.layouts import BASIC, BLOCKS, BOTTLENECK, CIFAR
 from bireal_plugin.errors import InputError, check_choice
 from bireal_plugin.hosts.timm_private import feature_take_indices
 from bireal_plugin.models.resnet import DEPTHS, BiRealResNet
+from bireal_plugin.zoo import ZOO, config_of, local_file, names
 
 
 @MODELS.register_module()
@@ -158,9 +159,45 @@ def _dilated(output_stride: int, backbone: dict[str, Any]) -> dict[str, Any]:
 CONFIG = dict(pool_size=(7, 7), interpolation='bilinear', first_conv='conv1', classifier='fc', license='apache-2.0')
 CIFAR10 = dict(num_classes=10, input_size=(3, 32, 32), pool_size=(8, 8), crop_pct=1.0)
 CIFAR10 |= dict(mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616))
+# Networks of the zoo whose training state it has, by their names here; arguments that they are built with. One that is
+# just being written is not there yet.
+BY_TAG = {'bireal_resnet18.imagenette': 'bireal_r18_imagenette'}
+SHIPPED = {name: entry for name, entry in BY_TAG.items() if entry in names()}
+NOT_ARGUMENTS = ('type', 'depth', 'in_channels', 'out_indices')
+ARGUMENTS = {
+    name: {key: value for key, value in config_of(entry)['model']['backbone'].items() if key not in NOT_ARGUMENTS}
+    for name, entry in SHIPPED.items()
+}
+
+
+def _pretrained_config(entry: str) -> dict[str, Any]:
+    """timm's description of a network of the zoo, from the config that trained it."""
+    config = config_of(entry)
+    model, transform = config['model'], config['test_dataloader']['dataset']['transform']
+    mean, std = (tuple(value / 255 for value in model['data_preprocessor'][key]) for key in ('mean', 'std'))
+    return dict(
+        CONFIG,
+        file=str(local_file(f'{ZOO}{entry}/training')),
+        num_classes=model['num_classes'],
+        label_names=tuple(config['names'].values()),
+        input_size=(model['backbone'].get('in_channels', 3), transform['crop'], transform['crop']),
+        crop_pct=transform['crop'] / transform['shorter_side'],
+        pool_size=tuple(-(-transform['crop'] // 32) for _ in 'hw'),
+        mean=mean,
+        std=std,
+    )
+
+
+# A name without a tag stays untrained: the star says so, and what has weights stands before it.
+configs: dict[str, Any] = {name: _pretrained_config(entry) for name, entry in SHIPPED.items()}
 default_cfgs = generate_default_cfgs(
-    {f'bireal_resnet{depth}.untrained': CONFIG | (CIFAR10 if depth in CIFAR else {}) for depth in DEPTHS}
+    configs | {f'bireal_resnet{depth}.untrained*': CONFIG | (CIFAR10 if depth in CIFAR else {}) for depth in DEPTHS}
 )
+
+
+def _without_backbone(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Names of a BiRealClassifier's weights as this module has them."""
+    return {name.removeprefix('backbone.'): value for name, value in state.items()}
 
 
 def _entry_point(depth: int) -> Callable[..., nn.Module]:
@@ -172,7 +209,9 @@ def _entry_point(depth: int) -> Callable[..., nn.Module]:
         feature_cfg = dict(out_indices=levels, feature_cls='getter')  # of each call: timm changes it
         if kwargs.get('deep_stem'):
             kwargs['pretrained_cfg_overlay'] = {'first_conv': 'stem.0', **(kwargs.get('pretrained_cfg_overlay') or {})}
-        return build_model_with_cfg(TimmBiRealResNet, name, pretrained, feature_cfg=feature_cfg, depth=depth, **kwargs)
+        kwargs = {**ARGUMENTS.get(f'{name}.{kwargs.get("pretrained_cfg")}', {}), **kwargs}
+        kwargs |= dict(depth=depth, feature_cfg=feature_cfg, pretrained_filter_fn=_without_backbone)
+        return build_model_with_cfg(TimmBiRealResNet, name, pretrained, **kwargs)
 
     create.__name__ = name
     create.__doc__ = f'Bi-Real Net with {depth} layers.'

@@ -35,8 +35,9 @@ def dataset_images(network: Network, split: str, count: int) -> tuple[int, Itera
     """
     config = network.config
     test, chosen = dataset_of(config), dataset_of(config, split)
-    if not chosen:
-        raise InputError(f'{config.filename} has no {split}_dataloader; name a folder of images instead')
+    if 'type' not in chosen:
+        where = config.filename or 'a packed file'
+        raise InputError(f'{where} has no {split}_dataloader; name a folder of images instead')
     if split != 'test' and test:
         chosen = {**chosen, **{key: test.get(key) for key in TEST_OPTIONS if key in chosen}}
     dataset = build_dataset(config, chosen)

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from bireal_plugin.dry_run import input_shape
 from bireal_plugin.errors import InputError
+from bireal_plugin.export.packed.format import is_packed
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.shipping.classification import preparation_metadata
+from bireal_plugin.shipping.packed_source import open_source
 from bireal_plugin.training.config import dataset_of
 from bireal_plugin.training.image_size import Size, record_of, same_data, tested_size
 from bireal_plugin.training.trained import load_trained
@@ -80,6 +82,7 @@ def load_network(
 
     Args:
         config, stage, allow_other_network: see ``load_trained``.
+        checkpoint: trained weights, or a packed file, which is folded already.
         part: of a model with a backbone; by default a detector's backbone and neck, a classifier whole.
         size: height and width of the images; by default those it was trained with, see ``taken_size``.
 
@@ -87,23 +90,37 @@ def load_network(
         InputError: the model cannot be built, has no such part or cannot be folded, the weights are another's, or the
             size is not known.
     """
+    if is_packed(checkpoint):
+        choices = dict(config=config, stage=stage, part=part, allow_other_network=allow_other_network)
+        found = open_source(str(checkpoint), choices, size, SIZE)
+        return Network(
+            model=found.model,
+            config=found.config,
+            size=found.size[0],
+            size_source=found.size[1],
+            channels=input_shape(found.model)[0],
+            bgr=False,
+            normalise=normaliser(found.preprocessor),
+            packed_config=found.described,
+            metadata={**found.metadata, **size_metadata(found.size[0])},
+        )
     whole, trained = load_trained(config, checkpoint, stage=stage, allow_other_network=allow_other_network)
     model, packed_config = _part(whole, trained.model, part, str(trained.filename))
     preprocessor = getattr(whole, 'data_preprocessor', None)
     if preprocessor is None:
         preprocessor = MODELS.build(trained.get('data_preprocessor') or dict(type='ImagePreprocessor'))
-    found, source = taken_size(size, config, trained, checkpoint)
+    taken, source = taken_size(size, config, trained, checkpoint)
     return Network(
         model=fold(model),
         config=trained,
-        size=found,
+        size=taken,
         size_source=source,
         channels=input_shape(model)[0],
         # The pipelines in front of OpenMMLab's preprocessors read pictures with OpenCV.
         bgr=isinstance(preprocessor, ImgDataPreprocessor),
         normalise=normaliser(preprocessor),
         packed_config=packed_config,
-        metadata={**size_metadata(found), **preparation_metadata(trained, model, found, checkpoint)},
+        metadata={**size_metadata(taken), **preparation_metadata(trained, model, taken, checkpoint)},
         recorded_top1=recorded_top1(trained, checkpoint) if model is whole else None,
     )
 

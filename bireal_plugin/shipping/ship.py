@@ -65,10 +65,11 @@ class Order:
 
 
 class Shipment(NamedTuple):
-    """Table of the files, and a sentence for each problem."""
+    """Table of the files, a sentence for each problem, and the measurements of files that were verified."""
 
     table: str
     problems: list[str]
+    verifications: Sequence[Verification] = ()
 
 
 def ship(order: Order, load: Callable[[], Network]) -> Shipment:
@@ -159,7 +160,7 @@ def _judged(found: list[Verification], problems: list[str]) -> Shipment:
     """Mark the files that failed, and tell all."""
     mark_all(found)
     wrong = [f'{row.artefact.name}: {reason}' for row in found for reason in row.reasons]
-    return Shipment(verification_table(found), problems + wrong)
+    return Shipment(verification_table(found), problems + wrong, found)
 
 
 def _samples(source: Path | None, split: str, count: int, network: Network) -> tuple[int | None, Iterator[Sample]]:

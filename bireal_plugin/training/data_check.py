@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from bireal_plugin.errors import InputError
+from bireal_plugin.errors import InputError, listed
+from bireal_plugin.training.config import build_dataset, dataset_of
 from bireal_plugin.training.image_size import image_of
 
 
@@ -38,6 +40,27 @@ def check_data(model: nn.Module, dataset: Any) -> None:
     image = _first_image(dataset)
     if image is not None:
         _check_image(model, image, name)
+
+
+def settle_classes(config: Config) -> None:
+    """Give the model as many classes as the training data have, where the config says ``num_classes=None``.
+
+    Raises:
+        InputError: the data do not tell their classes, or cannot be read.
+    """
+    model: Any = config.get('model') or {}
+    if model.get('num_classes', 0) is not None:
+        return
+    dataset = build_dataset(config, dataset_of(config, 'train'))
+    classes = _classes_of_data(dataset)
+    if classes is None:
+        raise InputError(
+            f'{config.filename}: model.num_classes is None and {type(dataset).__name__} does not tell its classes; '
+            'give --cfg-options model.num_classes=N'
+        )
+    model.num_classes = classes
+    told = listed(list(map(str, dataset.metainfo.get('classes', []))), 12)
+    print_log(f'{classes} classes, as the training data have: {told}; the classifier starts anew', logger='current')
 
 
 def _check_image(model: nn.Module, image: Tensor, name: str) -> None:

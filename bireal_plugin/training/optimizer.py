@@ -63,9 +63,9 @@ class AmpOptimWrapper(AcceleratedAmp):
 class BinaryOptimWrapperConstructor:
     """Five named groups: ``binary_conv, real_conv, norm, linear, other``; empty ones are left out.
 
-    ``paramwise_cfg=dict(real_conv=dict(lr_mult=0.0), ...)`` scales a group's learning rate and weight decay. A latent
-    weight never decays: as soon as a binary convolution takes the sign of its input or weight, the decay of the whole
-    group ``binary_conv`` is 0 (decay would only drive latent weights to 0 and flip signs at random).
+    ``paramwise_cfg=dict(real_conv=dict(lr_mult=0.0), ...)`` scales a group's learning rate and weight decay; None does
+    not. A latent weight never decays: as soon as a binary convolution takes the sign of its input or weight, the decay
+    of the whole group ``binary_conv`` is 0 (decay would only drive latent weights to 0 and flip signs at random).
 
     Raises:
         InputError: ``paramwise_cfg`` names something else than a group, lr_mult or decay_mult.
@@ -74,7 +74,7 @@ class BinaryOptimWrapperConstructor:
     def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:
         self.wrapper = dict(optim_wrapper_cfg)
         self.optimizer = dict(self.wrapper.pop('optimizer'))
-        self.multipliers = {name: dict(options) for name, options in (paramwise_cfg or {}).items()}
+        self.multipliers = {name: dict(options or {}) for name, options in (paramwise_cfg or {}).items()}
         for name, options in self.multipliers.items():
             if name not in GROUPS or not set(options) <= {'lr_mult', 'decay_mult'}:
                 groups = f'{", ".join(GROUPS)}, each with lr_mult and decay_mult'

@@ -45,7 +45,8 @@ def metres(text: str) -> float:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = '%(prog)s [CHECKPOINT] [--raw ROOT | --streets N] [options]'
     add = parser.add_argument_group('predictions, one of').add_argument
-    add('checkpoint', nargs='?', type=Path, metavar='CHECKPOINT', help='trained weights or an exported file')
+    checkpoint = 'trained weights, exported file or zoo://'
+    add('checkpoint', nargs='?', metavar='CHECKPOINT', help=checkpoint)
     files = 'folder of .npy (px) or 16-bit .png (px x 256), .npy or .npz of all, or'
     add('--disparities', metavar='PATH', help=f'{files} {SGBM}')
     add('--depths', type=Path, metavar='PATH', help='likewise, in m or m x 256')

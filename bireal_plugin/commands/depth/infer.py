@@ -8,6 +8,7 @@ bireal depth infer drive.mp4 --checkpoint epoch_10.pth --save side
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,9 @@ from bireal_plugin.depth.inference.predictor import Predictor
 from bireal_plugin.depth.inference.run import infer
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.session_io import Precision
+from bireal_plugin.progress import say
 from bireal_plugin.studies.speed.depth_rate import compare
+from bireal_plugin.zoo import STREETS
 
 
 def whole_numbers(count: int, text: str) -> tuple[int, ...]:
@@ -52,15 +55,15 @@ def predictor_of(arguments: argparse.Namespace, real_layers: Precision = 'f32') 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = '%(prog)s INPUT [INPUT ...] --checkpoint FILE [options]'
+    parser.usage = '%(prog)s INPUT [INPUT ...] [--checkpoint FILE] [options]'
     inputs = 'images, videos, folders, globs, lists (.txt), webcams (0), addresses, -'
     images = parser.add_argument_group('images')
     images.add_argument('inputs', nargs='+', metavar='INPUT', help=inputs)
     pixels = 'of an image, beyond which it is refused (default: 179 million)'
     images.add_argument('--max-pixels', type=positive, default=MAX_PIXELS, metavar='N', help=pixels)
     network = parser.add_argument_group('network')
-    checkpoint = 'trained weights or an exported file'
-    network.add_argument('--checkpoint', type=Path, required=True, metavar='FILE', help=checkpoint)
+    checkpoint = f'weights or exported file (default: {STREETS})'
+    network.add_argument('--checkpoint', metavar='FILE', help=checkpoint)
     add_network(network)
     network.add_argument('--real-layers', choices=['f32', 'bf16'], default='f32', help='of an .xml (default: f32)')
     camera = parser.add_argument_group("camera (default: KITTI's calibration where an image lies beside one)")
@@ -98,6 +101,10 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = Wanted(arguments.out, arguments.save, style, arguments.at, arguments.box, arguments.flip, *files)
     camera = (arguments.calibration, arguments.focal, arguments.baseline, arguments.relative, arguments.cropped)
     cameras = CameraChoice(*camera)
+    if arguments.checkpoint is None:
+        arguments.checkpoint = STREETS
+        told = f'no --checkpoint, so {STREETS}: trained on rendered streets, and not to be trusted on photographs'
+        say(f'note: {told}', file=sys.stderr)
     inputs, problems = find_inputs(arguments.inputs)
     predictor = predictor_of(arguments, arguments.real_layers)
     cameras = replace(cameras, trained_on=predictor.trained_on, network=predictor.source)

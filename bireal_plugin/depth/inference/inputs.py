@@ -20,6 +20,7 @@ from bireal_plugin.depth.camera import Camera, Place, TrainedOn
 from bireal_plugin.depth.kitti.calibration import read_calibration, stereo_camera, text_lines
 from bireal_plugin.errors import InputError
 from bireal_plugin.progress import say
+from bireal_plugin.zoo import is_address
 
 VIDEOS = ('.mp4', '.m4v', '.avi', '.mov', '.mkv', '.webm')
 SUFFIXES = (*IMAGE_SUFFIXES, *VIDEOS)
@@ -83,6 +84,19 @@ def find_inputs(given: Sequence[str]) -> tuple[list[Input], list[str]]:
     paths = list(files.values())
     named = [Input(path, name) for path, name in zip(paths, unique_names(paths), strict=True)]
     return [*named, *streams.values()], problems
+
+
+def names_input(text: str) -> bool:
+    """Whether a word names inputs, and no network: by its suffix, as a folder or pattern of files, or as a stream."""
+    path = Path(text)
+    if is_address(text):
+        return False
+    return (
+        path.suffix.lower() in (*SUFFIXES, '.txt')
+        or path.is_dir()
+        or stream_name(text) is not None
+        or (glob.has_magic(text) and not path.exists())
+    )
 
 
 def stream_name(text: str) -> str | None:

@@ -29,6 +29,7 @@ from bireal_plugin.export.session_io import Precision, pinned
 from bireal_plugin.progress import say
 from bireal_plugin.shipping.classification import dataset_meta
 from bireal_plugin.training.trained import load_trained
+from bireal_plugin.zoo import local_file
 
 ImageSource = str | Path | np.ndarray
 PredictDisparity = Callable[[np.ndarray], np.ndarray]
@@ -58,7 +59,8 @@ class Predictor:
     The image is resized to the network's input, and the disparity back, its values by the ratio of the widths.
 
     Args:
-        checkpoint: training checkpoint ``.pth``, packed file ``.safetensors`` or OpenVINO model ``.xml``.
+        checkpoint: training checkpoint ``.pth``, packed file ``.safetensors`` or ``zoo://NAME``, or OpenVINO
+            model ``.xml``.
         config: of a training checkpoint, by default the one it carries; the other files carry theirs.
         stage: of a config with stages, by default the checkpoint's.
         allow_other_network: see ``load_trained``.
@@ -82,6 +84,7 @@ class Predictor:
         threads: int | None = None,
     ) -> None:
         self.source = str(checkpoint)
+        checkpoint = local_file(checkpoint)
         if threads is not None and threads < 1:
             raise InputError(f'an inference has at least one thread, not {threads}')
         suffix = Path(checkpoint).suffix

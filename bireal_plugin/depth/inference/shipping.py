@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -17,9 +18,11 @@ from bireal_plugin.depth.inference.predictor import statistics, warn_of_size
 from bireal_plugin.depth.networks.network import DepthNetwork, checked_size, trained_size
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.packed.config import plain_config
+from bireal_plugin.export.packed.format import is_packed
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.shipping.classification import dataset_meta
-from bireal_plugin.shipping.network import Network, normaliser, size_metadata, without_loading
+from bireal_plugin.shipping.network import SIZE, Network, normaliser, size_metadata, without_loading
+from bireal_plugin.shipping.packed_source import open_source
 from bireal_plugin.training.trained import load_trained
 
 
@@ -39,11 +42,14 @@ def load_depth_network(
 
     Args:
         config, stage, allow_other_network: see ``load_trained``.
+        checkpoint: trained weights, or a packed file, which is folded already.
         size: height and width of the images; by default those of training.
 
     Raises:
         InputError: the model is no DepthNetwork, its size is not known, or as ``load_trained``.
     """
+    if is_packed(checkpoint):
+        return _of_packed(str(checkpoint), size, dict(config=config, stage=stage, other=allow_other_network))
     model, trained = load_trained(config, checkpoint, stage=stage, allow_other_network=allow_other_network)
     if not isinstance(model, DepthNetwork):
         raise InputError(f'{checkpoint} is a {type(model).__name__}, no DepthNetwork; bireal export takes it')
@@ -68,5 +74,25 @@ def load_depth_network(
         image_key='left',
         normalise=normaliser(model.data_preprocessor),
         packed_config=described,
+        metadata=dict(config=json.dumps(said), **size_metadata(height_width)),
+    )
+
+
+def _of_packed(checkpoint: str, size: Sequence[int] | None, choices: dict[str, Any]) -> Network:
+    found = open_source(checkpoint, choices, size, SIZE)
+    if not isinstance(found.model, DepthNetwork) or 'config' not in found.metadata:
+        raise InputError(f'{checkpoint} is a {type(found.model).__name__}, no DepthNetwork; bireal export takes it')
+    height_width, source = found.size
+    said = {**json.loads(found.metadata['config']), 'size': height_width}
+    return Network(
+        model=found.model,
+        config=found.config,
+        size=height_width,
+        size_source=source,
+        channels=3,
+        bgr=False,
+        image_key='left',
+        normalise=normaliser(found.preprocessor),
+        packed_config={**found.described, 'size': list(height_width)},
         metadata=dict(config=json.dumps(said), **size_metadata(height_width)),
     )

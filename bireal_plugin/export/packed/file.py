@@ -68,6 +68,9 @@ def save_packed(
 def load_packed(path: str | Path) -> nn.Module:
     """The folded network in a packed file, in evaluation mode; it predicts exactly what ``fold`` gives.
 
+    Args:
+        path: a file, or an address of one: ``zoo://NAME`` of the networks in this package, ``hf-hub:OWNER/NAME``.
+
     Raises:
         InputError: the file is missing, truncated, changed, of another format or version, or not the network it claims.
     """

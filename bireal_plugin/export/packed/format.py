@@ -21,6 +21,7 @@ from torch import Tensor
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.whole_file import whole
+from bireal_plugin.zoo import local_file
 
 FORMAT = 'bireal-packed'
 VERSION = '2'
@@ -59,13 +60,25 @@ def write_packed(
     return path.stat().st_size
 
 
+def is_packed(path: str | Path) -> bool:
+    """Whether a file says that it is a packed network, whole or not; ``zoo://NAME`` is one."""
+    path = local_file(path)
+    if path.suffix != '.safetensors' or not path.is_file():
+        return False
+    try:
+        with safe_open(str(path), framework='pt') as file:
+            return (file.metadata() or {}).get('format') == FORMAT
+    except (SafetensorError, OSError):
+        return False
+
+
 def read_packed(path: str | Path) -> PackedContent:
     """The content of a packed file. safetensors refuses a damaged header, and the checksum everything else.
 
     Raises:
         InputError: the file is missing, truncated, changed, or of another format or version.
     """
-    path = Path(path)
+    path = local_file(path)
     if not path.is_file():
         raise InputError(f'packed file {path} does not exist')
     try:

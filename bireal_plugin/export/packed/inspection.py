@@ -16,6 +16,7 @@ from bireal_plugin.export.packed.real_layers import SCALE
 from bireal_plugin.folding.layers import FoldedBinaryConv2d
 from bireal_plugin.hosts.torch_private import Convolution, NormWithStatistics
 from bireal_plugin.text_table import text_table
+from bireal_plugin.zoo import local_file
 
 NORMS = (NormWithStatistics, nn.GroupNorm, nn.LayerNorm)
 
@@ -118,7 +119,7 @@ def inspect_packed(path: str | Path) -> PackedReport:
         real_layers=content.real_layers,
         config=content.config,
         layers=tuple(layers),
-        file_bytes=Path(path).stat().st_size,
+        file_bytes=local_file(path).stat().st_size,
     )
 
 

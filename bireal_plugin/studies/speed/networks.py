@@ -26,14 +26,17 @@ from torch import Tensor, nn
 
 from bireal_plugin.checkpoints.layouts import CIFAR
 from bireal_plugin.errors import InputError
+from bireal_plugin.export.packed.format import is_packed
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.hosts.torch_private import BatchNorm
 from bireal_plugin.models.resnet import DEPTHS, BiRealResNet, usual
-from bireal_plugin.shipping.network import Part, taken_size
+from bireal_plugin.shipping.network import SIZE, Part, taken_size
+from bireal_plugin.shipping.packed_source import open_source
 from bireal_plugin.training.config import config_mistakes, load_config
 from bireal_plugin.training.image_size import Size, tested_size
 from bireal_plugin.training.recipe import chosen_stage
 from bireal_plugin.training.trained import load_trained, trained_config
+from bireal_plugin.zoo import is_address, name_in
 
 Contender = Literal['ours', 'twin', 'torchvision']
 SIDES: tuple[Contender, ...] = get_args(Contender)
@@ -98,8 +101,8 @@ def load_networks(
     """The networks of a built-in depth ('18', '34', '50', '101', '152'; for CIFAR '20', '32', '56') or of a config.
 
     Args:
-        source: the depth, or the path of a config of a BiRealResNet: a classifier, the backbone alone, a depth network,
-            or a detector, whose backbone is taken.
+        source: the depth, a packed file or its address, or the path of a config of a BiRealResNet: a classifier, the
+            backbone alone, a depth network, or a detector, whose backbone is taken.
         checkpoint: file of trained weights for our side; a config only.
         stage: of a recipe; by default the checkpoint's, without a checkpoint the last.
         allow_other_network: see ``load_trained``.
@@ -119,6 +122,13 @@ def load_networks(
             size, classes = (32, 32), 10
         model = dict(type='BiRealClassifier', backbone=dict(type='BiRealResNet', depth=depth), num_classes=classes)
         return replace(_networks(f'Bi-Real-{depth}', model), size=size)
+    if is_packed(source):
+        if checkpoint is not None or stage is not None:
+            raise InputError(f'--checkpoint and --stage belong to a config; {source} has its weights inside')
+        packed = open_source(source, {}, None if sized else (1, 1), SIZE)
+        networks = _networks(name_in(source) if is_address(source) else Path(source).stem, packed.described)
+        networks.sides['ours'] = packed.model
+        return replace(networks, size=packed.size[0])
     config = load_config(source)
     choices: Any = dict(stage=stage, allow_other_network=allow_other_network)
     config = chosen_stage(config, stage) if checkpoint is None else trained_config(config, checkpoint, **choices)
