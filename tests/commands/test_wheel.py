@@ -63,6 +63,17 @@ def test_the_wheel_holds_the_kernels_in_c(site):
     }
 
 
+def test_the_wheel_holds_the_zoo_and_is_small(site):
+    folder = Path('bireal_plugin', 'zoo')
+    packed, own = (
+        {path.relative_to(root) for path in (root / folder).glob('*/*') if path.suffix in ('.json', '.safetensors')}
+        for root in (site, REPOSITORY)
+    )
+    assert packed == own
+    (wheel,) = site.parent.glob('*.whl')
+    assert wheel.stat().st_size < 25e6
+
+
 def test_a_config_is_trained_by_name_outside_the_checkout(bireal, tmp_path):
     short = [
         'model.backbone.base_channels=4',

@@ -53,7 +53,7 @@ def tiny_depth(folder: Path, *, real: bool = False) -> Tiny:
 
 def file_of(tiny: Tiny, format: str, folder: Path) -> Path:
     """The network as a file ``net.*`` of a format."""
-    _, problems = ship(
+    _, problems, _ = ship(
         Order([format], ['f32'], folder, 'net'), lambda: load_depth_network(tiny.config, tiny.checkpoint)
     )
     assert problems == []

@@ -64,7 +64,7 @@ def test_a_real_network_is_written_for_openvino_as_it_is(tmp_path):
     expected = Predictor(real.checkpoint, config=real.config)(image)
     np.testing.assert_allclose(Predictor(file_of(real, 'openvino', tmp_path))(image), expected, rtol=1e-3)
     order = Order(['packed'], ['f32'], tmp_path, 'net')
-    _, problems = ship(order, lambda: load_depth_network(real.config, real.checkpoint))
+    _, problems, _ = ship(order, lambda: load_depth_network(real.config, real.checkpoint))
     assert ['not binary yet' in problem for problem in problems] == [True]
 
 
@@ -98,7 +98,7 @@ def test_a_file_of_another_network_is_marked(tiny, tmp_path, monkeypatch):
     wrong = load_depth_network(tiny.config, tmp_path / 'other.pth').model
     honest = artefacts.write
     monkeypatch.setattr(artefacts, 'write', lambda _, *arguments, **options: honest(wrong, *arguments, **options))
-    table, problems = ship(
+    table, problems, _ = ship(
         Order(['packed'], ['f32'], tmp_path, 'net', verify=True),
         lambda: load_depth_network(tiny.config, tiny.checkpoint),
     )
