@@ -39,7 +39,9 @@ def served(networks: Networks, *, host: str, port: int | None, most_megabytes: i
     with tempfile.TemporaryDirectory(prefix='bireal-app-') as folder:
         os.environ['GRADIO_TEMP_DIR'] = folder
         page = built(networks, Path(folder))
-        options = dict(quiet=True, prevent_thread_lock=True, share=False, show_error=True, footer_links=[])
+        options: dict[str, Any] = dict(
+            quiet=True, prevent_thread_lock=True, share=False, show_error=True, footer_links=[]
+        )
         options |= dict(ssr_mode=False, enable_monitoring=False, run_history=False)
         _, address, _ = page.launch(server_name=host, server_port=port, max_file_size=f'{most_megabytes}mb', **options)
         try:
@@ -140,9 +142,9 @@ def _depth(predictor: answers.Predictor, folder: Path) -> None:
     def measure(estimate: Estimate | None, event: gr.SelectData) -> str:
         return '' if estimate is None else answers.measured(estimate, *event.index)
 
-    photo.change(suggest, photo, focal, api_name=False)
+    photo.change(suggest, photo, focal, api_visibility='private')
     start.click(show, [photo, focal], [seen, map_, number, slider, cloud, offered], api_name='depth')
-    map_.select(measure, seen, number, api_name=False)
+    map_.select(measure, seen, number, api_visibility='private')
 
 
 def _turned(estimate: Estimate) -> plotly.Figure:
