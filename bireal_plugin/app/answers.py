@@ -18,6 +18,7 @@ from bireal_plugin.models.classifier import BiRealClassifier
 from bireal_plugin.shipping.classification import KEY, Classifier, Preparation, class_names
 from bireal_plugin.shipping.network import taken_size
 from bireal_plugin.training.trained import load_trained
+from bireal_plugin.zoo import local_file
 
 STYLE = Style()
 MOST_POINTS = 20_000  # that a browser turns smoothly
@@ -31,15 +32,15 @@ class Networks:
     predictor: Predictor | None = None
 
     @classmethod
-    def of_files(cls, files: Sequence[Path], *, threads: int | None = None) -> Networks:
-        """Networks in exported files or checkpoints; what each is for stands in it.
+    def of_files(cls, files: Sequence[str | Path], *, threads: int | None = None) -> Networks:
+        """Networks in exported files, checkpoints or addresses of the zoo; what each is for stands in it.
 
         Raises:
             InputError: a file is neither, two are of one kind, or there is none.
         """
         found: dict[str, Classifier | Predictor] = {}
         for file in files:
-            network = _network(file, threads)
+            network = _network(local_file(file), threads)
             kind = 'classifier' if isinstance(network, Classifier) else 'predictor'
             if kind in found:
                 raise InputError(f'{found[kind].source} and {file} are of one kind; the page shows one of each')

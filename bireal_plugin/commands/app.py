@@ -1,25 +1,26 @@
 """A page in the browser: classes and depth of photographs, by networks on this machine.
 
-bireal app work_dirs/export/bireal_r18_imagenette.c street.xml
-bireal app street.xml --port 8000
+bireal app
+bireal app classes.c street.xml --port 8000
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from threading import Event
 
 from bireal_plugin.app.answers import Networks
 from bireal_plugin.commands.arguments import positive
 from bireal_plugin.progress import say
+from bireal_plugin.zoo import PHOTOGRAPHS, STREETS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.usage = '%(prog)s FILE [FILE] [options]'
+    parser.usage = '%(prog)s [FILE ...] [options]'
     add = parser.add_argument
-    add('files', nargs='+', type=Path, metavar='FILE', help='a classifier, a depth network, or both')
+    files = 'a classifier, a depth network, or both (default: those of the zoo)'
+    add('files', nargs='*', metavar='FILE', help=files)
     host = 'that may be connected to (default: 127.0.0.1, this machine alone; 0.0.0.0: everyone)'
     add('--host', default='127.0.0.1', metavar='NAME', help=host)
     add('--port', type=positive, metavar='N', help='of the address (default: a free one from 7860)')
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C."""
     from bireal_plugin.app.page import served
 
-    networks = Networks.of_files(arguments.files, threads=arguments.threads)
+    networks = Networks.of_files(arguments.files or [PHOTOGRAPHS, STREETS], threads=arguments.threads)
     options = dict(host=arguments.host, port=arguments.port, most_megabytes=arguments.max_megabytes)
     with served(networks, **options) as address:
         say(f'the page is at {address} until Ctrl-C', file=sys.stdout)

@@ -9,6 +9,7 @@ from bireal_plugin.app.answers import Networks
 from bireal_plugin.data.image_file import focal_length
 from bireal_plugin.depth.maps import read_depth_png
 from bireal_plugin.errors import InputError
+from bireal_plugin.zoo import PHOTOGRAPHS, STREETS
 from tests.app.networks import photograph, tiny_networks
 from tests.depth.tiny_depth import SIZE, file_of, tiny_depth
 
@@ -67,6 +68,9 @@ def test_a_photograph_tells_its_focal_length(tmp_path, told, expected):
 def test_files_say_themselves_what_they_are_for(tmp_path):
     depth = file_of(tiny_depth(tmp_path), 'packed', tmp_path)
     assert Networks.of_files([depth]).predictor.size == SIZE
+    both = Networks.of_files([PHOTOGRAPHS, STREETS])
+    assert 'church' in both.classifier.classes
+    assert both.predictor.baseline == pytest.approx(0.54)
     with pytest.raises(InputError, match='of one kind'):
         Networks.of_files([depth, depth])
     with pytest.raises(InputError, match='needs a network'):
