@@ -40,9 +40,14 @@ REFUSED = {
 PLAIN_CONV = (None, 'Conv2d', 'Conv', nn.Conv2d)
 
 
-def usual(depth: int) -> dict[str, Any]:
-    """The defaults of ``BiRealResNet`` that depend on the depth: 20, 32 and 56 are ResNet's networks for CIFAR."""
-    stages = len(BLOCKS[depth])
+def usual(depth: Any, num_stages: int | None = None) -> dict[str, Any]:
+    """The defaults of ``BiRealResNet`` that depend on the depth: 20, 32 and 56 are ResNet's networks for CIFAR.
+
+    Empty for depths that there are not.
+    """
+    if not isinstance(depth, int) or depth not in BLOCKS:
+        return {}
+    stages = len(BLOCKS[depth]) if num_stages is None else num_stages
     shape = dict(base_channels=16, stem='cifar') if depth in CIFAR else dict(base_channels=64, stem='imagenet')
     return dict(num_stages=stages, out_indices=tuple(range(stages)), **shape)
 
@@ -85,6 +90,7 @@ class BiRealResNet(BaseModule):
         InputError: a value is unknown, refused (dcn, plugins, conv_cfg, drop_path_rate) or does not fit the others.
     """
 
+    usual = staticmethod(usual)
     deploy = False
     engine_run: EngineRun | None = None
     told_of_size = False
@@ -138,10 +144,10 @@ class BiRealResNet(BaseModule):
         check_choice('BiRealResNet', 'depth', depth, DEPTHS)
         check_choice('BiRealResNet', 'structure', structure, get_args(Structure))
         block, counts = DEPTHS[depth]
-        own_defaults = usual(depth)
+        own_defaults = usual(depth, num_stages)
         base_channels, stem = base_channels or own_defaults['base_channels'], stem or own_defaults['stem']
         num_stages = own_defaults['num_stages'] if num_stages is None else num_stages
-        out_indices = tuple(range(num_stages)) if out_indices is None else out_indices
+        out_indices = own_defaults['out_indices'] if out_indices is None else out_indices
         check_choice('BiRealResNet', 'stem', stem, ('imagenet', 'cifar'))
         check_choice('BiRealResNet', 'transition', transition, TRANSITIONS)
         check_choice('BiRealResNet', 'style', style, ('pytorch', 'caffe'))

@@ -95,6 +95,9 @@ def _complete(value: Any, key: str = '', ignored: Collection[str] = NOT_THE_NETW
             kind = next((found for table in tables if (found := table.get(kind)) is not None), None)
         arguments = inspect.signature(kind).parameters.values() if isinstance(kind, type) else ()
         content = {each.name: each.default for each in arguments if each.default is not each.empty} | dict(value)
+        if (usual := getattr(kind, 'usual', None)) is not None:  # None stands for what the depth has
+            own_defaults = usual(content.get('depth'), content.get('num_stages'))
+            content |= {name: item for name, item in own_defaults.items() if content.get(name) is None}
         if 'conv' in content:  # the sign and the weight of a backbone are its convolutions'
             conv = {'type': content['conv']} if isinstance(content['conv'], str) else dict(content['conv'])
             given = {name: content.pop(name) for name in ('sign', 'weight') if name in content}

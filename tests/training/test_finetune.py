@@ -27,11 +27,11 @@ def photographs(tmp_path_factory):
 
 
 @pytest.fixture
-def finetune(run_command, photographs, tmp_path):
+def finetune(start_tool, photographs, tmp_path):
     def start(*options):
         usual = [f'data_root={photographs}', 'train_dataloader.batch_size=6', 'stages.binary.train_cfg.max_epochs=1']
         usual += [f'{each}_dataloader.num_workers=0' for each in ('train', 'val', 'test')]
-        return run_command('train', 'bireal_r18_finetune', '--work-dir', tmp_path, '--cfg-options', *usual, *options)
+        return start_tool('train.py', 'bireal_r18_finetune', '--work-dir', tmp_path, '--cfg-options', *usual, *options)
 
     return start
 

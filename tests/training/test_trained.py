@@ -135,6 +135,10 @@ def test_spelling_out_a_default_is_no_difference():
     short = dict(type='BiRealResNet', depth=18)
     long = dict(short, sign=dict(type='ApproxSign'), weight='MagnitudeAware', conv=dict(type='BinaryConv2d'))
     assert network_difference(short, dict(long, activation='sign', out_indices=[0, 1, 2, 3])) is None
+    assert network_difference(short, dict(long, num_stages=4, base_channels=64, stem='imagenet')) is None
+    cifar = dict(type='BiRealResNet', depth=20)
+    assert network_difference(cifar, dict(cifar, num_stages=3, base_channels=16, stem='cifar')) is None
+    assert network_difference(cifar, dict(cifar, base_channels=64)).key == '.base_channels'
 
 
 @pytest.mark.parametrize(
