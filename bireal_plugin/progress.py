@@ -36,5 +36,5 @@ def progress(items: Iterable[Item], *, unit: str, total: int | None = None) -> I
 def say(line: str, *, file: TextIO | None = None) -> None:
     """Print a line on stdout, or another file, above a bar where one is shown."""
     file = sys.stdout if file is None else file
-    tqdm.write(line, file=file)
+    tqdm.write(f'{line}\n', file=file, end='')  # at once, so that no signal comes between a line and its end
     file.flush()

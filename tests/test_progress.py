@@ -52,3 +52,14 @@ def test_a_terminal_gets_a_bar_and_lines_stand_above_it(monkeypatch, capsys):
         progress.say(f'item {item}')
     assert '/2' in terminal.getvalue()
     assert capsys.readouterr().out == 'item 1\nitem 2\n'
+
+
+def test_a_line_and_its_end_are_written_at_once():
+    class Recorder(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    written: list[str] = []
+    progress.say('a line', file=Recorder())
+    assert [text for text in written if text] == ['a line\n']
