@@ -52,8 +52,9 @@ class Networks:
 
 def _network(file: Path, threads: int | None) -> Classifier | Predictor:
     if any(file.suffix == engine.suffix for engine in ENGINES.values()):
-        classifies = KEY in Session(file, threads=threads).metadata
-        return Classifier.of_file(file, threads=threads) if classifies else Predictor(file, threads=threads)
+        session = Session(file, threads=threads)
+        classifies = KEY in session.metadata
+        return Classifier.of_session(session, str(file)) if classifies else Predictor(file, threads=threads)
     model, config = load_trained(None, file)
     if not isinstance(model, BiRealClassifier):
         return Predictor(file, threads=threads)

@@ -20,7 +20,7 @@ from bireal_plugin.data.image_file import read_rgb
 from bireal_plugin.dry_run import input_shape
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import Session
-from bireal_plugin.export.session_io import pinned
+from bireal_plugin.export.session_io import EngineSession, pinned
 from bireal_plugin.models.classifier import BiRealClassifier, ImagePreprocessor
 from bireal_plugin.training.config import dataset_of
 
@@ -137,10 +137,14 @@ class Classifier:
     @classmethod
     def of_file(cls, path: Path, *, threads: int | None = None) -> Classifier:
         """Of an exported file, which says itself how its images are made."""
-        session = Session(path, threads=threads)
-        preparation = Preparation.of_metadata(session.metadata, str(path))
+        return cls.of_session(Session(path, threads=threads), str(path))
+
+    @classmethod
+    def of_session(cls, session: EngineSession, source: str) -> Classifier:
+        """Of an exported file that is open."""
+        preparation = Preparation.of_metadata(session.metadata, source)
         batch = session.accepted[0]
-        return cls(session, preparation, batch=batch if isinstance(batch, int) else 1, source=str(path))
+        return cls(session, preparation, batch=batch if isinstance(batch, int) else 1, source=source)
 
     @classmethod
     def of_model(cls, model: nn.Module, preparation: Preparation, source: str, threads: int | None) -> Classifier:
