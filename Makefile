@@ -66,7 +66,7 @@ $(VENV)/.engines: $(VENV)/.core | $(VENV)/.larq
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.det $(VENV)/.engines
-	$(PIP) install --quiet $(CONSTRAINTS) --editable ".[app,dev,docs,torchao]"
+	$(PIP) install --quiet $(CONSTRAINTS) --editable ".[app,dev,docs,teacher,torchao]"
 	touch $@
 
 # Larq's interpreter, which runs the exported .tflite files, needs numpy 1 and so an environment of its own. It has no

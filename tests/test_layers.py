@@ -36,6 +36,7 @@ OPTIONAL = (
     'bireal_plugin.export.openvino.',
     'bireal_plugin.export.tflite.',
     'bireal_plugin.studies.ablation.figure',
+    'bireal_plugin.studies.figures.choice',
     'bireal_plugin.studies.figures.pictures',
     'bireal_plugin.studies.speed.chart',
 )

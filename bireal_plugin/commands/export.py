@@ -16,6 +16,7 @@ from pathlib import Path
 from bireal_plugin.commands.arguments import Renamed, Words, add_existing, add_size, add_trained, positive, trained
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import ENGINES
+from bireal_plugin.folding.layers import FoldedLayer
 from bireal_plugin.shipping.limits import Demands
 from bireal_plugin.shipping.network import Network, load_network
 from bireal_plugin.shipping.ship import Order, Shipment, ship
@@ -103,6 +104,8 @@ def shipped(arguments: argparse.Namespace, load: Callable[..., Network], **optio
             raise InputError(f'--shape: the network takes images of {found.channels} channels, not {channels}')
         shape = 'x'.join(map(str, (batch, found.channels, *found.size)))
         print(f'{arguments.checkpoint} for inputs {shape} ({found.size_source}), to {order.folder}', flush=True)
+        if not any(isinstance(module, FoldedLayer) for module in found.model.modules()):
+            print('a real network: none of its layers is 1-bit', flush=True)
         return found
 
     return print_shipment(ship(order, network))

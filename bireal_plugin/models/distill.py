@@ -28,11 +28,13 @@ class DistilledClassifier(BiRealClassifier):
     Args:
         backbone, num_classes, options: as for ``BiRealClassifier``.
         teacher: config of a classifier in MODELS that maps the student's normalised images to logits ``(N, classes)``.
-        teacher_checkpoint: file of its weights, which must fit completely.
+        teacher_checkpoint: file of its weights, which must fit completely; None for a teacher that brings them, as
+            ``EfficientNetLite0``.
         label_weight: share of the cross entropy with the labels, 0 to 1.
 
     Raises:
-        InputError: the checkpoint cannot be read or is another network's, or ``label_weight`` is outside [0, 1].
+        InputError: the checkpoint is missing, cannot be read or is another network's, or ``label_weight`` is outside
+            [0, 1].
     """
 
     def __init__(
@@ -41,7 +43,7 @@ class DistilledClassifier(BiRealClassifier):
         num_classes: int,
         *,
         teacher: Mapping[str, Any],
-        teacher_checkpoint: str,
+        teacher_checkpoint: str | None = None,
         label_weight: float = 0.0,
         **options: Any,
     ) -> None:
@@ -50,9 +52,12 @@ class DistilledClassifier(BiRealClassifier):
             raise InputError(f'DistilledClassifier: label_weight={label_weight} must be between 0 and 1')
         self.label_weight = label_weight
         model = MODELS.build(teacher)
-        # On the teacher's device, which is 'meta' while a recipe is only checked.
-        content = read_checkpoint(teacher_checkpoint, map_location=next(model.parameters()).device)
-        load_weights(model, state_dict_of(content, teacher_checkpoint), source=teacher_checkpoint, strict=True)
+        if teacher_checkpoint is not None:
+            # On the teacher's device, which is 'meta' while a recipe is only checked.
+            content = read_checkpoint(teacher_checkpoint, map_location=next(model.parameters()).device)
+            load_weights(model, state_dict_of(content, teacher_checkpoint), source=teacher_checkpoint, strict=True)
+        elif not getattr(model, 'brings_weights', False):
+            raise InputError(f'DistilledClassifier: a {type(model).__name__} as teacher needs teacher_checkpoint')
         # In a tuple a module is no submodule: not in the state dict, parameters(), train() or DDP.
         self._teacher = (model.requires_grad_(False).eval(),)
 

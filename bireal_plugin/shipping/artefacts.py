@@ -19,6 +19,8 @@ from bireal_plugin.shipping.network import Network
 from bireal_plugin.shipping.verify import mark, unverified_marker
 from bireal_plugin.text_table import text_table
 
+REAL_LAYERS = 'real_layers'  # in the metadata of a file of its own precision
+
 
 def plan(formats: Sequence[str], precisions: Sequence[str], folder: Path, name: str) -> list[Artefact]:
     """The artefacts of some formats with real layers in some precisions; one file may be several artefacts.
@@ -47,8 +49,12 @@ def plan(formats: Sequence[str], precisions: Sequence[str], folder: Path, name: 
     return artefacts
 
 
-def written_before(path: Path, precision: Precision) -> Artefact:
-    """The artefact in a file; a packed file tells its precision itself.
+def written_before(path: Path, precision: Precision, metadata: Mapping[str, str]) -> Artefact:
+    """The artefact in a file.
+
+    Args:
+        precision: of its real layers, where the file does not tell it: packed files and those in int8 do.
+        metadata: of the file.
 
     Raises:
         InputError: no engine has this suffix, or the engine has no such precision.
@@ -57,6 +63,7 @@ def written_before(path: Path, precision: Precision) -> Artefact:
     format = next(name for name, known in ENGINES.items() if known is engine)
     if format == 'packed':
         precision = cast(Precision, read_packed(path).real_layers)
+    precision = cast(Precision, metadata.get(REAL_LAYERS, precision))
     if precision not in engine.precisions:
         raise InputError(f'{path}: {format} has real layers {", ".join(engine.precisions)}, not {precision}')
     return Artefact(path, format, precision)
@@ -110,22 +117,26 @@ def _export(
 ) -> None:
     precision = ENGINES[artefact.format].precisions[artefact.precision]
     options: dict[str, Any] = {**precision.exporting, **given}
+    metadata = network.metadata
     if precision.calibrated:
         options['calibration'] = calibration()
+        metadata = {**metadata, REAL_LAYERS: artefact.precision}
     if artefact.format == 'packed':
         if network.packed_config is None:
             raise InputError(
                 'a packed file holds classifiers and backbones, not a backbone with its neck; use --part backbone'
             )
         options['config'] = network.packed_config
-    write(network.model, artefact.format, shape, artefact.path, metadata=network.metadata, **options)
+    write(network.model, artefact.format, shape, artefact.path, metadata=metadata, **options)
     unverified_marker(artefact.path).unlink(missing_ok=True)  # of the file that was here before
 
 
 def mark_all(verifications: Iterable[Verification]) -> None:
-    """Mark the files of failed verifications, and take the mark off the others."""
+    """Mark the files of failed verifications, and take the mark off the rest; other networks' stay as they are."""
     reasons: dict[Path, list[str]] = defaultdict(list)
     for verification in verifications:
+        if verification.other:
+            continue
         name = verification.artefact.name
         reasons[verification.artefact.path] += [f'{name}: {reason}' for reason in verification.reasons]
     for path, found in reasons.items():
@@ -160,13 +171,15 @@ def verification_table(verifications: Sequence[Verification]) -> str:
             row['feature error'] = f'{found.feature_error:.1e}'
             row['output flips'] = f'{found.output_flips:.3%}'
         row['flips'] = '' if layers is None else f'{layers.flips / max(layers.signs, 1):.3%}'
-        if found.top1 is not None and found.reference_top1 is not None:
+        if found.top1 is not None:
             row['top-1'] = f'{found.top1:.2%}'
+        if found.reference_top1 is not None:
             row['reference'] = f'{found.reference_top1:.2%}'
         if found.recorded is not None:
             row['recorded'] = f'{found.recorded:.2%}'
         row['ms'] = '' if found.milliseconds is None else f'{found.milliseconds:.2f}'
-        row['verdict'] = 'crashed' if found.crashed else 'verified' if found.passed else 'FAILED'
+        verdict = 'another network' if found.other else 'verified'
+        row['verdict'] = 'crashed' if found.crashed else verdict if found.passed else 'FAILED'
         rows.append(row)
     return f'{_table(rows)}\n\n{LEGEND}'
 

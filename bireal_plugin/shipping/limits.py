@@ -56,6 +56,7 @@ class Verification:
         milliseconds: median of a batch on one thread.
         crashed: the process of the engine has ended.
         input: shape of a batch. recorded: top-1 accuracy that training measured, where it is known.
+        other: of another network than the reference, run on the same images and not judged.
     """
 
     artefact: Artefact
@@ -73,6 +74,7 @@ class Verification:
     recorded: float | None = None
     reasons: tuple[str, ...] = ()
     crashed: bool = False
+    other: bool = False
 
     @property
     def passed(self) -> bool:

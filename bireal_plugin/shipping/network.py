@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from mmengine.model import ImgDataPreprocessor
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from bireal_plugin.binary import binary_convolutions
 from bireal_plugin.dry_run import input_shape
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.packed.format import is_packed
@@ -78,7 +80,7 @@ def load_network(
     size: Sequence[int] | None = None,
     allow_other_network: bool = False,
 ) -> Network:
-    """Load a trained network and fold it.
+    """Load a trained network and fold it; a stage whose layers are all real gives a network without 1-bit layers.
 
     Args:
         config, stage, allow_other_network: see ``load_trained``.
@@ -111,7 +113,7 @@ def load_network(
         preprocessor = MODELS.build(trained.get('data_preprocessor') or dict(type='ImagePreprocessor'))
     taken, source = taken_size(size, config, trained, checkpoint)
     return Network(
-        model=fold(model),
+        model=_folded(model),
         config=trained,
         size=taken,
         size_source=source,
@@ -123,6 +125,14 @@ def load_network(
         metadata={**size_metadata(taken), **preparation_metadata(trained, model, taken, checkpoint)},
         recorded_top1=recorded_top1(trained, checkpoint) if model is whole else None,
     )
+
+
+def _folded(model: nn.Module) -> nn.Module:
+    """A folded copy; of a wholly real network, as a recipe's first stages train it, a copy that engines fold."""
+    layers = [layer for _, layer in binary_convolutions(model)]
+    if layers and not any(layer.binary_input or layer.binary_weight for layer in layers):
+        return copy.deepcopy(model).eval().requires_grad_(False)
+    return fold(model)
 
 
 def size_metadata(size: Size) -> dict[str, str]:

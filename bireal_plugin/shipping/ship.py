@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import Session
 from bireal_plugin.export.session_io import Precision
 from bireal_plugin.models.classifier import BiRealClassifier
@@ -23,6 +24,7 @@ from bireal_plugin.shipping.artefacts import (
     verification_table,
     written_before,
 )
+from bireal_plugin.shipping.classification import KEY
 from bireal_plugin.shipping.images import Sample, batches, dataset_images, folder_images
 from bireal_plugin.shipping.limits import USUAL, Artefact, Demands, Verification
 from bireal_plugin.shipping.network import SIZE, Network
@@ -110,6 +112,7 @@ def check(
     precision: Precision,
     load: Callable[[], Network],
     *,
+    others: Sequence[Path] = (),
     verify_on: Path | None = None,
     images: int | None = None,
     demands: Demands = USUAL,
@@ -117,23 +120,38 @@ def check(
     """Verify files that were written before, as ``ship`` verifies its own; see ``Order`` for the arguments.
 
     Args:
-        precision: of the files' real layers; a packed file tells its own.
+        precision: of the files' real layers, where a file does not tell it itself.
+        others: files of other networks, which are run on the same images in turn and not judged.
 
     Raises:
-        InputError: a file is missing or of no engine, it has no such precision, or as ``ship``.
+        InputError: a file is missing or of no engine, it has no such precision, another network's takes images that are
+            made otherwise, or as ``ship``.
     """
-    shapes: dict[tuple[int, ...], list[Artefact]] = {}
-    for path in files:
-        with Session(path) as session:
-            shape = tuple(size for size in session.input_shape if isinstance(size, int))
-            size = tuple(json.loads(session.metadata.get(SIZE, '[]')))
-        shapes.setdefault(shape if len(shape) == 4 else size, []).append(written_before(path, precision))
+    opened = [_opened(path, precision) for path in files]
+    beside = [_opened(path, precision) for path in others]
     network = load()
+    for artefact, _, prepared in beside:
+        if prepared != network.metadata.get(KEY):
+            raise InputError(f'{artefact.path} takes images that are made otherwise than those of this network')
+    shapes: dict[tuple[int, ...], tuple[list[Artefact], list[Artefact]]] = {}
+    for i, group in enumerate((opened, beside)):
+        for artefact, told, _ in group:
+            shape = told if len(told) == 4 else (1, network.channels, *(told or network.size))
+            shapes.setdefault(shape, ([], []))[i].append(artefact)
     found: list[Verification] = []
-    for told, artefacts in shapes.items():
-        shape = told if len(told) == 4 else (1, network.channels, *(told or network.size))
-        found += _verified(artefacts, network, shape, verify_on, images, demands)
+    for shape, (artefacts, rest) in shapes.items():
+        found += _verified(artefacts, network, shape, verify_on, images, demands, rest)
     return _judged(found, [])
+
+
+def _opened(path: Path, precision: Precision) -> tuple[Artefact, tuple[int, ...], str | None]:
+    """The artefact in a file, the shape of its input (or height and width, or nothing), how its images are made."""
+    with Session(path) as session:
+        shape = tuple(size for size in session.input_shape if isinstance(size, int))
+        metadata = session.metadata
+    if len(shape) != 4:
+        shape = tuple(json.loads(metadata.get(SIZE, '[]')))
+    return written_before(path, precision, metadata), shape, metadata.get(KEY)
 
 
 def _verified(
@@ -143,6 +161,7 @@ def _verified(
     source: Path | None,
     count: int | None,
     demands: Demands,
+    others: Sequence[Artefact] = (),
 ) -> list[Verification]:
     """Verify on ``count`` images of a folder, or of the config's test data, whose accuracy training may have recorded.
 
@@ -152,8 +171,10 @@ def _verified(
     population, samples = _samples(source, 'test', count, network)
     if source is None:
         demands = replace(demands, population=population, recorded=network.recorded_top1)
-    found = verify(artefacts, network.model, batches(samples, network, shape), demands)
-    return [replace(row, input='x'.join(map(str, shape)), recorded=demands.recorded) for row in found]
+    found = verify(artefacts, network.model, batches(samples, network, shape), demands, others=others)
+    return [
+        replace(row, input='x'.join(map(str, shape)), recorded=None if row.other else demands.recorded) for row in found
+    ]
 
 
 def _judged(found: list[Verification], problems: list[str]) -> Shipment:

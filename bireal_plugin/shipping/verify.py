@@ -44,11 +44,12 @@ class Batch:
 class Trial:
     """Measurements of one artefact: ``run`` on every batch, ``repeat``, ``look_inside``, then ``result``.
 
-    An artefact that cannot be read or run, or crashes its engine's process, gets a reason, and is left alone then.
+    An artefact that cannot be read or run, or crashes its engine's process, gets a reason, and is left alone then. One
+    of another network (``other``) has no reference: its accuracy and its time are measured.
     """
 
-    def __init__(self, artefact: Artefact, threads: int) -> None:
-        self.artefact = artefact
+    def __init__(self, artefact: Artefact, threads: int, *, other: bool = False) -> None:
+        self.artefact, self.other = artefact, other
         self.engine = ENGINES[artefact.format]
         self.options = {'threads': threads, **self.engine.precisions[artefact.precision].running}
         self.reasons: list[str] = []
@@ -101,7 +102,7 @@ class Trial:
         """Compare layer by layer on the batches ``head``, and end the session."""
         if self.session is not None:
             self.session.close()
-        if self.reasons:
+        if self.reasons or self.other:
             return
         with self._mistakes():
             inside = tapped_child(self.engine.session, self.artefact.path, both_sides, **self.options)
@@ -117,7 +118,7 @@ class Trial:
 
     def result(self, demands: Demands) -> Verification:
         """The measurements, judged."""
-        found = Verification(self.artefact, self.layers, self.fused_error, crashed=self.crashed)
+        found = Verification(self.artefact, self.layers, self.fused_error, crashed=self.crashed, other=self.other)
         if self.classes:
             classes, expected, labels = np.concatenate(self.classes, axis=1)
             found = replace(found, images=len(classes), agreement=float(np.mean(classes == expected)))
@@ -131,6 +132,8 @@ class Trial:
             found = replace(found, feature_error=error, output_flips=float(flips.sum() / values.sum()))
         if len(self.seconds) > 1:
             found = replace(found, milliseconds=1000 * float(np.median(self.seconds[1:])))
+        if self.other:
+            return replace(found, agreement=None, reference_top1=None, feature_error=None, reasons=(*self.reasons,))
         return replace(found, reasons=(*self.reasons, *mistakes(found, demands)))
 
     def _timed(self, images: np.ndarray) -> list[np.ndarray]:
@@ -151,17 +154,20 @@ def verify(
     batches: Iterable[Batch],
     demands: Demands = USUAL,
     *,
+    others: Sequence[Artefact] = (),
     threads: int = 1,
 ) -> list[Verification]:
     """Run every artefact on the same batches as the folded network ``model``; one that cannot run has failed.
 
     Args:
+        others: artefacts of other networks, which take their turns on the same batches and are not judged.
         threads: of every engine.
 
     Raises:
         InputError: there are no images.
     """
     trials = [Trial(artefact, threads) for artefact in artefacts]
+    trials += [Trial(artefact, threads, other=True) for artefact in others]
     head: list[np.ndarray] = []
     images = None
     for batch in batches:

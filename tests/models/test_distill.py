@@ -163,6 +163,7 @@ def test_the_teacher_is_the_recipes_real_network(name, recipe_name):
     ('options', 'sentence'),
     [
         (dict(label_weight=1.5), 'label_weight=1.5'),
+        (dict(teacher_checkpoint=None), 'a BiRealClassifier as teacher needs teacher_checkpoint'),
         (dict(teacher_checkpoint='no/such.pth'), 'checkpoint no/such.pth does not exist'),
         (dict(teacher={**TEACHER, 'num_classes': 4}), 'of another shape \\(fc.weight, fc.bias\\)'),
     ],

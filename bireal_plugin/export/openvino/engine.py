@@ -58,6 +58,26 @@ def core() -> Any:
     return openvino().Core()
 
 
+@cache
+def computes_in_bf16() -> bool:
+    """Whether OpenVINO computes in bf16 on this processor.
+
+    A convolution is tried, since the plugin names bf16 too where oneDNN is held to instructions that have none.
+    """
+    if 'BF16' not in core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
+        return False
+    from openvino import opset13 as operations
+
+    image = operations.parameter([1, 16, 8, 8], np.float32)
+    kernel = operations.constant(np.ones((16, 16, 3, 3), np.float32))
+    convolution = operations.convolution(image, kernel, [1, 1], [1, 1], [1, 1], [1, 1])
+    try:
+        core().compile_model(openvino().Model([convolution], [image]), 'CPU', {'INFERENCE_PRECISION_HINT': 'bf16'})
+    except RuntimeError:
+        return False
+    return True
+
+
 def convert(model: nn.Module, example_shape: Sequence[Any]) -> Any:
     """A folded network as an ``openvino.Model`` for inputs of exactly ``example_shape`` ``(N, C, H, W)``."""
     ov = openvino()
@@ -105,7 +125,7 @@ class OpenVINOSession(EngineSession):
 
     Args:
         source: path of an .xml that ``export_openvino`` wrote, or an ``openvino.Model``.
-        real_layers: precision of layers that the file has in float32: 'f32' or 'bf16'.
+        real_layers: precision of layers that the file has in float32: 'f32' or, on processors that have it, 'bf16'.
         threads: of the inference, None for all cores.
 
     Raises:
@@ -125,7 +145,8 @@ class OpenVINOSession(EngineSession):
         self.accepted, *others = (('batch', shape[1], 'height', 'width') for shape in shapes)
         self.others = tuple(others)
         self.metadata = openvino_file.metadata(source)
-        self.options: dict[str, Any] = {'INFERENCE_PRECISION_HINT': real_layers, 'PERFORMANCE_HINT': 'LATENCY'}
+        hint = real_layers if real_layers == 'f32' or computes_in_bf16() else 'f32'
+        self.options: dict[str, Any] = {'INFERENCE_PRECISION_HINT': hint, 'PERFORMANCE_HINT': 'LATENCY'}
         if threads is not None:
             self.options['INFERENCE_NUM_THREADS'] = threads
         self.lock = threading.Lock()

@@ -20,7 +20,7 @@ import torch
 from bireal_plugin.c_compiler import chosen
 from bireal_plugin.errors import InputError, require
 from bireal_plugin.export.engines import ENGINES
-from bireal_plugin.export.openvino.engine import core
+from bireal_plugin.export.openvino.engine import computes_in_bf16
 from bireal_plugin.export.tflite.larq_process import larq_python
 from bireal_plugin.studies.speed.networks import Contender
 
@@ -65,7 +65,7 @@ def choose_engines(given: Sequence[str] | None, *, without: Sequence[TimedEngine
         raise InputError(f'no engine is left without {", ".join(without)}')
     for format, more in (BEHIND[engine] for engine in chosen if engine in BEHIND):
         require(*ENGINES[format].packages, *more, engine=format)
-    if given is None and 'openvino-bf16' in chosen and not has_bf16():
+    if given is None and 'openvino-bf16' in chosen and not computes_in_bf16():
         chosen.remove('openvino-bf16')
     for engine in chosen:
         check_machine(engine)
@@ -86,7 +86,7 @@ def combinations(sides: Sequence[Contender], engines: Sequence[TimedEngine]) -> 
 
 def check_machine(engine: TimedEngine) -> None:
     """Raise InputError if the processor or the tools on this machine do not do for ``engine``."""
-    if engine == 'openvino-bf16' and not has_bf16():
+    if engine == 'openvino-bf16' and not computes_in_bf16():
         raise InputError('the engine openvino-bf16: this processor has no bf16 instructions; leave it out of --engines')
     if engine == 'tflite':
         larq_python()
@@ -112,11 +112,6 @@ def limit_isa(isa: str) -> None:
     if needed not in flags:
         raise InputError(f'--isa {isa}: this processor has no {needed}')
     os.environ |= {'ONEDNN_MAX_CPU_ISA': ISAS[isa], 'BIREAL_ISA': isa}
-
-
-def has_bf16() -> bool:
-    """Whether OpenVINO computes in bf16 on this processor; asked for elsewhere, it would stay at float32 silently."""
-    return 'BF16' in core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
 
 PACKAGES = ('torch', 'torchvision', 'openvino', 'nncf', 'onnxruntime', 'onnx', 'numpy')
