@@ -13,7 +13,7 @@ from bireal_plugin.export.checksum import UNSIGNED, signed
 from bireal_plugin.whole_file import whole, whole_set
 
 MARKER = b'bireal-c-1 sha256:'
-IDENTIFIER = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
+IDENTIFIER = re.compile('(?!br(_|$))[a-z][a-z0-9_]*', re.IGNORECASE | re.ASCII)
 ABOUT = re.compile(rb'^(\{.*\})$', re.MULTILINE)
 LONGEST = 60  # characters of a name: C compilers tell longer ones apart by their first 63
 
@@ -23,7 +23,7 @@ def check_name(path: Path) -> None:
     if not IDENTIFIER.fullmatch(path.stem) or len(path.stem) > LONGEST:
         raise InputError(
             f'{str(path)!a}: the functions in the file are named after it, so that its name has letters, digits and _ '
-            f'alone, a letter first and {LONGEST} at most; net.c gives net_run'
+            f'alone, a letter first, {LONGEST} at most, and no br_ first, which the kernels have; net.c gives net_run'
         )
 
 

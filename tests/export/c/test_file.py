@@ -221,11 +221,19 @@ def test_texts_may_hold_what_ends_comments(tmp_path):
         assert session(-np.ones(SHAPE))[0].sum() == 0
 
 
-@pytest.mark.parametrize('name', ['2nd', 'my-net', 'my net', 'nät', '_net', 'a' * 61, 'net\udcff', ''])
+@pytest.mark.parametrize('name', ['2nd', 'my-net', 'my net', 'nät', '_net', 'a' * 61, 'net\udcff', '', 'br', 'BR_net'])
 def test_a_name_that_is_no_identifier_is_told(name, tmp_path):
     with pytest.raises(InputError, match='the functions in the file are named after it'):
         export_c(nn.ReLU(), tmp_path / f'{name}.c', SHAPE)
     assert list(tmp_path.iterdir()) == []
+
+
+@needs_compiler
+@pytest.mark.parametrize('name', ['bireal', 'brick', 'main', 'int', 'kernels', 'memcpy', 'NULL'])
+def test_any_other_name_compiles(name, tmp_path):
+    path = export_c(nn.ReLU(), tmp_path / f'{name}.c', SHAPE)
+    with CSession(path, threads=1) as session:
+        assert session(-np.ones(SHAPE))[0].sum() == 0
 
 
 def test_functions_have_the_name_of_the_file(tmp_path):

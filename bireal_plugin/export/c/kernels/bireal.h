@@ -5,8 +5,8 @@
  * exactly 0 too) and 0 for -1; bits behind the last channel are 0.
  *
  * Kernels allocate nothing and keep nothing between calls. A kernel writes what it computes through a `br_tail`. */
-#ifndef BIREAL_H
-#define BIREAL_H
+#ifndef BR_BIREAL_H
+#define BR_BIREAL_H
 
 #include <stddef.h>
 #include <stdint.h>
