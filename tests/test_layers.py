@@ -22,7 +22,7 @@ LAYERS = """
     export
     shipping
     depth
-    studies app
+    studies app mmpretrain
     __init__
     commands
     tools

@@ -17,12 +17,20 @@ from torch import Tensor, nn
 from bireal_plugin.binary.activation import REAL_ACTIVATIONS
 from bireal_plugin.binary.switch import binary_convolutions
 from bireal_plugin.checkpoints.containers import drop_unread, plain_containers
-from bireal_plugin.checkpoints.file import Checkpoint, Origin, origin_of, read_checkpoint, refused, state_dict_of
+from bireal_plugin.checkpoints.file import (
+    DATASET,
+    Checkpoint,
+    Origin,
+    origin_of,
+    read_checkpoint,
+    refused,
+    state_dict_of,
+)
 from bireal_plugin.checkpoints.layouts import PUBLISHED_BASIC, STOCK, TAKEN_IN, check_depth, mean_behind, naming
 from bireal_plugin.checkpoints.report import LoadReport
 from bireal_plugin.errors import InputError, listed
 from bireal_plugin.hosts.mmengine_private import note_initialisation
-from bireal_plugin.zoo import is_address, local_file
+from bireal_plugin.zoo import HUB, ZOO, is_address, local_file
 
 State = dict[str, Tensor]
 STEPS = (*REAL_ACTIVATIONS, 'sign')  # of the recipe, in their order
@@ -35,6 +43,26 @@ def load_from_timm(filename: str, map_location: Any = None, logger: Any = None) 
     if name.split('.')[0] not in timm.list_models():
         raise InputError(f'{filename}: timm has no model {name!r}; timm.list_pretrained() lists those with weights')
     return timm.create_model(name, pretrained=True).state_dict()
+
+
+@CheckpointLoader.register_scheme(prefixes=(ZOO, HUB))
+def load_from_zoo(filename: str, map_location: Any = None, logger: Any = None) -> Checkpoint:
+    """Weights of ``zoo://NAME/training`` wherever an OpenMMLab library takes a checkpoint, as in ``load_from``.
+
+    ``meta.dataset_meta.classes`` are the names that people read, as these libraries show them.
+
+    Raises:
+        InputError: there are none, or the file holds folded 1-bit weights.
+    """
+    content = read_checkpoint(local_file(filename), map_location=map_location or 'cpu')
+    if any(name.endswith('.packed_weight') for name in content['state_dict']):
+        raise InputError(
+            f'{filename} holds folded 1-bit weights, which bireal_plugin.load reads; a network to train loads '
+            f'{filename}/training, where the zoo has it'
+        )
+    told = content['meta'].get(DATASET) or {}
+    content['meta'][DATASET] = {**told, 'classes': told.get('class_names') or told.get('classes')}
+    return content
 
 
 def fetch_checkpoint(address: str, *, map_location: Any = 'cpu') -> Checkpoint:

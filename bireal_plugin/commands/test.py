@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process
 
+from bireal_plugin.checkpoints.file import plain
 from bireal_plugin.commands.arguments import add_existing, add_launcher, add_trained, launch, to_write, trained
 from bireal_plugin.training.config import build_runner, config_mistakes, work_dir_of
 from bireal_plugin.training.trained import trained_config
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     with config_mistakes(str(config.filename)):
         metrics = runner.test()
     if is_main_process():
-        text = json.dumps(metrics, indent=2)
+        text = json.dumps(plain(metrics), indent=2)
         print(text)
         for file in files:
             write_whole(file, text + '\n')

@@ -235,6 +235,12 @@ class BiRealResNet(BaseModule):
         finally:
             self.init_cfg = given
 
+    @staticmethod
+    def _checkpoint_filter(state: dict[str, Any], prefix: str, *_: Any) -> None:
+        """mmpretrain's hook before it loads weights: ``fc`` of a BiRealClassifier is its ``head.fc``."""
+        for name in [name for name in state if name.startswith(f'{prefix}fc.')]:
+            state[f'{prefix}head.{name.removeprefix(prefix)}'] = state.pop(name)
+
     @property
     def with_cp(self) -> bool:
         """Whether every block is recomputed in backward."""

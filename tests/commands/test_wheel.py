@@ -51,9 +51,10 @@ def test_the_wheel_holds_the_package_and_its_command_alone(site):
 def test_the_wheel_holds_every_config(site):
     configs = REPOSITORY / 'configs'
     packed = site / 'bireal_plugin' / '.mim' / 'configs'
-    assert {path.relative_to(packed) for path in packed.rglob('*.py')} == {
-        path.relative_to(configs) for path in configs.rglob('*.py')
-    }
+    for kind in ('*.py', '*.yml'):
+        assert {path.relative_to(packed) for path in packed.rglob(kind)} == {
+            path.relative_to(configs) for path in configs.rglob(kind)
+        }
 
 
 def test_the_wheel_holds_the_kernels_in_c(site):

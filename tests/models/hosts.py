@@ -1,7 +1,7 @@
 """Untrained ResNets of the libraries whose models ``binarize`` converts, narrow where the library lets them be.
 
-``MiniResNet`` stands for mmpretrain (not installed in the tests), with its names and its forward, and ``CifarResNet``
-for the CIFAR networks of GitHub.
+``MiniResNet`` stands for mmpretrain's, with its names and its forward, and ``CifarResNet`` for the CIFAR networks of
+GitHub.
 """
 
 from functools import partial

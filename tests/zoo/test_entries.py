@@ -67,7 +67,7 @@ def test_the_metafile_has_its_line(name):
     folder = next(file.parent for file in (REPOSITORY / 'configs').rglob(f'{name}.py'))
     models = yaml.safe_load((folder / 'metafile.yml').read_text())['Models']
     model = next(model for model in models if model['Name'] == name)
-    assert model['Weights'] == f'bireal_plugin/zoo/{name}/{WEIGHTS}'
+    assert model['Weights'] == ZOO + name
     ((_, value),) = log_of(name)['result'].items()
     metrics = model['Results'][0]['Metrics']
     assert metrics.get('Top 1 Accuracy', metrics.get('delta1')) == pytest.approx(value, abs=0.006)

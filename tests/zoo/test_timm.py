@@ -1,5 +1,11 @@
 """``timm.create_model('bireal_resnet18.imagenette', pretrained=True)``: training state, classes and images."""
 
+import os
+import re
+import shlex
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import timm
@@ -9,6 +15,7 @@ from PIL import Image
 import bireal_plugin
 from bireal_plugin.training.config import load_config
 from bireal_plugin.zoo import log_of
+from tests.conftest import REPOSITORY
 
 NAME, ENTRY = 'bireal_resnet18.imagenette', 'bireal_r18_imagenette'
 
@@ -68,3 +75,29 @@ def test_photographs_are_classified_as_well_as_the_log_says(model, shared_data):
     assert len(right) == 100
     assert abs(np.mean(right) - expected) < 3 * (expected * (1 - expected) / 100) ** 0.5
     assert model.pretrained_cfg['label_names'][0] == 'tench'
+
+
+# What timm's validate.py and train.py do first; the script itself knows nothing of this package.
+SCRIPT = """
+import argparse
+import timm
+parser = argparse.ArgumentParser()
+parser.add_argument('data')
+parser.add_argument('--model')
+parser.add_argument('--pretrained', action='store_true')
+given = parser.parse_args()
+if __name__ == '__main__':
+    model = timm.create_model(given.model, pretrained=given.pretrained)
+    print(given.data, model.num_classes, timm.data.resolve_data_config(vars(given), model=model)['input_size'])
+"""
+
+
+@pytest.mark.slow
+def test_a_script_of_timms_finds_the_models_by_the_command_in_the_docs(tmp_path):
+    (tmp_path / 'validate.py').write_text(SCRIPT)
+    command = re.search(r'^python (-c .*--pretrained)$', (REPOSITORY / 'docs/backbone.md').read_text(), re.M | re.S)[1]
+    environment = {**os.environ, 'PYTHONPATH': str(REPOSITORY)}
+    words = [sys.executable, *shlex.split(command.replace('\\\n', ''))]
+    ran = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == 'DATA 10 (3, 112, 112)\n'
