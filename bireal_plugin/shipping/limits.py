@@ -10,8 +10,9 @@ from bireal_plugin.shipping.compare import LayerComparison
 
 # A 1-bit layer is exact but for the rounding of its affine map; one wrong weight is a per cent of the range or more.
 LAYER_LIMIT = 1e-3
-# Operations between 1-bit layers, by the precision of real layers: rounding adds up over a few of them.
-REAL_LIMIT = {'f32': 1e-3, 'f16': 1e-2, 'bf16': 2e-2, 'int8': 0.1}
+# Operations between 1-bit layers, by the precision of real layers: rounding adds up over a few of them. Of int8, 99.9 %
+# of the values are judged (0.011 on Imagenette).
+REAL_LIMIT = {'f32': 1e-3, 'f16': 1e-2, 'bf16': 2e-2, 'int8': 0.03}
 # |a - b| / |b| where layers are fused; those between two that are read may flip signs.
 FUSED = 'layers that are right one by one are wrong as the engine fuses them,'
 FUSED_LIMIT = {'f32': 0.05, 'bf16': 0.5, 'int8': 0.7}
@@ -108,7 +109,7 @@ def mistakes(found: Verification, demands: Demands) -> list[str]:
     A part of the images may show twice its sampling error beyond the limit of an accuracy; all of them may not.
     """
     precision, layers = found.artefact.precision, found.layers
-    layer, between = (None, None) if layers is None else (layers.layer_share, layers.real_share)
+    layer, between = (None, None) if layers is None else (layers.layer_share, _between(layers, precision))
     real = f' with real layers in {precision}'
     reasons = [
         f'{what} by {value:.2g} of {whole} ({limit:g} is allowed{condition})'
@@ -145,6 +146,10 @@ def mistakes(found: Verification, demands: Demands) -> list[str]:
                     'other images, or another size of them, than it was trained with'
                 )
     return reasons
+
+
+def _between(layers: LayerComparison, precision: Precision) -> float:
+    return layers.usual_share if precision == 'int8' else layers.real_share
 
 
 def _points(limit: float, error: float) -> str:

@@ -19,7 +19,7 @@ from bireal_plugin.folding.layers import FoldedBinaryConv2d
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from bireal_plugin.shipping.artefacts import mark_all, verification_table
 from bireal_plugin.shipping.compare import both_sides, compare_layers, fused_error, inputs_apart
-from bireal_plugin.shipping.limits import FUSED_LIMIT, LAYER_LIMIT, Artefact
+from bireal_plugin.shipping.limits import FUSED_LIMIT, LAYER_LIMIT, REAL_LIMIT, Artefact
 from bireal_plugin.shipping.verify import Batch, mark, verify
 from tests.export.c.compilers import needs_compiler
 from tests.export.tflite.test_binary import needs_larq
@@ -88,6 +88,25 @@ def test_a_wrong_tensor_anywhere_is_caught(format, part, tmp_path):
     (found,) = verify([written(wrong, format, tmp_path)], net, images())
     assert not found.passed
     assert (found.layers.layer_share > LAYER_LIMIT) == (part == 'weight')
+
+
+@needs_compiler
+def test_int8_is_judged_by_all_values_but_the_few_that_it_cuts_off(tmp_path):
+    shape = (4, 1, 32, 32)
+    net, wrong = classifier(), classifier()
+    wrong.backbone.conv1.bias.data[0] += 0.5
+    batches = images(shape=shape)
+    calibration = [batch.images.copy() for batch in batches]
+    batches[0].images[0, 0, 3, 4] = 12  # beyond what was calibrated
+    found = {}
+    for name, model in dict(right=net, wrong=wrong).items():
+        path = export(model, 'c', shape, path=tmp_path / f'{name}.c', calibration=calibration)
+        (found[name],) = verify([Artefact(path, 'c', 'int8')], net, batches)
+    assert found['right'].layers.real_share > 0.2
+    assert found['right'].layers.usual_share < REAL_LIMIT['int8']
+    assert found['wrong'].layers.usual_share > REAL_LIMIT['int8']
+    sentences = {name: [text for text in row.reasons if 'between 1-bit layers' in text] for name, row in found.items()}
+    assert {name: len(texts) for name, texts in sentences.items()} == dict(right=0, wrong=1)
 
 
 @pytest.mark.parametrize('format', [C, 'openvino', 'onnx'])
