@@ -60,25 +60,35 @@ static void BR_NAME(apply)(const BR_NAME(place) *at, size_t first, int count, fl
   }
 }
 
-BR_INLINE void BR_NAME(store_signs)(const BR_NAME(place) *at, size_t pixel, const F *y) {
-  F shifted[BR_PARTS];
-  unsigned bits = 0;
-  uint32_t *word = at->tail->signs + pixel * at->words + at->word;
-  BR_UNROLL for (int k = 0; k < BR_PARTS; k++) shifted[k] = y[k];
-  if (at->tail->sign_shift) {
-    BR_NAME(fetch)(at->tail->sign_shift + at->channel, at->width, shifted);
-    BR_UNROLL for (int k = 0; k < BR_PARTS; k++) shifted[k] = BR_NAME(add)(y[k], shifted[k]);
+/* The signs of `count` pixels; all that decides where they go is read before the first store, which might change it. */
+BR_INLINE void BR_NAME(store_signs)(const BR_NAME(place) *at, size_t first, const int count, F (*y)[BR_PARTS]) {
+  const br_tail *tail = at->tail;
+  const int full = at->width == BR_BLOCK, alone = at->last && !at->low; /* the upper half has no channels */
+  const size_t next = 4 * at->words * at->step;
+  unsigned bits[BR_PIXELS];
+  F v[BR_PIXELS][BR_PARTS];
+  BR_UNROLL for (int p = 0; p < count; p++)
+    BR_UNROLL for (int k = 0; k < BR_PARTS; k++) v[p][k] = y[p][k];
+  if (tail->sign_shift) {
+    F shift[BR_PARTS];
+    BR_NAME(fetch)(tail->sign_shift + at->channel, at->width, shift);
+    BR_UNROLL for (int p = 0; p < count; p++)
+      BR_UNROLL for (int k = 0; k < BR_PARTS; k++) v[p][k] = BR_NAME(add)(v[p][k], shift[k]);
   }
-  BR_UNROLL for (int k = 0; k < BR_PARTS; k++) bits |= BR_NAME(at_least_zero)(shifted[k]) << (k * BR_LANES);
-  if (at->width < BR_BLOCK) bits &= (1u << at->width) - 1;
-  if (at->low) {
-    uint16_t half = (uint16_t)bits;
-    memcpy((char *)word + 2, &half, sizeof half);
-  } else if (!at->last) {
-    uint16_t half = (uint16_t)bits;
-    memcpy(word, &half, sizeof half);
+  BR_UNROLL for (int p = 0; p < count; p++) {
+    bits[p] = 0;
+    BR_UNROLL for (int k = 0; k < BR_PARTS; k++) bits[p] |= BR_NAME(at_least_zero)(v[p][k]) << (k * BR_LANES);
+  }
+  if (!full)
+    BR_UNROLL for (int p = 0; p < count; p++) bits[p] &= (1u << at->width) - 1;
+  char *to = (char *)(tail->signs + first * at->words + at->word) + (at->low ? 2 : 0);
+  if (alone) {
+    BR_UNROLL for (int p = 0; p < count; p++, to += next) memcpy(to, &bits[p], 4);
   } else {
-    *word = bits; /* the upper half has no channels */
+    BR_UNROLL for (int p = 0; p < count; p++, to += next) {
+      const uint16_t half = (uint16_t)bits[p];
+      memcpy(to, &half, sizeof half);
+    }
   }
 }
 
@@ -86,13 +96,13 @@ BR_INLINE void BR_NAME(store_signs)(const BR_NAME(place) *at, size_t pixel, cons
 BR_INLINE void BR_NAME(finish)(const BR_NAME(place) *at, int done, const int count, F (*y)[BR_PARTS]) {
   const br_tail *tail = at->tail;
   const size_t first = at->pixel + (size_t)done * at->step;
+  const size_t start = first * (size_t)at->channels + (size_t)at->channel, next = at->step * (size_t)at->channels;
   const int full = at->width == BR_BLOCK;
   const br_step *only = tail->steps;
   if (tail->count == 1 && full && only->operation == BR_ADD && only->shape == BR_MAP) {
-    BR_UNROLL for (int p = 0; p < count; p++) {
-      const float *v = only->values + (first + (size_t)p * at->step) * (size_t)at->channels + at->channel;
+    const float *v = only->values + start;
+    BR_UNROLL for (int p = 0; p < count; p++, v += next)
       BR_UNROLL for (int k = 0; k < BR_PARTS; k++) y[p][k] = BR_NAME(add)(y[p][k], BR_NAME(load)(v + k * BR_LANES));
-    }
   } else if (tail->count) {
     float x[BR_PIXELS][BR_BLOCK];
     BR_UNROLL for (int p = 0; p < count; p++)
@@ -101,18 +111,19 @@ BR_INLINE void BR_NAME(finish)(const BR_NAME(place) *at, int done, const int cou
     BR_UNROLL for (int p = 0; p < count; p++)
       BR_UNROLL for (int k = 0; k < BR_PARTS; k++) y[p][k] = BR_NAME(load)(x[p] + k * BR_LANES);
   }
-  BR_UNROLL for (int p = 0; p < count; p++) {
-    size_t pixel = first + (size_t)p * at->step;
-    if (tail->out && full) {
-      float *out = tail->out + pixel * (size_t)at->channels + at->channel;
+  if (tail->out && full) {
+    float *out = tail->out + start;
+    BR_UNROLL for (int p = 0; p < count; p++, out += next)
       BR_UNROLL for (int k = 0; k < BR_PARTS; k++) BR_NAME(store)(out + k * BR_LANES, y[p][k]);
-    } else if (tail->out) {
-      float x[BR_BLOCK];
+  } else if (tail->out) {
+    float *out = tail->out + start, x[BR_BLOCK];
+    const size_t size = (size_t)at->width * sizeof(float);
+    BR_UNROLL for (int p = 0; p < count; p++, out += next) {
       BR_UNROLL for (int k = 0; k < BR_PARTS; k++) BR_NAME(store)(x + k * BR_LANES, y[p][k]);
-      memcpy(tail->out + pixel * (size_t)at->channels + at->channel, x, (size_t)at->width * sizeof(float));
+      memcpy(out, x, size);
     }
-    if (tail->signs) BR_NAME(store_signs)(at, pixel, y[p]);
   }
+  if (tail->signs) BR_NAME(store_signs)(at, first, count, y);
 }
 
 /* Runs of pixels in pieces whose size the compiler knows, as equal as they can be: a piece of one pixel waits for each

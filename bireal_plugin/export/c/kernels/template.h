@@ -15,7 +15,12 @@
 #include "maps.h"
 
 #define BR_TABLE BR_NAME(kernels)
+#if BR_ISA == BR_AVX2
+#include "lookup.h"
+#define BR_BINARY_CONV br_binary_conv_lookup
+#else
 #define BR_BINARY_CONV BR_NAME(binary_conv)
+#endif
 #include "table.h"
 #undef BR_TABLE
 #undef BR_BINARY_CONV
