@@ -31,7 +31,7 @@ BR_INLINE __m256i BR_NAME(totals)(__m256i sum) {
 }
 BR_INLINE __m256i BR_NAME(sum)(__m256i a, __m256i b) { return _mm256_add_epi32(a, b); }
 BR_INLINE __m256 BR_NAME(products)(int valid, __m256i differing) {
-  return _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_set1_epi32(valid), _mm256_slli_epi32(differing, 1)));
+  return _mm256_fnmadd_ps(_mm256_cvtepi32_ps(differing), _mm256_set1_ps(2), _mm256_set1_ps((float)valid));
 }
 #define BR_FLIP 0
 typedef __m256i BR_NAME(i);

@@ -22,7 +22,7 @@ BR_INLINE __m512i BR_NAME(count)(__m512i sum, __m512i a, __m512i w) {
 BR_INLINE __m512i BR_NAME(totals)(__m512i sum) { return sum; }
 BR_INLINE __m512i BR_NAME(sum)(__m512i a, __m512i b) { return _mm512_add_epi32(a, b); }
 BR_INLINE __m512 BR_NAME(products)(int valid, __m512i differing) {
-  return _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_set1_epi32(valid), _mm512_slli_epi32(differing, 1)));
+  return _mm512_fnmadd_ps(_mm512_cvtepi32_ps(differing), _mm512_set1_ps(2), _mm512_set1_ps((float)valid));
 }
 #define BR_FLIP 128
 typedef __m512i BR_NAME(i);
