@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 
@@ -66,26 +66,79 @@ class CallWriter:
             yield f'    {self._called(call, f"(uint8_t *)(void *)(w + {self.plan.places[call.out]})")}'
             yield '  }'
             return
-        if call.steps:
-            yield '    const br_step steps[] = {'
-            yield from (f'        {self._step(step)},' for step in call.steps)
-            yield '    };'
-        shown = [tap for tap in self.taps if tap.is_input and tap.layer.reads is call.signs is not None]
-        out = self.floats(call.out) if call.stored else f'{self.macro}_TAP({shown[0].place})' if shown else 'NULL'
-        signs = 'NULL, NULL' if call.signs is None else f'{self._signs(call.signs)}, {self._shift(call.signs)}'
-        steps = f'steps, {len(call.steps)}' if call.steps else 'NULL, 0'
-        yield f'    const br_tail tail = {{{steps}, {out}, {signs}}};'
+        if call.behind is not None:
+            yield from self._in_turns(call, call.behind)
+            return
+        yield from self._steps(call, 'steps')
+        yield f'    const br_tail tail = {self._tail(call, "steps")};'
         yield f'    {self._called(call, "&tail")}'
         hidden = [tap for tap in self.taps if tap.layer is call and not tap.is_input]
-        if shown or hidden:
+        if self._shown_at(call) or hidden:
             yield f'#ifdef {self.macro}_TAPS'
             for tap in hidden:
                 yield f'    const br_tail tap = {{NULL, 0, taps + {tap.place}, NULL, NULL}};'
                 yield f'    {self._called(call, "&tap")}'
-            # The first last: where nothing else keeps the floats, all are made of what is there.
-            yield from (f'    {self._shown(call.signs, tap, out)}' for tap in reversed(shown) if call.signs)
+            yield from self._shown_signs(call)
             yield '#endif'
         yield '  }'
+
+    def _in_turns(self, pool: Call, conv: Call) -> Iterator[str]:
+        """A convolution and a pool, band by band."""
+        made, pooled = conv.window, pool.window
+        assert made is not None
+        assert pooled is not None
+        yield f'    static const br_window made = {{{", ".join(map(str, astuple(made)))}}};'
+        yield from self._steps(conv, 'first')
+        yield from self._steps(pool, 'steps')
+        yield f'    float *between = {self.floats(conv.out)};'
+        yield f'    for (int row = 0; row < at.out_rows; row += {pool.band}) {{'
+        yield f'      const br_band band = br_banded(&made, &at, row, {pool.band}, between);'
+        kept = f'between + (size_t)band.kept * {made.out_columns * made.out_channels}'
+        yield f'      const br_tail fresh = {{{self._counted(conv, "first")}, {kept}, NULL, NULL}};'
+        floats = f' + row * {pooled.out_columns * pooled.out_channels}'
+        words = '' if pool.signs is None else f' + row * {pool.signs.row_words(pooled.out_columns)}'
+        yield f'      const br_tail tail = {self._tail(pool, "steps", floats, words)};'
+        row = made.row_stride * made.reached_columns * made.channels  # bytes
+        offset = f' + band.from * {row}' if conv.kernel == 'conv_int8' else ''
+        yield f'      {self._called(conv, "&fresh", "&band.conv", offset)}'
+        yield f'      {self._called(pool, "&tail", "&band.pool")}'
+        yield '    }'
+        if self._shown_at(pool):
+            yield f'#ifdef {self.macro}_TAPS'
+            yield from self._shown_signs(pool)
+            yield '#endif'
+        yield '  }'
+
+    def _steps(self, call: Call, name: str) -> Iterator[str]:
+        if call.steps:
+            yield f'    const br_step {name}[] = {{'
+            yield from (f'        {self._step(step)},' for step in call.steps)
+            yield '    };'
+
+    def _counted(self, call: Call, steps: str) -> str:
+        return f'{steps}, {len(call.steps)}' if call.steps else 'NULL, 0'
+
+    def _shown_at(self, call: Call) -> list[Tap]:
+        """The taps of what a call stores, as the input of 1-bit layers."""
+        return [tap for tap in self.taps if tap.is_input and tap.layer.reads is call.signs is not None]
+
+    def _shown_signs(self, call: Call) -> Iterator[str]:
+        out = self._out(call)
+        # The first last: where nothing else keeps the floats, all are made of what is there.
+        yield from (f'    {self._shown(call.signs, tap, out)}' for tap in reversed(self._shown_at(call)) if call.signs)
+
+    def _out(self, call: Call, behind: str = '') -> str:
+        """Where a call stores floats, some of them ``behind`` the first."""
+        shown = self._shown_at(call)
+        return f'{self.floats(call.out)}{behind}' if call.stored else self._tap(shown[0], behind) if shown else 'NULL'
+
+    def _tap(self, tap: Tap, behind: str) -> str:
+        return f'{self.macro}_TAP({tap.place}{behind})'
+
+    def _tail(self, call: Call, steps: str, floats: str = '', words: str = '') -> str:
+        """A br_tail, of which outputs and signs begin so many floats and words further on."""
+        signs = 'NULL, NULL' if call.signs is None else f'{self._signs(call.signs)}{words}, {self._shift(call.signs)}'
+        return f'{{{self._counted(call, steps)}, {self._out(call, floats)}, {signs}}}'
 
     def copied(self, piece: Piece, source: str, target: str) -> Iterator[str]:
         """The statement of a strided copy."""
@@ -102,12 +155,12 @@ class CallWriter:
             return self.constants(buffer.constant)
         return f'(float *)(void *)(w + {self.plan.places[buffer]})'
 
-    def _called(self, call: Call, target: str) -> str:
+    def _called(self, call: Call, target: str, at: str = '&at', offset: str = '') -> str:
         groups = 1 if call.signs is None else call.signs.groups
-        window = f'{call.pixels}, {call.channels}, {groups}' if call.window is None else '&at'
+        window = f'{call.pixels}, {call.channels}, {groups}' if call.window is None else at
         read = self.floats(call.inputs[0]) if call.reads is None else self._signs(call.reads)
         if call.kernel == 'conv_int8':
-            read = f'w + {self.plan.places[call.inputs[0]]}'
+            read = f'w + {self.plan.places[call.inputs[0]]}{offset}'
         arrays = ['NULL' if array is None else self.constants(array) for array in call.arrays]
         numbers = [number(value) if isinstance(value, float) else str(value) for value in call.numbers]
         return f'k->{call.kernel}({", ".join([window, read, *numbers, *arrays, target])});'
@@ -134,6 +187,8 @@ class CallWriter:
 
 def described(call: Call) -> str:
     """A call's kernel and sizes, such as ``conv 3 x 3: 56 x 56 x 64 to 28 x 28 x 128``."""
+    if call.behind is not None:
+        return f'{described(call.behind)}, and {described(replace(call, behind=None))}'
     name = call.kernel.replace('_', ' ')
     w = call.window
     if w is None:

@@ -13,6 +13,8 @@ from bireal_plugin.export.c.elementwise import TURNED
 from bireal_plugin.export.c.graph import STORING, Buffer, Call, Graph, Signs, Step
 from bireal_plugin.export.c.layout import BLOCK
 
+BAND = 2**18  # bytes of the map between a convolution and a pool: part of a second-level cache
+BY_CHANNEL = ('NUMBER', 'CHANNEL')  # operands that are the same in every row
 ANY_LAYOUT = ('NUMBER', 'MAP')  # operands for which it does not matter how elements are split into pixels and channels
 
 
@@ -29,6 +31,9 @@ def fuse(graph: Graph) -> None:
     _write_signs(graph, uses)
     for call in graph.calls:
         call.stored = call.kernel in STORING or (call.stored and uses.floats[call.out] > 0)
+    for call in list(graph.calls):
+        if call.kernel == 'max_pool':
+            _take_turns(graph, call, uses)
 
 
 class Uses:
@@ -130,6 +135,30 @@ def _assign(graph: Graph, signs: Signs, uses: Uses) -> None:
     writer = Call('map', Buffer(signs.source.size), signs.pixels, signs.channels, [signs.source], signs=signs)
     writer.stored = False
     graph.calls.insert(place, writer)
+
+
+def _take_turns(graph: Graph, pool: Call, uses: Uses) -> None:
+    """Let a pool and the convolution in front of it take turns, where the map between would not stay in the cache."""
+    index, window = graph.calls.index(pool), pool.window
+    maker = graph.calls[index - 1] if index else None
+    if maker is None or maker.kernel not in ('conv', 'conv_int8') or maker.out not in pool.inputs:
+        return
+    made = maker.window
+    assert window is not None
+    assert made is not None
+    alone = maker.signs is None and uses.floats[maker.out] == 1
+    alike = (made.out_rows, made.out_columns, made.out_channels) == (window.rows, window.columns, window.channels)
+    if not alone or not alike or any(step.shape not in BY_CHANNEL for step in (*maker.steps, *pool.steps)):
+        return
+    row = window.columns * window.channels
+    fitting = BAND // (4 * row) - window.reached_rows(1)
+    band = max(fitting, 0) // window.row_stride + 1
+    if band >= window.out_rows:
+        return
+    between = Buffer(window.reached_rows(band) * row)
+    maker.out = between
+    pool.inputs, pool.behind, pool.band = [between], maker, band
+    graph.calls.remove(maker)
 
 
 def _in_blocks(call: Call) -> bool:

@@ -92,12 +92,19 @@ class Window:
     column_dilation: int = 1
     groups: int = 1
 
+    def reached_rows(self, out_rows: int) -> int:
+        """``br_reached_rows``: rows that the windows of ``out_rows`` rows of the output reach."""
+        return (out_rows - 1) * self.row_stride + (self.kernel_rows - 1) * self.row_dilation + 1
+
+    @property
+    def reached_columns(self) -> int:
+        """``br_reached_columns``: columns that the windows reach."""
+        return (self.out_columns - 1) * self.column_stride + (self.kernel_columns - 1) * self.column_dilation + 1
+
     @property
     def bytes(self) -> int:
         """``br_bytes``: the size of the input in 8 bits with the padding that the windows reach."""
-        rows = (self.out_rows - 1) * self.row_stride + (self.kernel_rows - 1) * self.row_dilation + 1
-        columns = (self.out_columns - 1) * self.column_stride + (self.kernel_columns - 1) * self.column_dilation + 1
-        return rows * columns * self.channels + 3
+        return self.reached_rows(self.out_rows) * self.reached_columns * self.channels + 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +126,13 @@ class Signs:
     groups: int
     shift: np.ndarray | None = None
 
+    def row_words(self, pixels: int) -> int:
+        """Words of some pixels."""
+        return pixels * self.groups * math.ceil(self.channels / self.groups / 32)
+
     @property
     def words(self) -> int:
-        return self.pixels * self.groups * math.ceil(self.channels / self.groups / 32)
+        return self.row_words(self.pixels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +158,8 @@ class Call:
         out: the result behind all steps; ``stored`` says whether anybody reads it as floats.
         signs: sign map of the result that the kernel writes too.
         pieces: of 'move'.
+        behind: of a pool, the convolution in front of it if the two take turns, ``band`` rows of the pool at a time;
+            what lies between is the pool's input, a buffer of the rows that one band needs. See ``bands.h``.
     """
 
     kernel: Kernel
@@ -162,11 +175,14 @@ class Call:
     signs: Signs | None = None
     stored: bool = True
     pieces: list[Piece] = field(default_factory=list)
+    behind: Call | None = None
+    band: int = 0
 
     def operands(self) -> list[Buffer]:
-        """Every buffer that the call reads, as often as it does."""
+        """Every buffer that the call reads, as often as it does, but for one that it fills itself."""
         steps = [step.operand for step in self.steps if isinstance(step.operand, Buffer)]
-        return [*self.inputs, *steps, *(piece.source for piece in self.pieces)]
+        inputs = self.inputs if self.behind is None else self.behind.operands()
+        return [*inputs, *steps, *(piece.source for piece in self.pieces)]
 
 
 @dataclass

@@ -86,7 +86,7 @@ def write(graph: Graph, plan: Plan, interface: Interface, *, timed: bool = False
     taps = sum(int(np.prod(tap.shape)) for tap in writer.taps)
     parts = [
         interface.header(),
-        kernels({str(call.kernel) for call in graph.calls}),
+        kernels({str(each.kernel) for call in graph.calls for each in (call, call.behind) if each is not None}),
         SETTINGS.format(NAME=upper, taps=taps),
         *([TIMED.format(laps=LAPS, count=len(graph.calls))] if timed else []),
         *(*constants.texts, ''),

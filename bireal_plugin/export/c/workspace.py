@@ -49,6 +49,8 @@ def plan(graph: Graph) -> Plan:
             else:
                 blocks[call.out] = blocks[shared]
                 blocks[shared].end = ends[call.out]
+        if call.behind is not None:
+            blocks[call.behind.out] = _Block(4 * call.behind.out.size, index, index)
         if call.signs is not None:
             blocks[call.signs] = _Block(4 * call.signs.words, index, ends[call.signs])
     size = _place(list(dict.fromkeys(blocks.values())))

@@ -76,7 +76,9 @@ def profile_c(engine: TimedEngine, forms: Forms, *, runs: int, warm_up: int) -> 
 
 
 def kind_of_call(call: Call, image_channels: int) -> str:
-    """The kind of a call; the stem is the convolution that reads as many channels as images have."""
+    """The kind of a call; the stem is the convolution that reads as many channels as images have, with its pool."""
+    if call.behind is not None:
+        return kind_of_call(call.behind, image_channels)
     if call.kernel not in ('conv', 'conv_int8'):
         return KIND_OF[call.kernel]
     window = call.window

@@ -10,6 +10,7 @@ from torch import nn
 from bireal_plugin.binary import ABCConv2d, BinaryConv2d, LeakyClip, XNORConv2d
 from bireal_plugin.binary.activation import RPReLU
 from bireal_plugin.errors import InputError
+from bireal_plugin.export.c import fusion
 from bireal_plugin.export.c.engine import CSession, convert, export_c
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
@@ -153,6 +154,39 @@ def test_layers_of_every_method_are_right_one_by_one(conv, groups, tmp_path):
     found = compare_layers(net, [x.numpy()], CSession.tap(path, both_sides, threads=1))
     assert max(found.layer_share, found.real_share) < 1e-6
     assert found.flips == 0
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    'pool',
+    [
+        dict(kernel_size=3, stride=2, padding=1),
+        dict(kernel_size=2),
+        dict(kernel_size=3, stride=1),
+        dict(kernel_size=2, stride=(3, 2)),
+        dict(kernel_size=(3, 2), stride=1, dilation=(2, 1)),
+    ],
+)
+@pytest.mark.parametrize('bits', [32, 8])
+def test_a_convolution_and_a_pool_in_turns_give_the_same_bits(pool, bits, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 20, 5, stride=2, padding=2), nn.PReLU(20), nn.MaxPool2d(**pool), BinaryConv2d(20, 8, 3)]
+    x = torch.randn(2, 3, 45, 38)
+    net = fold(trained(nn.Sequential(*layers)), x.shape)
+    calibration = [x.numpy()] if bits == 8 else None
+    taken, bands = [], []
+    for size in (0, 15000, 2**18):
+        monkeypatch.setattr(fusion, 'BAND', size)
+        bands += [call.band for call in convert(net, x.shape, calibration).calls if call.kernel == 'max_pool']
+        path = export_c(net, tmp_path / f'net{size}.c', x.shape, calibration=calibration)
+        with CSession(path, threads=1) as session:
+            taken.append(session(x)[0])
+        found = compare_layers(net, [x.numpy()], CSession.tap(path, both_sides, threads=1))
+        assert found.layer_share < 1e-6
+    assert bands[0] == 1 < bands[1]
+    assert bands[2] == 0  # of a map that stays in the cache as a whole
+    assert np.array_equal(taken[0], taken[2])
+    assert np.array_equal(taken[1], taken[2])
 
 
 def kernels(net, *shape):

@@ -24,55 +24,84 @@ typedef struct {
   const br_window *w;
   const float *x;
   const br_tail *tail;
-  int kind; /* 0: maximum, 1: mean over pixels on the image, 2: mean over padding too */
+  int padded; /* a mean is over padding too */
 } BR_NAME(pool_layer);
 
-BR_INLINE void BR_NAME(pool_pixel)(const BR_NAME(pool_layer) *l, const br_run *run, int p, int channel) {
+typedef struct {
+  const BR_NAME(pool_layer) *layer;
+  const br_run *run;
+} BR_NAME(pool_task);
+
+/* `mean`, too, is a compile-time constant. */
+BR_INLINE void BR_NAME(pool_pixels)(const BR_NAME(pool_task) *t, int done, const int count, const int mean) {
+  const BR_NAME(pool_layer) *l = t->layer;
+  const br_run *run = t->run;
   const br_window *w = l->w;
-  const ptrdiff_t row = (ptrdiff_t)w->row_dilation * w->columns * w->channels;
+  const ptrdiff_t row = (ptrdiff_t)w->row_dilation * w->columns * w->channels, stride = run->stride;
   const ptrdiff_t column = (ptrdiff_t)w->column_dilation * w->channels;
   const int rows = run->row1 - run->row0, columns = run->column1 - run->column0;
-  const size_t pixel = run->first + (size_t)p * run->step;
-  const BR_NAME(place) at = BR_NAME(placed)(l->tail, pixel, 1, w->channels, channel, w->channels);
-  const float *x = l->x + run->start + p * run->stride + channel;
-  F y[1][BR_PARTS], v[BR_PARTS];
-  BR_UNROLL for (int k = 0; k < BR_PARTS; k++) y[0][k] = BR_NAME(all)(l->kind ? 0 : -INFINITY);
-  for (int r = 0; r < rows; r++)
-    for (int c = 0; c < columns; c++) {
-      BR_NAME(fetch)(x + r * row + c * column, at.width, v);
-      BR_UNROLL for (int k = 0; k < BR_PARTS; k++)
-        y[0][k] = l->kind ? BR_NAME(add)(y[0][k], v[k]) : BR_NAME(max)(y[0][k], v[k]);
-    }
-  if (l->kind) {
-    const float pixels = (float)(l->kind == 1 ? rows * columns : br_padded_taps(w, pixel));
-    float mean[BR_BLOCK];
-    BR_UNROLL for (int k = 0; k < BR_PARTS; k++) BR_NAME(store)(mean + k * BR_LANES, y[0][k]);
-    for (int i = 0; i < BR_BLOCK; i++) mean[i] /= pixels;
-    BR_NAME(fetch)(mean, BR_BLOCK, y[0]);
+  for (int channel = 0; channel < w->channels; channel += BR_BLOCK) {
+    const BR_NAME(place) at = BR_NAME(placed)(l->tail, run->first, run->step, w->channels, channel, w->channels);
+    const float *x0 = l->x + run->start + done * stride + channel;
+    F y[BR_PIXELS][BR_PARTS];
+    BR_UNROLL for (int p = 0; p < count; p++)
+      BR_UNROLL for (int k = 0; k < BR_PARTS; k++) y[p][k] = BR_NAME(all)(mean ? 0 : -INFINITY);
+    for (int r = 0; r < rows; r++)
+      for (int c = 0; c < columns; c++)
+        BR_UNROLL for (int p = 0; p < count; p++) {
+          const float *x = x0 + r * row + c * column + p * stride;
+          F v[BR_PARTS];
+          if (at.width < BR_BLOCK)
+            BR_NAME(fetch)(x, at.width, v);
+          else
+            BR_UNROLL for (int k = 0; k < BR_PARTS; k++) v[k] = BR_NAME(load)(x + k * BR_LANES);
+          BR_UNROLL for (int k = 0; k < BR_PARTS; k++)
+            y[p][k] = mean ? BR_NAME(add)(y[p][k], v[k]) : BR_NAME(max)(y[p][k], v[k]);
+        }
+    if (mean)
+      BR_UNROLL for (int p = 0; p < count; p++) {
+        const size_t pixel = run->first + (size_t)(done + p) * run->step;
+        const float pixels = (float)(l->padded ? br_padded_taps(w, pixel) : rows * columns);
+        float v[BR_BLOCK];
+        BR_UNROLL for (int k = 0; k < BR_PARTS; k++) BR_NAME(store)(v + k * BR_LANES, y[p][k]);
+        for (int i = 0; i < BR_BLOCK; i++) v[i] /= pixels;
+        BR_NAME(fetch)(v, BR_BLOCK, y[p]);
+      }
+    BR_NAME(finish)(&at, done, count, y);
   }
-  BR_NAME(finish)(&at, 0, 1, y);
-}
-
-static void BR_NAME(pool_run)(const void *layer, const br_run *run, int block) {
-  const BR_NAME(pool_layer) *l = layer;
-  for (int p = 0; p < run->count; p++)
-    for (int channel = block; channel < l->w->channels; channel += BR_BLOCK)
-      BR_NAME(pool_pixel)(l, run, p, channel);
-}
-
-static void BR_NAME(pool)(const br_window *w, int kind, const float *x, const br_tail *tail) {
-  BR_NAME(pool_layer) layer = {w, x, tail, kind};
-  br_sweep(w, w->channels, 1, BR_NAME(pool_run), &layer);
 }
 
 #ifdef BR_HAS_MAX_POOL
+BR_INLINE void BR_NAME(max_pixels)(const BR_NAME(pool_task) *t, int done, const int count) {
+  BR_NAME(pool_pixels)(t, done, count, 0);
+}
+
+static void BR_NAME(max_run)(const void *layer, const br_run *run, int block) {
+  const BR_NAME(pool_task) t = {layer, run};
+  (void)block; /* all at once */
+  BR_PIECES(BR_NAME(max_pixels), &t, run->count);
+}
+
 static void BR_NAME(max_pool)(const br_window *w, const float *x, const br_tail *tail) {
-  BR_NAME(pool)(w, 0, x, tail);
+  const BR_NAME(pool_layer) layer = {w, x, tail, 0};
+  br_sweep(w, w->channels, 1, BR_NAME(max_run), &layer);
 }
 #endif
+
 #ifdef BR_HAS_AVERAGE_POOL
+BR_INLINE void BR_NAME(mean_pixels)(const BR_NAME(pool_task) *t, int done, const int count) {
+  BR_NAME(pool_pixels)(t, done, count, 1);
+}
+
+static void BR_NAME(mean_run)(const void *layer, const br_run *run, int block) {
+  const BR_NAME(pool_task) t = {layer, run};
+  (void)block; /* all at once */
+  BR_PIECES(BR_NAME(mean_pixels), &t, run->count);
+}
+
 static void BR_NAME(average_pool)(const br_window *w, const float *x, int padded, const br_tail *tail) {
-  BR_NAME(pool)(w, padded ? 2 : 1, x, tail);
+  const BR_NAME(pool_layer) layer = {w, x, tail, padded};
+  br_sweep(w, w->channels, 1, BR_NAME(mean_run), &layer);
 }
 #endif
 #endif

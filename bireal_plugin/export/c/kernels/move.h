@@ -2,6 +2,7 @@
 #ifndef BR_MOVE_H
 #define BR_MOVE_H
 
+#include "bands.h"
 #include "bireal.h"
 
 #define BR_DIMENSIONS 5
