@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--sides', action=Words, default=[*SIDES], metavar='SIDE', help=f'some of {", ".join(SIDES)} (default: all)')
     engines = (
         'c-f32, c-int8, openvino-f32, openvino-bf16, openvino-int8, onnxruntime,'
-        ' torch, torch-channels-last, torch-compile, tflite (default: all but tflite)'
+        ' torch, torch-c, torch-channels-last, torch-compile, tflite (default: all but tflite)'
     )
     add('--engines', action=Words, metavar='ENGINE', help=engines)
     add('--no-compile', action='store_true', help='leave out torch-compile, which is slow to prepare')

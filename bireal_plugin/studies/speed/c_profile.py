@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import time
+from statistics import median
 
 import numpy as np
 
 from bireal_plugin.export.c.calls import described
 from bireal_plugin.export.c.engine import convert, load_library
-from bireal_plugin.export.c.graph import Call
+from bireal_plugin.export.c.graph import Buffer, Call
 from bireal_plugin.export.c.header import Interface
 from bireal_plugin.export.c.source import LAPS, write
 from bireal_plugin.export.c.workspace import ALIGNMENT, plan
@@ -63,16 +64,26 @@ def profile_c(engine: TimedEngine, forms: Forms, *, runs: int, warm_up: int) -> 
     run.argtypes = [ctypes.c_void_p] * 3
     for _ in range(warm_up):
         run(batch.ctypes.data, result.ctypes.data, place)
-    laps[:] = 0
-    start = time.perf_counter()
+    wholes, spent = [], []
     for _ in range(runs):
+        laps[:] = 0
+        start = time.perf_counter()
         run(batch.ctypes.data, result.ctypes.data, place)
-    whole = 1e3 * (time.perf_counter() - start) / runs
+        wholes.append(1e3 * (time.perf_counter() - start))
+        spent.append(1e3 * laps)
     layers = tuple(
-        ProfiledLayer(f'{i}', call.kernel, described(call), kind_of_call(call, image[0]), 1e3 * float(spent) / runs)
-        for i, (call, spent) in enumerate(zip(graph.calls, laps, strict=True))
+        ProfiledLayer(
+            f'{i}',
+            call.kernel,
+            described(call),
+            kind_of_call(call, image[0]),
+            float(ms),
+            images * products(call),
+            images * moved(call),
+        )
+        for i, (call, ms) in enumerate(zip(graph.calls, np.median(spent, 0), strict=True))
     )
-    return Profile(engine, runs, whole, layers)
+    return Profile(engine, runs, median(wholes), layers)
 
 
 def kind_of_call(call: Call, image_channels: int) -> str:
@@ -88,3 +99,32 @@ def kind_of_call(call: Call, image_channels: int) -> str:
     if window.rows == 1 and window.kernel_rows == 1:  # as linear layers are exported
         return LINEAR
     return {(1, 1): REAL_1X1, (3, 3): REAL_3X3}.get((window.kernel_rows, window.kernel_columns), REAL_OTHER)
+
+
+def products(call: Call) -> int:
+    """Products of an input and a weight that a call adds up for one image; padding has none."""
+    found = 0 if call.behind is None else products(call.behind)
+    if call.kernel not in ('binary_conv', 'conv', 'conv_int8'):
+        return found
+    w = call.window
+    assert w is not None
+    rows = _taps(w.out_rows, w.rows, w.kernel_rows, w.row_stride, w.top, w.row_dilation)
+    columns = _taps(w.out_columns, w.columns, w.kernel_columns, w.column_stride, w.left, w.column_dilation)
+    return rows * columns * w.channels // w.groups * w.out_channels
+
+
+def _taps(outputs: int, size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """Taps of one axis that lie on the image, of all outputs together."""
+    places = stride * np.arange(outputs)[:, None] - padding + dilation * np.arange(kernel)
+    return int(((places >= 0) & (places < size)).sum())
+
+
+def moved(call: Call) -> int:
+    """Bytes that a call reads and writes for one image, each once: maps, signs and constants."""
+    inner = 0 if call.behind is None else moved(call.behind)
+    operands = [step.operand for step in call.steps] + [*call.inputs, *(piece.source for piece in call.pieces)]
+    maps = sum(4 * each.size for each in operands if isinstance(each, Buffer))
+    constants = [*call.arrays, *(each for each in operands if isinstance(each, np.ndarray))]
+    signs = sum(4 * each.words for each in (call.reads, call.signs) if each is not None)
+    stored = 4 * call.out.size if call.stored else 0
+    return inner + maps + signs + stored + sum(each.nbytes for each in constants if each is not None)

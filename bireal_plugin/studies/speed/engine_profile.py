@@ -31,18 +31,27 @@ NOT_LAYERS = ('Input', 'Output', 'Const')
 
 @dataclass(frozen=True)
 class ProfiledLayer:
-    """One layer: its name, its type and kernel in the engine, and its mean time in milliseconds."""
+    """One layer: its name, its type and kernel in the engine, and its time in milliseconds.
+
+    ``products`` that it adds up, on the image alone, and ``bytes`` that it reads and writes, are 0 where an engine does
+    not tell them.
+    """
 
     name: str
     type: str
     kernel: str
     kind: str
     ms: float
+    products: int = 0
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The layers of our network on one engine, and the mean time of the whole calls that they are from."""
+    """The layers of our network on one engine, and the time of the whole calls that they are from.
+
+    Times are means of all runs on OpenVINO, and medians on the C engine.
+    """
 
     engine: TimedEngine
     runs: int

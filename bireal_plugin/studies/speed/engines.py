@@ -26,15 +26,17 @@ from bireal_plugin.studies.speed.networks import Contender
 
 CEngine = Literal['c-f32', 'c-int8']
 OpenVINOEngine = Literal['openvino-f32', 'openvino-bf16', 'openvino-int8']
-TimedEngine = Literal[CEngine, OpenVINOEngine, 'onnxruntime', 'torch', 'torch-channels-last', 'torch-compile', 'tflite']
+TorchEngine = Literal['torch', 'torch-c', 'torch-channels-last', 'torch-compile']
+TimedEngine = Literal[CEngine, OpenVINOEngine, 'onnxruntime', TorchEngine, 'tflite']
 TIMED_ENGINES: tuple[TimedEngine, ...] = get_args(TimedEngine)
 C: tuple[TimedEngine, ...] = get_args(CEngine)
 OPENVINO: tuple[TimedEngine, ...] = get_args(OpenVINOEngine)
-# The engine in C has fast kernels for 1-bit layers alone. Eager shows the folded network in PyTorch once.
+# The engine in C has fast kernels for 1-bit layers alone. Eager shows the folded network in PyTorch once; torch-c is it
+# as `switch_to_deploy('c')` leaves it.
 WITHOUT: dict[Contender, tuple[TimedEngine, ...]] = {
     'ours': ('torch-channels-last', 'torch-compile'),
-    'twin': (*C, 'tflite'),
-    'torchvision': (*C, 'tflite'),
+    'twin': (*C, 'torch-c', 'tflite'),
+    'torchvision': (*C, 'torch-c', 'tflite'),
 }
 # Export engines behind them, and packages beyond those that the engine always needs.
 BEHIND: dict[TimedEngine, tuple[str, tuple[str, ...]]] = {
@@ -90,7 +92,7 @@ def check_machine(engine: TimedEngine) -> None:
         raise InputError('the engine openvino-bf16: this processor has no bf16 instructions; leave it out of --engines')
     if engine == 'tflite':
         larq_python()
-    if engine in C:
+    if engine in (*C, 'torch-c'):
         chosen()
     compiler = os.environ.get('CXX')
     if engine == 'torch-compile' and not any(shutil.which(name) for name in (compiler, 'g++', 'clang++') if name):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from bireal_plugin.export.c.engine import CSession, export_c
 from bireal_plugin.export.openvino.engine import OpenVINOSession, convert, openvino
 from bireal_plugin.export.session_io import Precision
+from bireal_plugin.folding.engine_run import EngineRun
 from bireal_plugin.folding.layers import FoldedLayer
 from bireal_plugin.studies.speed.engines import OPENVINO, C, TimedEngine
 
@@ -150,6 +151,8 @@ def _torch(engine: TimedEngine, forms: Forms) -> Prepared:
         images = images.contiguous(memory_format=torch.channels_last)
     elif engine == 'torch-compile':
         network = torch.compile(network)  # type: ignore[assignment]
+    elif engine == 'torch-c':
+        network = partial(EngineRun('c'), network)  # type: ignore[assignment]
 
     size = sum(value.nbytes for value in forms.network.state_dict().values())
     return Prepared(torch.inference_mode()(lambda: network(images)), torch.get_num_threads(), size)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from bireal_plugin.studies.speed.engine_profile import KINDS, Profile
+from bireal_plugin.studies.speed.engine_profile import KINDS, Profile, ProfiledLayer
 from bireal_plugin.studies.speed.inference import LONG_RUN_S, Comparison, Repetitions, speed_up
 from bireal_plugin.studies.speed.paper_rows import can_be_compared, table_rows
 from bireal_plugin.text_table import markdown_table
@@ -14,6 +14,10 @@ from bireal_plugin.text_table import markdown_table
 PAPER_ROWS = (
     'The rows of Tables 6 and 7 of the paper (18 layers, FPGA; 6.07x on the board): milliseconds of the 32-bit network '
     'and of ours, and how many times as fast. What an engine joins with a convolution is in its row.'
+)
+LAYERS = (
+    'Layers of ours on {engine}: how many are alike, microseconds of one, products of an input and a weight that it '
+    'adds up in a nanosecond, and bytes of maps, signs and weights that it reads and writes in one.'
 )
 NOT_LIBRARIES = ('cpu', 'instructions', 'held to')
 
@@ -82,6 +86,10 @@ def section(result: Comparison) -> list[str]:
     if result.profiles:
         lines += ['', 'Milliseconds of ours by kind of layer (number of layers), from the profile of the engine', '']
         lines += markdown_table(_kinds(result.profiles), left=('kind',)).splitlines()
+    for profile in result.profiles:
+        if any(layer.bytes for layer in profile.layers):
+            lines += ['', f'{LAYERS.format(engine=profile.engine)}', '']
+            lines += markdown_table(_layers(profile), left=('layer',)).splitlines()
     real = result.real
     if real is not None and all(can_be_compared(profile, real) for profile in result.profiles):
         lines += ['', PAPER_ROWS, '']
@@ -104,3 +112,24 @@ def _kinds(profiles: Sequence[Profile]) -> list[dict[str, str]]:
         layers[profile.engine] = f'{profile.layers_ms:.3f} ({len(profile.layers)})'
         call[profile.engine] = f'{profile.whole_ms:.3f}'
     return [*rows, layers, call]
+
+
+def _layers(profile: Profile) -> list[dict[str, str]]:
+    """A row for all layers of the same kernel and sizes, in the order of the network."""
+    alike: dict[str, list[ProfiledLayer]] = {}
+    for layer in profile.layers:
+        alike.setdefault(layer.kernel, []).append(layer)
+    rows = []
+    for kernel, layers in alike.items():
+        nanoseconds = 1e6 * sum(layer.ms for layer in layers)
+        products = sum(layer.products for layer in layers) / nanoseconds
+        rows.append(
+            {
+                'layer': kernel,
+                'alike': str(len(layers)),
+                'us': f'{nanoseconds / 1e3 / len(layers):.1f}',
+                'products/ns': f'{products:.0f}' if products else '',
+                'bytes/ns': f'{sum(layer.bytes for layer in layers) / nanoseconds:.0f}',
+            }
+        )
+    return rows

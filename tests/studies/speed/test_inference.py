@@ -255,6 +255,7 @@ def test_the_float_twin_is_the_same_function_on_every_engine(forms, engine):
         ('ours', 'torch', 0.99999),
         # A sign in front of a rounding may flip, and cascades.
         pytest.param('ours', 'c-f32', 0.99, marks=needs_compiler),
+        pytest.param('ours', 'torch-c', 0.99, marks=needs_compiler),
         pytest.param('ours', 'c-int8', 0.9, marks=needs_compiler),
         ('ours', 'openvino-f32', 0.99),
         ('ours', 'onnxruntime', 0.99),
