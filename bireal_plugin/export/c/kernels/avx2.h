@@ -38,13 +38,14 @@ typedef __m256i BR_NAME(i);
 BR_INLINE __m256i BR_NAME(same)(int32_t x) { return _mm256_set1_epi32(x); }
 BR_INLINE __m256i BR_NAME(numbers)(const int32_t *x) { return _mm256_loadu_si256((const __m256i *)(const void *)x); }
 BR_INLINE __m256i BR_NAME(times)(__m256i a, __m256i b) { return _mm256_mullo_epi32(a, b); }
-/* |w| * (a with the sign of w): no pair of products of numbers within 127 leaves 16 bits. An instruction that gives the
- * sign would wait for the multipliers. */
+/* |w| * a, or |w| * (-1 - a) where w is negative: no pair of products of numbers within 127 leaves 16 bits. The 1 too much
+ * is what br_dot gives for bytes of 0. An instruction that gives the sign itself would wait for the multipliers. */
+#define BR_DOT_OF_ZERO
+BR_INLINE __m256i BR_NAME(less)(__m256i a, __m256i b) { return _mm256_sub_epi32(a, b); }
 BR_INLINE __m256i BR_NAME(dot)(__m256i sum, __m256i a, const int8_t *w) {
   __m256i weight = _mm256_loadu_si256((const __m256i *)(const void *)w);
   __m256i negative = _mm256_cmpgt_epi8(_mm256_setzero_si256(), weight);
-  __m256i turned = _mm256_sub_epi8(_mm256_xor_si256(a, negative), negative);
-  __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weight), turned);
+  __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(weight), _mm256_xor_si256(a, negative));
   return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 BR_INLINE __m256 BR_NAME(real)(__m256i x) { return _mm256_cvtepi32_ps(x); }

@@ -112,6 +112,13 @@ static void BR_NAME(byte_run)(const void *layer, const br_run *run, int shared) 
     if (t.at[b].width < BR_BLOCK) totals = memcpy(whole, totals, (size_t)t.at[b].width * sizeof *totals);
     BR_UNROLL for (int k = 0; k < BR_PARTS; k++) {
       t.start[b][k] = BR_NAME(times)(BR_NAME(numbers)(totals + k * BR_LANES), BR_NAME(same)(-(l->zero + BR_FLIP)));
+#ifdef BR_DOT_OF_ZERO
+      const int8_t *v = t.weights + b * t.next + 4 * k * BR_LANES;
+      BR_NAME(i) rest = BR_NAME(same)(0);
+      for (int word = 0; word < t.rows * t.taps * t.words; word++)
+        rest = BR_NAME(dot)(rest, BR_NAME(same)(0), v + word * 4 * BR_BLOCK);
+      t.start[b][k] = BR_NAME(less)(t.start[b][k], rest);
+#endif
       t.bias[b][k] = BR_NAME(all)(0);
     }
     BR_NAME(fetch)(l->scale + channel, t.at[b].width, t.scale[b]);

@@ -150,7 +150,7 @@ static void br_lookup_blocks(const br_lookup_layer *l, br_lookup_tile *t, const 
   const int words = w->kernel_rows * w->kernel_columns * l->words;
   const uint32_t *from = l->weights + (size_t)block * (size_t)words * BR_BLOCK;
   _Alignas(32) uint8_t weights[BR_LOOKUP_WORDS * BR_NIBBLES][16 * BR_LOOKUP_BLOCKS];
-  memset(t->sums, 0, sizeof t->sums);
+  memset(t->sums, 0, (size_t)(t->count + BR_LOOKUP_STEP - 1) / BR_LOOKUP_STEP * BR_LOOKUP_STEP * sizeof t->sums[0]);
   for (int first = 0; first < words; first += BR_LOOKUP_WORDS) {
     int part = words - first < BR_LOOKUP_WORDS ? words - first : BR_LOOKUP_WORDS, ways[BR_LOOKUP_WORDS];
     for (int i = 0; i < part; i++) {

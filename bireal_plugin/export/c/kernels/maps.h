@@ -1,21 +1,37 @@
 /* Layers without weights: the tail alone, pools, resizing. */
 #ifdef BR_HAS_MAP
+typedef struct {
+  const br_tail *tail;
+  const float *x;
+  size_t first;
+  int channels, groups;
+} BR_NAME(map_task);
+
+BR_INLINE void BR_NAME(map_pixels)(const BR_NAME(map_task) *t, int done, const int count) {
+  const int channels = t->channels, inside = channels / t->groups, words = (inside + BR_WORD - 1) / BR_WORD;
+  for (int group = 0; group < t->groups; group++)
+    for (int channel = 0; channel < inside; channel += BR_BLOCK) {
+      const int all = group * inside + channel;
+      BR_NAME(place) at = BR_NAME(placed)(t->tail, t->first, 1, channels, all, (group + 1) * inside);
+      const float *x = t->x + (t->first + (size_t)done) * (size_t)channels + all;
+      F v[BR_PIXELS][BR_PARTS];
+      at.words = (size_t)(words * t->groups);
+      at.word = (size_t)(group * words + channel / BR_WORD);
+      at.low = channel % BR_WORD;
+      at.last = channel + BR_BLOCK >= inside;
+      BR_UNROLL for (int p = 0; p < count; p++, x += channels) BR_NAME(fetch)(x, at.width, v[p]);
+      BR_NAME(finish)(&at, done, count, v);
+    }
+}
+
 static void BR_NAME(map)(int pixels, int channels, int groups, const float *x, const br_tail *tail) {
-  const int inside = channels / groups, words = (inside + BR_WORD - 1) / BR_WORD;
+  const int share = 64; /* pixels that a thread takes at a time */
   BR_PARALLEL
-  for (int pixel = 0; pixel < pixels; pixel++)
-    for (int group = 0; group < groups; group++)
-      for (int channel = 0; channel < inside; channel += BR_BLOCK) {
-        const int all = group * inside + channel;
-        BR_NAME(place) at = BR_NAME(placed)(tail, (size_t)pixel, 1, channels, all, (group + 1) * inside);
-        F v[1][BR_PARTS];
-        at.words = (size_t)(words * groups);
-        at.word = (size_t)(group * words + channel / BR_WORD);
-        at.low = channel % BR_WORD;
-        at.last = channel + BR_BLOCK >= inside;
-        BR_NAME(fetch)(x + (size_t)pixel * (size_t)channels + all, at.width, v[0]);
-        BR_NAME(finish)(&at, 0, 1, v);
-      }
+  for (int first = 0; first < pixels; first += share) {
+    const BR_NAME(map_task) t = {tail, x, (size_t)first, channels, groups};
+    const int count = pixels - first < share ? pixels - first : share;
+    BR_PIECES(BR_NAME(map_pixels), &t, count);
+  }
 }
 #endif
 

@@ -35,8 +35,13 @@ static void BR_NAME(apply)(const BR_NAME(place) *at, size_t first, int count, fl
     const br_step *step = at->tail->steps + s;
     for (int p = 0; p < count; p++) {
       size_t pixel = first + (size_t)p * at->step;
-      if (step->shape == BR_MAP) memcpy(v[p], step->values + pixel * (size_t)at->channels + at->channel, size);
-      if (step->shape == BR_CHANNEL) memcpy(v[p], step->values + at->channel, size);
+      if (step->shape == BR_MAP || step->shape == BR_CHANNEL) {
+        const float *from = step->values + (step->shape == BR_MAP ? pixel * (size_t)at->channels : 0) + at->channel;
+        if (at->width == BR_BLOCK)
+          memcpy(v[p], from, sizeof v[p]); /* of a size that the compiler knows */
+        else
+          memcpy(v[p], from, size);
+      }
       float a = step->shape == BR_PIXEL ? step->values[pixel] : step->a;
       if (step->shape == BR_PIXEL || step->shape == BR_NUMBER)
         for (int i = 0; i < BR_BLOCK; i++) v[p][i] = a;

@@ -8,10 +8,12 @@
  *   br_at_least_zero  one bit per float
  *   br_i              32-bit sums of 8-bit products: br_dot(sum, a, w) adds those of 4 bytes a and 4 of every lane
  *   BR_FLIP           what the instruction wants added to the bytes a
+ *   BR_DOT_OF_ZERO    br_dot(0, 0, w) is not 0 and must be taken off, by br_less
  */
 #undef BR_LANES
 #undef BR_BYTES
 #undef BR_FLIP
+#undef BR_DOT_OF_ZERO
 #undef BR_PARTS
 
 #if BR_ISA == BR_AVX512
