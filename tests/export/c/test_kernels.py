@@ -24,6 +24,7 @@ from bireal_plugin.folding.operator import binary_conv2d, pack_signs
 
 KERNELS = Path(layout.__file__).parent / 'kernels'
 STRICT = ('-std=c11', '-O2', '-Wall', '-Wextra', '-pedantic', '-Werror')
+SANITIZED = ('-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all')
 BINARY_CONV, CONV, MAX_POOL, AVERAGE_POOL, MAP, NEAREST, BILINEAR, CONV_INT8 = range(8)
 OPERATIONS = ('add', 'sub', 'rsub', 'mul', 'div', 'rdiv', 'max', 'min', 'prelu', 'elu', 'sigmoid', 'tanh', 'exp', 'abs')
 SHAPES = ('number', 'channel', 'pixel', 'map')
@@ -44,7 +45,8 @@ TARGETS = {
     'amx-emulated': Target('gcc', ('-DBR_ONLY=BR_AMX', '-DBR_EMULATE_AMX'), feature='avx512_vpopcntdq'),
     'avx2': Target('gcc', ('-DBR_ONLY=BR_AVX2',), feature='avx2'),
     'portable': Target('gcc', ('-DBR_ONLY=BR_PORTABLE',)),
-    'sanitized': Target('gcc', ('-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all')),
+    'sanitized': Target('gcc', SANITIZED),
+    'avx2-sanitized': Target('gcc', ('-DBR_ONLY=BR_AVX2', *SANITIZED), feature='avx2'),
     'openmp': Target('gcc', ('-fopenmp', '-O3')),
     'clang': Target('clang'),
     'aarch64': Target('aarch64-linux-gnu-gcc', ('-static',), ('qemu-aarch64',)),

@@ -38,8 +38,8 @@ typedef __m256i BR_NAME(i);
 BR_INLINE __m256i BR_NAME(same)(int32_t x) { return _mm256_set1_epi32(x); }
 BR_INLINE __m256i BR_NAME(numbers)(const int32_t *x) { return _mm256_loadu_si256((const __m256i *)(const void *)x); }
 BR_INLINE __m256i BR_NAME(times)(__m256i a, __m256i b) { return _mm256_mullo_epi32(a, b); }
-/* |w| * a, or |w| * (-1 - a) where w is negative: no pair of products of numbers within 127 leaves 16 bits. The 1 too much
- * is what br_dot gives for bytes of 0. An instruction that gives the sign itself would wait for the multipliers. */
+/* |w| * a, or |w| * (-1 - a) where w is negative: no pair of products of numbers within 127 leaves 16 bits. The 1 too
+ * much is what br_dot gives for bytes of 0. An instruction that gives the sign itself would wait for the multipliers. */
 #define BR_DOT_OF_ZERO
 BR_INLINE __m256i BR_NAME(less)(__m256i a, __m256i b) { return _mm256_sub_epi32(a, b); }
 BR_INLINE __m256i BR_NAME(dot)(__m256i sum, __m256i a, const int8_t *w) {

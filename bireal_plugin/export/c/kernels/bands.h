@@ -20,7 +20,7 @@ BR_INLINE void br_band_rows(const br_window *pool, int row, int count, int *firs
   if (*end > pool->rows) *end = pool->rows;
 }
 
-/* The band of up to `count` rows from row `row` on, a multiple of it; rows to keep are moved to the front of `between`. */
+/* The band of up to `count` rows from row `row` on, a multiple of it; rows to keep move to the front of `between`. */
 BR_INLINE br_band br_banded(const br_window *conv, const br_window *pool, int row, int count, float *between) {
   br_band band = {*conv, *pool, 0, 0};
   const size_t width = (size_t)conv->out_columns * (size_t)conv->out_channels;
