@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.c.engine import export_c
+from bireal_plugin.export.c.engine import convert, export_c
 from bireal_plugin.export.c.source import LAPS
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.folding.layers import FoldedBinaryConv2d
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
-from bireal_plugin.studies.speed.c_profile import profile_c
+from bireal_plugin.studies.speed.c_profile import moved, products, profile_c
 from bireal_plugin.studies.speed.engine_profile import (
     BINARY,
     ELEMENTWISE,
@@ -471,6 +471,17 @@ def test_the_c_engine_tells_the_time_of_every_layer(forms, engine):
     assert all(layer.ms > 0 for layer in found.layers)
     assert 0.5 * found.whole_ms < found.layers_ms < found.whole_ms
     assert (QUANTIZE in kinds) == (engine == 'c-int8')
+
+
+def test_a_layer_in_c_tells_its_products_on_the_image_and_the_bytes_that_it_moves():
+    conv = nn.Conv2d(6, 8, (3, 2), stride=(2, 1), padding=(1, 1), dilation=(1, 2), groups=2)
+    (call,) = convert(conv, (1, 6, 9, 7)).calls
+    ones = torch.nn.functional.conv2d(
+        torch.ones(1, 6, 9, 7), torch.ones_like(conv.weight), None, conv.stride, conv.padding, conv.dilation, 2
+    )
+    assert products(call) == int(ones.sum())
+    # Weights lie in blocks of 16 outputs for each group.
+    assert moved(call) == 4 * (6 * 9 * 7 + ones.numel() + 2 * 16 * 3 * 6 + 8)
 
 
 def test_exported_files_have_no_clock(forms, tmp_path):
