@@ -2,15 +2,17 @@
 # make demo-depth   train a depth network on rendered stereo streets, score it, export it, draw what it sees
 # make test   style, types, documentation and tests
 # make docs   the documentation as a site, in site/
+# make matrix   digits, export and tests of the models for every Python, with the lowest and the highest versions
 # All create .venv and install what they need once; the stamps in .venv say what is there.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip --disable-pip-version-check
-CONSTRAINTS := -c constraints.txt
+REQUIREMENTS := setup.cfg pyproject.toml constraints.txt
+# uv links packages from its cache; pip would download, unpack and compile copies, and need half as much disk again.
+INSTALL := $(BIN)/uv pip install --quiet --python $(VENV) --constraints constraints.txt
 
-.PHONY: demo demo-depth test lint docs clean
+.PHONY: demo demo-depth test lint docs matrix clean
 
 demo: $(VENV)/.engines
 	rm -rf work_dirs/demo
@@ -43,45 +45,45 @@ lint: $(VENV)/.dev
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-$(VENV)/.core: setup.cfg pyproject.toml constraints.txt
+# Two hours on two cores and 10 GB of disk. Needs the interpreters; other ones: make matrix PYTHONS=/usr/bin/python3.12
+PYTHONS := 3.10 3.11 3.12 3.13
+matrix: $(VENV)/.uv
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tests/matrix.py $(PYTHONS)
+
+$(VENV)/.uv:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --upgrade pip "setuptools<81" wheel
-	$(PIP) install --quiet $(CONSTRAINTS) --editable .
+	$(BIN)/pip --disable-pip-version-check install --quiet uv
 	touch $@
 
-$(VENV)/.det: $(VENV)/.core
-	$(PIP) install --quiet $(CONSTRAINTS) --editable ".[det]"
+$(VENV)/.engines: $(REQUIREMENTS) | $(VENV)/.uv $(VENV)/.larq
+	$(INSTALL) --editable ".[digits,onnx,openvino,plot,qonnx,tflite]"
+	touch $@
+
+$(VENV)/.dev: $(REQUIREMENTS) | $(VENV)/.uv $(VENV)/.larq
+	$(INSTALL) --editable ".[app,det,dev,digits,docs,onnx,openvino,plot,qonnx,teacher,tflite,torchao]"
 	touch $@
 
 # Tests compare our operators with mmcv's where these are installed. mmcv has no wheel for this torch and is compiled
-# against the one installed (about 8 minutes; pip keeps the wheel).
-$(VENV)/.det-compiled: $(VENV)/.core
-	$(PIP) install --quiet $(CONSTRAINTS) ninja
-	MMCV_WITH_OPS=1 $(PIP) install --quiet $(CONSTRAINTS) --no-build-isolation mmcv
-	$(PIP) install --quiet $(CONSTRAINTS) --editable ".[det-compiled]"
-	touch $@
-
-$(VENV)/.engines: $(VENV)/.core | $(VENV)/.larq
-	$(PIP) install --quiet $(CONSTRAINTS) --editable ".[digits,openvino,onnx,qonnx,tflite,plot]"
-	touch $@
-
-$(VENV)/.dev: $(VENV)/.det $(VENV)/.engines
-	$(PIP) install --quiet $(CONSTRAINTS) --editable ".[app,dev,docs,teacher,torchao]"
+# against the one installed (about 8 minutes; uv keeps the wheel).
+$(VENV)/.det-compiled: $(REQUIREMENTS) | $(VENV)/.uv
+	$(INSTALL) --editable . ninja setuptools
+	MMCV_WITH_OPS=1 $(INSTALL) --no-build-isolation mmcv
+	$(INSTALL) --editable ".[det-compiled]"
 	touch $@
 
 # Larq's interpreter, which runs the exported .tflite files, needs numpy 1 and so an environment of its own. It has no
 # wheel for every Python and machine: without it the demo leaves .tflite out and the tests skip it, and say so.
-LARQ_PIP := $(VENV)/larq/bin/pip --disable-pip-version-check install --quiet --only-binary :all:
-$(VENV)/.larq: $(VENV)/.core
-	test -x $(VENV)/larq/bin/python || $(BIN)/python -m venv $(VENV)/larq
-	if $(LARQ_PIP) "numpy<2" && $(LARQ_PIP) --no-deps larq-compute-engine==0.16.0; then touch $@; else rm -rf $(VENV)/larq; \
+LARQ := --no-deps --only-binary :all: "numpy<2" larq-compute-engine==0.16.0
+$(VENV)/.larq: | $(VENV)/.uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/larq
+	if $(BIN)/uv pip install --quiet --python $(VENV)/larq $(LARQ); then touch $@; else rm -rf $(VENV)/larq; \
 		echo "larq-compute-engine cannot be installed for this Python: .tflite files are not run"; fi
 
 # Compilers and emulators of other processors, for the tests of the C engine, and a browser, for those of the page, from
 # Debian. Where they cannot be installed those tests are skipped, and say what is missing.
 CROSS := clang gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross \
 	gcc-riscv64-linux-gnu libc6-dev-riscv64-cross gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-user qemu-system-arm chromium
-$(VENV)/.cross: $(VENV)/.core
+$(VENV)/.cross: | $(VENV)/.uv
 	which qemu-aarch64 chromium > /dev/null || { test "$$(id -u)" = 0 && apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(CROSS) > /dev/null; } || \
 		echo "other processors' compilers or a browser are not installed: their tests are skipped"

@@ -24,11 +24,11 @@ def test_every_python_has_one_version_of_a_package(python):
 def test_larqs_interpreter_may_be_missing(tmp_path, available):
     """Where there is no wheel its environment is removed again, with a sentence."""
     venv = tmp_path / 'venv'
-    (venv / 'larq' / 'bin').mkdir(parents=True)
-    for program, status in (('python', 0), ('pip', 0 if available else 1)):
-        (venv / 'larq' / 'bin' / program).write_text(f'#!/bin/sh\nexit {status}\n')
-        (venv / 'larq' / 'bin' / program).chmod(0o755)
-    (venv / '.core').touch()
+    (venv / 'bin').mkdir(parents=True)
+    (venv / 'larq').mkdir()
+    (venv / 'bin' / 'uv').write_text(f'#!/bin/sh\ntest $1 = venv || exit {0 if available else 1}\n')
+    (venv / 'bin' / 'uv').chmod(0o755)
+    (venv / '.uv').touch()
     command = ['make', '--silent', f'VENV={venv}', str(venv / '.larq')]
     ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr

@@ -1,12 +1,14 @@
 """The wheel, installed outside the checkout, with nothing of the checkout in reach."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 REPOSITORY = Path(__file__).parents[2]
 NOT_BUILT_FROM = shutil.ignore_patterns(
@@ -90,3 +92,23 @@ def test_a_config_is_measured_by_name_outside_the_checkout(bireal):
     ended = bireal('cost', 'bireal_r18_digits')
     assert ended.returncode == 0, ended.stderr
     assert 'layer1.0.conv1' in ended.stdout
+
+
+def test_a_photograph_is_classified_and_gets_a_depth_map_outside_the_checkout(bireal, tmp_path):
+    """By the zoo of the wheel: five of Imagenette's classes with their shares, and a map as high as the photograph."""
+    Image.linear_gradient('L').resize((160, 120)).convert('RGB').save(tmp_path / 'photo.png')
+    classes, depth = bireal('predict', 'photo.png'), bireal('depth', 'infer', 'photo.png')
+    assert classes.returncode == depth.returncode == 0, classes.stderr + depth.stderr
+    shares = [float(share) for share in re.findall(r'([\d.]+)%', classes.stdout)]
+    assert len(shares) == 5
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) <= 100.3  # each is rounded to a tenth
+    width, height = Image.open(tmp_path / 'depth_maps' / 'photo_colour.png').size
+    assert (width > 160, height) == (True, 120)  # with the bar of its colours beside it
+
+
+def test_a_network_of_the_wheel_becomes_a_c_file_outside_the_checkout(bireal, tmp_path):
+    """By the kernels of the wheel."""
+    ended = bireal('export', 'zoo://bireal_r18_digits', '--format', 'c')
+    assert ended.returncode == 0, ended.stderr
+    assert 'bireal_r18_digits' in (tmp_path / 'export' / 'bireal_r18_digits.c').read_text()
