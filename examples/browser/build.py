@@ -1,6 +1,7 @@
 """Builds a page that runs 1-bit networks in the visitor's browser, by WebAssembly; any file server can serve it.
 
-bireal export CHECKPOINT --format c --out made && bireal depth export DEPTH_CHECKPOINT --format c --out made
+bireal export zoo://bireal_r18_imagenette --format c --out made
+bireal depth export zoo://bireal_r18_street --format c --out made
 python examples/browser/build.py site made/*.c --float bireal_r18_imagenette
 python -m http.server --directory site
 
@@ -15,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +83,43 @@ def float_network(config: str) -> nn.Module:
         if isinstance(conv, BinaryConv2d):
             geometry = dict(stride=conv.stride, padding=conv.padding, groups=conv.groups, bias=False)
             plain = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, **geometry)
+            twin.set_submodule(name, plain)  # first alone, since a block gives a 1-bit convolution up for that only
             twin.set_submodule(name, nn.Sequential(nn.Hardtanh(), plain))
     return fold(twin)
+
+
+def build(out: Path, sources: Sequence[Path], float_config: str | None = None) -> None:
+    """The page in the folder ``out``.
+
+    Args:
+        sources: exported .c files of one image.
+        float_config: of the first network; its float network, with random weights, is there to be timed beside it.
+
+    Raises:
+        InputError: zig cannot compile a file, or the page cannot show it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    networks = []
+    for source in sources:
+        networks.append(description(read_c(source)[0], source))
+        compiled(source, out / f'{source.stem}.wasm')
+    if float_config is not None:
+        first, target = networks[0], out / 'float_network.wasm'
+        shape = (1, 3, first['height'], first['width'])
+        with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+            source = export_c(
+                float_network(float_config),
+                Path(folder, 'float_network.c'),
+                shape,
+                mean=(0.0,) * 3,
+                std=(255.0,) * 3,
+            )
+            compiled(source, target)
+        first['float'] = dict(name=target.stem, kilobytes=round(target.stat().st_size / 1000))
+    colours = palette('magma')[:SHADES].tolist()
+    (out / 'networks.json').write_text(json.dumps(dict(networks=networks, colours=colours)))
+    for name in ('index.html', 'page.js'):
+        shutil.copy(HERE / name, out)
 
 
 def main() -> None:
@@ -93,28 +130,7 @@ def main() -> None:
     shown = 'its float network, with random weights, is there to be timed beside the first one'
     parser.add_argument('--float', metavar='CONFIG', help=shown)
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    networks = []
-    for source in arguments.networks:
-        networks.append(description(read_c(source)[0], source))
-        compiled(source, arguments.out / f'{source.stem}.wasm')
-    if arguments.float is not None:
-        first = networks[0]
-        shape = (1, 3, first['height'], first['width'])
-        with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-            source = export_c(
-                float_network(arguments.float),
-                Path(folder, 'float_network.c'),
-                shape,
-                mean=(0.0,) * 3,
-                std=(255.0,) * 3,
-            )
-            compiled(source, arguments.out / 'float_network.wasm')
-        first['float'] = 'float_network'
-    colours = palette('magma')[:SHADES].tolist()
-    (arguments.out / 'networks.json').write_text(json.dumps(dict(networks=networks, colours=colours)))
-    for name in ('index.html', 'page.js'):
-        shutil.copy(HERE / name, arguments.out)
+    build(arguments.out, arguments.networks, arguments.float)
 
 
 if __name__ == '__main__':

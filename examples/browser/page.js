@@ -149,16 +149,20 @@ async function start() {
       section.number = element('p', { className: 'number', textContent: 'Click on the depth for a number.' }, place);
     }
     if (network.float) {
-      const button = element('button', { textContent: 'Time its float network beside it' }, place);
-      const answer = element('p', { className: 'fact float' }, place);
+      const { name, kilobytes } = network.float;
+      const beside = `float network of its shape: ${kilobytes} kB with its code`;
+      const answer = element('p', { className: 'fact float', textContent: beside }, place);
+      const button = element('button', { textContent: 'Load it and time both' }, place);
       button.onclick = async () => {
-        const float = await loaded(network.float), pixels = new Uint8Array(network.width * network.height * 3);
+        button.disabled = true;
+        const float = await loaded(name), pixels = new Uint8Array(network.width * network.height * 3);
         for (const { run } of [float, section.compiled]) {
           for (const begin = performance.now(); performance.now() < begin + WARM;) run(pixels, 1);
         }
         const [slow, fast] = [float, section.compiled].map(({ run }) => timed(() => run(pixels, 1)).milliseconds);
-        answer.textContent = `float: ${float.kilobytes} kB, ${slow.toFixed(1)} ms; 1 bit: ${section.compiled.kilobytes} kB, `
+        answer.textContent = `${beside}, ${slow.toFixed(1)} ms; 1 bit: ${section.compiled.kilobytes} kB, `
           + `${fast.toFixed(1)} ms, ${(slow / fast).toFixed(1)} times as fast`;
+        button.disabled = false;
       };
     }
     return section;

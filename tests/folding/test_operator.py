@@ -1,5 +1,6 @@
 import ast
 import itertools
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +98,11 @@ def test_a_program_of_torch_export_is_saved_and_computes_the_same(exported, tmp_
     calls = [node for node in loaded.graph.nodes if node.target == torch.ops.bireal.binary_conv2d.default]
     assert len(calls) == 4
     assert torch.equal(loaded.module()(x), net(x))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which('g++') is None, reason='needs a C++ compiler')
+def test_a_program_compiled_by_aotinductor_computes_the_same(exported, tmp_path):
+    net, x, program = exported
+    path = torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / 'net.pt2'))
+    torch.testing.assert_close(torch._inductor.aoti_load_package(path)(x), net(x), rtol=1e-4, atol=1e-5)

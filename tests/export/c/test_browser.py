@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,7 @@ pytestmark = [
     needs_compiler,
     pytest.mark.skipif(importlib.util.find_spec('ziglang') is None, reason='ziglang is not installed'),
 ]
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason='needs the browser chromium')
 CLASSES = ['a', 'b', 'c']
 MEAN, STD = (120.0, 110.0, 100.0), (58.0, 57.0, 61.0)
 
@@ -45,7 +47,11 @@ def page(tmp_path_factory):
     told = dict(transform=transform, size=(32, 32), mean=MEAN, std=STD, classes=CLASSES)
     classes = export_c(fold(model), made / 'colours.c', (1, 3, 32, 32), metadata={KEY: json.dumps(told)})
     depth = file_of(tiny_depth(made), 'c', made)
-    command = [sys.executable, str(REPOSITORY / 'examples/browser/build.py'), str(site), str(classes), str(depth)]
+    narrow = made / 'narrow.py'
+    narrow.write_text(
+        f"_base_ = '{REPOSITORY}/configs/bireal_r18_imagenette.py'\nmodel = dict(backbone=dict(base_channels=8))\n"
+    )
+    command = [sys.executable, 'examples/browser/build.py', site, classes, depth, '--float', narrow]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
     assert done.returncode == 0, done.stderr
     return site, classes, depth
@@ -83,9 +89,47 @@ def served(folder):
     server.server_close()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason='needs the browser chromium')
-def test_the_page_shows_what_python_predicts(page, tmp_path):
+@contextlib.contextmanager
+def opened(site, *flags):
+    """The page in a browser, when it is ready."""
     playwright = pytest.importorskip('playwright.sync_api')
+    with served(site) as address, playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox', *flags])
+        shown = browser.new_page()
+        shown.set_default_timeout(60_000)
+        shown.goto(address)
+        shown.locator('body[data-ready]').wait_for()
+        yield shown
+        browser.close()
+
+
+@needs_browser
+def test_the_camera_is_classified(page):
+    with opened(page[0], '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream') as shown:
+        shown.get_by_text('use the camera').click()
+        shown.locator('.bar').first.wait_for()
+        assert shown.locator('video').is_visible()
+        assert shown.locator('#problem').inner_text() == ''
+
+
+@needs_browser
+def test_the_float_network_stands_beside_the_1_bit_one(page):
+    site = page[0]
+    kilobytes = {name: round((site / f'{name}.wasm').stat().st_size / 1000) for name in ('colours', 'float_network')}
+    with opened(site) as shown:
+        told = shown.locator('.float')
+        assert told.inner_text() == f'float network of its shape: {kilobytes["float_network"]} kB with its code'
+        shown.get_by_text('time both').click()
+        shown.get_by_text('times as fast').wait_for()
+        pattern = r'float .*: (\d+) kB with its code, ([\d.]+) ms; 1 bit: (\d+) kB, ([\d.]+) ms, [\d.]+ times as fast'
+        large, slow, small, fast = map(float, re.fullmatch(pattern, told.inner_text()).groups())
+    assert (large, small) == (kilobytes['float_network'], kilobytes['colours'])
+    assert slow > 0
+    assert fast > 0
+
+
+@needs_browser
+def test_the_page_shows_what_python_predicts(page, tmp_path):
     site, classes, depth = page
     pixels = np.random.default_rng(1).integers(0, 256, (9, 12, 3), np.uint8)
     photo = tmp_path / 'photo.png'
@@ -94,12 +138,7 @@ def test_the_page_shows_what_python_predicts(page, tmp_path):
     guess = Classifier.of_file(classes)(photo)[0]
     predictor = Predictor(depth)
     disparity = predictor.run(predictor.prepared(np.asarray(Image.open(photo))))
-    with served(site) as address, playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
-        shown = browser.new_page()
-        shown.set_default_timeout(60_000)
-        shown.goto(address)
-        shown.locator('body[data-ready]').wait_for()
+    with opened(site) as shown:
         shown.set_input_files('#file', tmp_path / 'text.png')
         shown.get_by_text('text.png cannot be read as a picture').wait_for()
         shown.set_input_files('#file', photo)
@@ -112,4 +151,3 @@ def test_the_page_shows_what_python_predicts(page, tmp_path):
         height, width = disparity.shape
         relative = float(shown.locator('.number').inner_text().split()[0])
         assert relative == pytest.approx(width / disparity[height // 2, width // 2], rel=5e-3)
-        browser.close()

@@ -8,6 +8,7 @@ from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from tests.folding.test_fold import trained
 
 pytest.importorskip('nncf')
+from bireal_plugin.export.openvino import engine as openvino_engine
 from bireal_plugin.export.openvino.engine import OpenVINOSession, convert, export_openvino, quantize_real_layers
 
 SHAPE = (4, 3, 64, 64)
@@ -87,3 +88,23 @@ def test_predictions_stay_near(net, calibration):
 def test_mistakes_are_told(net, batches, sentence):
     with pytest.raises(InputError, match=sentence):
         quantize_real_layers(convert(net, SHAPE), batches)
+
+
+def test_nncf_alone_keeps_every_1_bit_layer_of_an_exported_file(net, calibration, tmp_path):
+    """As its users call it, with no scope to leave out."""
+    import nncf
+    import openvino
+
+    path = export_openvino(net, tmp_path / 'net.xml', SHAPE)
+    core = openvino_engine.core()
+    quantized = nncf.quantize(core.read_model(str(path)), nncf.Dataset(calibration), subset_size=len(calibration))
+    openvino.save_model(quantized, str(tmp_path / 'int8.xml'))
+    stored = core.read_model(str(tmp_path / 'int8.xml'))
+    assert sum(node.get_type_name() == 'BinaryConvolution' for node in stored.get_ops()) == 16
+    compiled = core.compile_model(stored, 'CPU')
+    infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    ran = {}
+    for info in infos:
+        ran.setdefault(info['layerType'].astype(str), set()).add(info['runtimePrecision'].astype(str))
+    assert ran['BinaryConvolution'] == {'u1'}
+    assert ran['Convolution'] <= {'i8', 'u8'}
