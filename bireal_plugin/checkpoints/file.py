@@ -38,8 +38,12 @@ UNREADABLE = (
 )
 
 ARCHIVE = b'PK\3\4'  # first bytes of a zip file
+PROGRAMS = ('/constants.pkl', '/archive_format')  # parts of archives that are no checkpoints
 KEY, DATASET = 'trained', 'dataset_meta'  # in the meta of a checkpoint
+WEIGHTS = ('state_dict', 'model', 'model_state')  # entries that are taken before others
 AVERAGED = ('state_dict_ema', 'model_ema', 'ema_state_dict')
+# Parts of names that are wrappers' around a module: of DDP and averages, torch.compile, FSDP, checkpointing.
+INNER, OUTER = r'\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.', r'^(?:module\.)+'
 # Place and progress of one run, no part of the network or its data.
 OF_ONE_RUN = (
     *('work_dir', 'load_from', 'resume', 'allow_changed', 'load_strict', 'allow_partial', 'experiment_name'),
@@ -96,6 +100,10 @@ def check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             parts = archive.infolist()
+            if any(part.filename.endswith(PROGRAMS) for part in parts):
+                raise InputError(
+                    f'checkpoint {path} is a program of torch.jit or torch.export; save a state_dict() of it'
+                )
             if sum(part.file_size for part in parts) > path.stat().st_size:
                 raise InputError(f'checkpoint {path} is a compressed archive; save it again with torch.save')
             broken = archive.testzip() if any(part.CRC for part in parts) else None
@@ -139,31 +147,51 @@ def refused(source: str | Path, error: pickle.UnpicklingError) -> InputError:
 
 
 def state_dict_of(checkpoint: Mapping[str, Any], source: str | Path) -> dict[str, Tensor]:
-    """The weights in a checkpoint: its ``state_dict`` (or ``model``) entry, or itself; ``module.`` prefixes removed.
+    """The weights in a checkpoint: an entry of it or itself, under the names that they have without wrappers.
 
-    A second set, as of moving averages, is not taken, and the log says so.
+    The entry is ``state_dict``, ``model`` or ``model_state``, or else the only one that holds weights (``net``,
+    ``model_state_dict``). A second set, as of moving averages, is not taken, and the log says so.
 
     Raises:
-        InputError: there are no tensors in it.
+        InputError: there are no tensors in it, or several entries of weights.
     """
-    state: Any = checkpoint
-    for key in ('state_dict', 'model', 'model_state'):
-        if isinstance(checkpoint.get(key), Mapping):
-            state = checkpoint[key]
-            averaged = next((name for name in AVERAGED if isinstance(checkpoint.get(name), Mapping)), None)
-            if averaged:
-                told = f'{source} holds a second set of weights, {averaged}; {key} is taken'
-                print_log(told, logger='current', level=logging.WARNING)
-            break
+    entry = _entry_of_weights(checkpoint, source)
+    state: Any = checkpoint if entry is None else checkpoint[entry]
+    averaged = next((name for name in AVERAGED if isinstance(checkpoint.get(name), Mapping)), entry)
+    if averaged != entry:
+        told = f'{source} holds a second set of weights, {averaged}; {entry} is taken'
+        print_log(told, logger='current', level=logging.WARNING)
     tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise InputError(f'{source} has no weights: neither it nor its entry state_dict maps names to tensors')
+        raise InputError(f'{source} has no weights: neither it nor an entry of it maps names to tensors')
+    names: dict[str, str] = {}
     for key, value in tensors.items():
         if not isinstance(key, str):
             raise InputError(f'{source}: its weights are called {key!r} and so on, and names are texts')
         if (kind := unusual(value)) is not None:
             raise InputError(f'{source}: {key} is {kind}, and weights are dense tensors of real numbers')
-    return {key.removeprefix('module.'): value for key, value in tensors.items()}
+        if (other := names.setdefault(re.sub(OUTER, '', re.sub(INNER, '', key)), key)) != key:
+            raise InputError(f'{source}: {other} and {key} are one name without their wrappers; remove one of them')
+    return {name: tensors[key] for name, key in names.items()}
+
+
+def _entry_of_weights(checkpoint: Mapping[str, Any], source: str | Path) -> str | None:
+    """Name of the entry that holds the weights; None where the checkpoint itself does."""
+    for key in WEIGHTS:
+        if isinstance(checkpoint.get(key), Mapping):
+            return key
+    sets = [key for key, value in checkpoint.items() if isinstance(value, Mapping) and _holds_weights(value)]
+    found = [key for key in sets if key not in AVERAGED] or sets
+    if len(found) > 1:
+        raise InputError(
+            f'{source} holds several sets of weights, {" and ".join(map(str, found))}: save one of them alone'
+        )
+    return found[0] if found else None
+
+
+def _holds_weights(entry: Mapping[Any, Any]) -> bool:
+    """Whether it maps names to tensors, and not to states of random generators or counts alone."""
+    return any(isinstance(value, Tensor) and value.dim() > 1 for value in entry.values())
 
 
 def unusual(tensor: Tensor) -> str | None:

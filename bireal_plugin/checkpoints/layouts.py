@@ -43,6 +43,7 @@ HEAD = r'^(?:head\.fc|cls_head\.fc|linear|classifier|head|last_linear|logits)\.(
 NO_NARROW_STREAM = 'no narrow stream in a stock bottleneck; these keep their initial values and must be trained'
 NO_COUNTER = 'PyTorch before 0.4.1 did not count batches; nothing reads the count'
 TAKEN_IN = 'taken into the running means of the norms behind, which computes the same'
+COUNTERS = dict.fromkeys(('n_averaged', 'steps'), 'counts the averaged weights, of which it is none')
 UNUSED_SHORTCUT = 'stored by the published code and never used: the first block adds no narrow stream'
 
 
@@ -82,6 +83,7 @@ def naming(names: Collection[str], model_names: Collection[str], source: str) ->
             '(BiRealResNet(rsign=True, rprelu=True) trains the like from the start)'
         )
     layout, rules, dropped = _recognise(inner, model_names)
+    dropped |= {name: why for name, why in COUNTERS.items() if name not in model_names}
     if 'fc.weight' in model_names and not _has(HEAD, model_names) and 'fc.weight' not in names:
         rules = [*rules, (HEAD, r'fc.\1')]
     wants_prefix = any(name.startswith('backbone.') for name in model_names)

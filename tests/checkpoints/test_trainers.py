@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import MessageHub
 from timm.utils import CheckpointSaver
+from torch.optim.swa_utils import AveragedModel
 
 import bireal_plugin
 from bireal_plugin import BiRealResNet, InputError
@@ -166,6 +167,60 @@ def test_a_backbone_in_a_large_detector_and_a_small_part_of_ours_are_no_partial_
     assert len(load_weights(net, detector, source='f', strict=False).loaded) == 120
     stem = {name: value for name, value in backbone.items() if name.startswith(('conv1', 'bn1'))}
     assert len(load_weights(net, stem, source='f', strict=False).loaded) == 6
+
+
+WRAPPED = dict(
+    ddp=lambda name: f'module.{name}',
+    ddp_of_average=lambda name: f'module.module.{name}',
+    compiled=lambda name: f'_orig_mod.{name}',
+    ddp_of_compiled=lambda name: f'module._orig_mod.{name}',
+    compiled_ddp=lambda name: f'_orig_mod.module.{name}',
+    compiled_stage=lambda name: name.replace('layer1.', 'layer1._orig_mod.'),
+    fsdp=lambda name: f'_fsdp_wrapped_module.{name}'.replace('layer2.', 'layer2._fsdp_wrapped_module.'),
+    checkpointed=lambda name: name.replace('layer3.0.', 'layer3.0._checkpoint_wrapped_module.'),
+)
+
+
+@pytest.mark.parametrize('wrapped', WRAPPED.values(), ids=WRAPPED)
+def test_names_lose_what_was_wrapped_around_the_modules(wrapped):
+    weights = BiRealResNet(18, base_channels=4).state_dict()
+    state = state_dict_of({wrapped(name): value for name, value in weights.items()}, 'c.pth')
+    assert {name: id(value) for name, value in state.items()} == {name: id(value) for name, value in weights.items()}
+
+
+def test_one_tensor_twice_behind_its_wrappers_is_told():
+    with pytest.raises(InputError, match=r'c\.pth: fc\.weight and module\.fc\.weight are one name without'):
+        state_dict_of({'fc.weight': torch.ones(2, 2), 'module.fc.weight': torch.zeros(2, 2)}, 'c.pth')
+
+
+def test_averages_load_and_their_counter_is_left_out():
+    net = BiRealResNet(18, base_channels=4)
+    state = state_dict_of(dict(model_ema=AveragedModel(net).state_dict(), epoch=3), 'c.pth')
+    report = load_weights(BiRealResNet(18, base_channels=4), state, source='c.pth', strict=True)
+    assert (len(report.loaded), list(report.naming.dropped)) == (120, ['n_averaged'])
+
+
+@pytest.mark.parametrize('entry', ['net', 'model_state_dict', 'student', 'state_dict_ema'])
+def test_the_only_entry_that_holds_weights_is_taken(entry):
+    """Beside a best accuracy as a tensor and the state of a random generator, which are none."""
+    weights = dict(w=torch.ones(2, 2), b=torch.ones(2))
+    beside = dict(acc=torch.tensor(91.0), rng=dict(cpu=torch.get_rng_state()), optimizer=dict(state={0: {}}))
+    assert state_dict_of({**beside, entry: weights}, 'c.pth') == weights
+    other = 'model_ema' if entry == 'state_dict_ema' else 'teacher'
+    with pytest.raises(InputError, match=f'several sets of weights, {entry} and {other}: save one of them alone'):
+        state_dict_of({**beside, entry: weights, other: weights}, 'c.pth')
+
+
+@pytest.mark.parametrize('save', ['jit', 'export'])
+def test_a_program_is_told(tmp_path, save):
+    layer, x = torch.nn.Linear(2, 2), torch.ones(1, 2)
+    if save == 'jit':
+        torch.jit.trace(layer, x).save(tmp_path / 'c.pth')
+    else:
+        torch.export.save(torch.export.export(layer, (x,)), tmp_path / 'c.pt2')
+    (path,) = tmp_path.iterdir()
+    with pytest.raises(InputError, match=r'is a program of torch\.jit or torch\.export'):
+        read_checkpoint(path)
 
 
 @pytest.mark.parametrize('name', ['state_dict_ema', 'model_ema', 'ema_state_dict'])
