@@ -86,14 +86,19 @@ def binarized(weight: Tensor, binarizer: WeightBinarizer | None, dtype: torch.dt
     return weight.to(dtype) if binarizer is None else binarizer(weight, dtype)
 
 
+def refuse_integers(x: Tensor) -> None:
+    """Raise RuntimeError, as ``nn.Conv2d`` does, for an ``x`` of integers: every sign of pixels would be +1."""
+    if not x.is_floating_point():
+        raise RuntimeError(f'Input type ({x.dtype}) is not floating point: normalise images before the network')
+
+
 def compute_dtype(x: Tensor) -> torch.dtype:
     """Data type in which a convolution of ``x`` computes: autocast's while autocast is on, else that of ``x``.
 
     Raises:
-        RuntimeError: ``x`` is of integers, which ``nn.Conv2d`` refuses too; every sign of pixels would be +1.
+        RuntimeError: see ``refuse_integers``.
     """
-    if not x.is_floating_point():
-        raise RuntimeError(f'Input type ({x.dtype}) is not floating point: normalise images before the network')
+    refuse_integers(x)
     device = x.device.type
     if not torch.amp.is_autocast_available(device):  # such as meta, where shapes alone are computed
         return x.dtype
@@ -220,6 +225,8 @@ class BinaryConv2d(nn.Conv2d):
     def _check_scaled(self, new: Tensor) -> None:
         old = getattr(self, 'weight', None)
         if old is None or old.is_meta or new.is_meta or old.shape != new.shape or old[0].numel() == 1:
+            return
+        if any(type(weight) not in (Tensor, nn.Parameter) for weight in (old, new)):  # a part of it, as FSDP's
             return
         if not self.binary_weight or torch.equal(old, new):
             return

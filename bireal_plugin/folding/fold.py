@@ -18,7 +18,7 @@ from bireal_plugin.binary.weight import WeightBinarizer
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.layers import FoldedABCConv2d, FoldedBinaryConv2d, FoldedXNORConv2d
 from bireal_plugin.folding.norm_pairs import convolutions, norm_pairs
-from bireal_plugin.hosts.torch_private import BatchNorm
+from bireal_plugin.hosts.torch_private import BatchNorm, move_hooks
 
 
 def fold(model: nn.Module, example_shape: Sequence[Any] | None = None) -> nn.Module:
@@ -31,8 +31,8 @@ def fold_(model: nn.Module, example_shape: Sequence[Any] | None = None) -> nn.Mo
     """Fold ``model`` in place: every convolution takes in the BatchNorm that reads its output, and nothing else does.
 
     ``gamma < 0``, ``gamma = 0``, convolution biases and convolutions without BatchNorm are all legal. GroupNorm, and
-    BatchNorm without running statistics or whose input is used elsewhere too, stay as they are. XNOR-Net keeps K, which
-    depends on the input, and ABC-Net its M x N coefficients. A folded model is left as it is.
+    BatchNorm without running statistics or whose input is used elsewhere too, by a hook as well, stay as they are.
+    XNOR-Net keeps K, which depends on the input, and ABC-Net its M x N coefficients. A folded model is left as it is.
 
     Afterwards the model is in evaluation mode and no parameter requires a gradient, since ``bireal::binary_conv2d`` has
     no backward.
@@ -61,6 +61,9 @@ def fold_(model: nn.Module, example_shape: Sequence[Any] | None = None) -> nn.Mo
             folded[conv] = _folded_real(conv, multiplier, offset)
         if norm is not None:
             folded[norm] = nn.Identity()
+            move_hooks(norm, folded[norm])
+        if conv in folded:
+            move_hooks(conv, folded[conv])
     # A module may have several names.
     for name, module in list(model.named_modules(remove_duplicate=False)):
         if name and module in folded:
@@ -77,7 +80,7 @@ def _check_foldable(name: str, conv: BinaryConv2d) -> None:
         raise InputError(f'{where} is not binary yet ({conv.extra_repr()}); fold the network of the last stage')
     binarizer = conv.weight_binarizer
     base = next(cls for cls in (ABCConv2d, XNORConv2d, BinaryConv2d) if isinstance(conv, cls))
-    if (type(conv).forward, type(conv).convolve) != (base.forward, base.convolve):
+    if any(getattr(type(conv), name) is not getattr(base, name) for name in ('__call__', 'forward', 'convolve')):
         raise InputError(f'{where} is a {type(conv).__name__} with a forward of its own, which has no folded form')
     is_scaled_sign = type(binarizer).__call__ is WeightBinarizer.__call__
     if not (isinstance(binarizer, WeightBases) if isinstance(conv, ABCConv2d) else is_scaled_sign):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bireal_plugin.binary import ABCConv2d, BinaryConv2d, WeightBases
+from bireal_plugin.binary.conv import refuse_integers
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.operator import pack_signs
 
@@ -63,6 +64,7 @@ class FoldedBinaryConv2d(FoldedLayer):
         self.register_buffer('bias', bias.float())
 
     def forward(self, x: Tensor) -> Tensor:
+        refuse_integers(x)
         return torch.ops.bireal.binary_conv2d(
             x, self.packed_weight, self.scale, self.bias, self.stride, self.padding, self.dilation, self.groups
         )
@@ -130,6 +132,7 @@ class FoldedABCConv2d(FoldedLayer):
         self.register_buffer('offset', offset.to(conv.weight.dtype))
 
     def forward(self, x: Tensor) -> Tensor:
+        refuse_integers(x)
         y = self.offset.view(-1, 1, 1)
         for j in range(self.activation_bases):
             # The arithmetic of training, whose signs these must be.

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.dry_run import input_shape, weightless_copy
 from bireal_plugin.errors import InputError, first_line
-from bireal_plugin.hosts.torch_private import BatchNorm, FakeTensorMode, TorchDispatchMode, tree_leaves
+from bireal_plugin.hosts.torch_private import BatchNorm, FakeTensorMode, TorchDispatchMode, hook_between, tree_leaves
 
 # What somebody's model raises when it is built from or given something else than it takes.
 REFUSALS = (TypeError, ValueError, RuntimeError, AttributeError, LookupError, AssertionError)
@@ -72,6 +72,8 @@ def norm_pairs(model: nn.Module, example_shape: Sequence[Any] | None = None) -> 
     pairs = {}
     for conv, readers in flow.readers.items():
         norm = next(iter(readers)) if len(readers) == 1 else None
+        if norm is not None and hook_between(convs[conv], norms[norm]):
+            continue
         if norm is not None and flow.sources[norm] == {conv} and norms[norm].num_features == convs[conv].out_channels:
             pairs[conv] = norm
     return pairs

@@ -33,6 +33,11 @@ def move_hooks(source: nn.Module, target: nn.Module) -> None:
         setattr(target, name, getattr(source, name))
 
 
+def hook_between(before: nn.Module, behind: nn.Module) -> bool:
+    """Whether a hook is given what ``before`` returns or ``behind`` takes, and may give it back changed."""
+    return bool(before._forward_hooks or behind._forward_pre_hooks)
+
+
 def remove_forward_hooks(model: nn.Module) -> None:
     """Drop the forward hooks of ``model`` and of every module inside."""
     for module in model.modules():

@@ -22,8 +22,11 @@ def carrying(x: Tensor, stream: Tensor | None) -> Tensor:
 
 
 def advance(module: nn.Module, x: Tensor) -> Tensor:
-    """``module(x)`` of a block or stage; both streams pass explicitly where a host wrapped it or its ``forward``."""
-    wrapped = 'forward' in vars(module) or not isinstance(module, (Block, Stage))
+    """``module(x)`` of a block or stage; both streams pass explicitly where a host wrapped it or its ``forward``.
+
+    So does FSDP's ``fully_shard``, whose modules have ``unshard``: it replaces the tensors that go in.
+    """
+    wrapped = 'forward' in vars(module) or hasattr(module, 'unshard') or not isinstance(module, (Block, Stage))
     if not (wrapped and getattr(module, 'two_streams', False)):
         return module(x)
     return carrying(*module(x, getattr(x, 'second_stream', None)))

@@ -207,6 +207,30 @@ def test_a_backward_through_a_folded_layer_is_told_and_a_head_behind_it_trains(c
         net(torch.randn(2, 4, 8, 8, requires_grad=True)).sum().backward()
 
 
+@pytest.mark.parametrize('conv', [BinaryConv2d, XNORConv2d, ABCConv2d, nn.Conv2d])
+@pytest.mark.parametrize('place', [0, 1])
+@pytest.mark.parametrize('when', ['forward_pre_hook', 'forward_hook'])
+def test_hooks_that_change_what_passes_still_do(conv, place, when):
+    net = trained(nn.Sequential(conv(4, 6, 3), nn.BatchNorm2d(6), BinaryConv2d(6, 2, 1)))
+    x = image(2, 4, 8, 8).float()
+    without = net(x)
+    hook = {'forward_pre_hook': lambda module, x: (x[0] - 0.3,), 'forward_hook': lambda module, x, y: 0.5 - y}[when]
+    handle = getattr(net[place], f'register_{when}')(hook)
+    folded = fold(net, x.shape)
+    assert not torch.allclose(net(x), without, atol=0.1)
+    torch.testing.assert_close(folded(x), net(x), rtol=1e-4, atol=1e-4)
+    handle.remove()
+    assert torch.equal(net(x), without)
+
+
+@pytest.mark.parametrize('dtype', [torch.uint8, torch.int64, torch.bool])
+@pytest.mark.parametrize('conv', [BinaryConv2d, XNORConv2d, ABCConv2d])
+def test_integer_images_raise_as_with_a_real_convolution(dtype, conv):
+    net = fold(nn.Sequential(conv(3, 4, 3), nn.BatchNorm2d(4)), (1, 3, 8, 8))
+    with pytest.raises(RuntimeError, match='Input type'):
+        net(torch.ones(1, 3, 8, 8).to(dtype))
+
+
 @pytest.mark.parametrize('switch', [lambda net: set_activation(net, 'relu'), lambda net: set_weights(net, 'real')])
 @pytest.mark.parametrize('conv', ['BinaryConv2d', 'XNORConv2d', 'ABCConv2d'])
 def test_a_folded_network_is_not_switched(switch, conv):

@@ -1,10 +1,12 @@
 """Stages and blocks as hosts use them: called, hooked, sliced, compiled and recomputed as those of any ResNet."""
 
+import copy
 from functools import partial
 
 import pytest
 import timm
 import torch
+import torch.distributed as dist
 import torchvision
 from mmengine.runner import turn_on_activation_checkpointing
 from torch import nn
@@ -13,6 +15,7 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
     apply_activation_checkpointing,
     checkpoint_wrapper,
 )
+from torch.distributed.fsdp import fully_shard
 from torch.utils.checkpoint import checkpoint
 
 from bireal_plugin import InputError, binarize, fold
@@ -136,6 +139,29 @@ def test_a_compiled_stage_computes_the_same(depth):
     net.layer1 = torch.compile(net.layer1, backend='aot_eager', fullgraph=True)
     net.layer2.compile(backend='eager', fullgraph=True)
     assert all(torch.equal(a, b) for a, b in zip(net(x), expected, strict=True))
+
+
+@pytest.fixture
+def mesh(tmp_path):
+    """One process of CPUs, for FSDP."""
+    dist.init_process_group('gloo', init_method=f'file://{tmp_path}/group', rank=0, world_size=1)
+    yield dist.device_mesh.init_device_mesh('cpu', (1,))
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize('part', [Stage, Block])
+@pytest.mark.parametrize('depth', [18, 50])
+def test_fully_sharded_parts_train_alike(mesh, depth, part):
+    net, x = network(depth).double().train(), images().double()
+    sharded = copy.deepcopy(net)
+    for module in [module for module in sharded.modules() if isinstance(module, part)]:
+        fully_shard(module, mesh=mesh)
+    fully_shard(sharded, mesh=mesh)
+    for each in (net, sharded, sharded):  # twice, since weights are put together and parted again
+        each.zero_grad()
+        sum(output.square().sum() for output in each(x)).backward()
+    for ours, theirs in zip(net.parameters(), sharded.parameters(), strict=True):
+        torch.testing.assert_close(theirs.grad.full_tensor(), ours.grad)
 
 
 NAMES = [['layer1'], ['layer2', 'layer3'], ['layer1.0', 'layer2.1'], ['layer1', 'layer1.0']]
