@@ -26,6 +26,7 @@ from bireal_plugin.folding.operator import unpack_signs
 CHANNEL_BLOCK = 32
 LARGEST_COLUMN_STRIDE = LARGEST_COLUMN_PADDING = 2
 AFFINE = ('Add', 'Subtract', 'Multiply', 'Divide')
+RESHAPING = ('Reshape', 'Squeeze', 'Unsqueeze')
 CONSTANT = {'Constant', 'Convert', 'Reshape', 'Unsqueeze'}  # a constant and what may stand behind it
 BELOW_ZERO = -np.finfo(np.float32).tiny
 Geometry = tuple[list[int], list[int], list[int], list[int]]  # stride, zeros before, zeros after, dilation
@@ -168,13 +169,32 @@ def _softmax(given: dict[str, Any], x: Any) -> Any:
 
 
 def _linear(given: dict[str, Any], x: Any, weight: Any) -> Any:
-    if weight.get_node().get_type_name() != 'Constant' or len(x.get_partial_shape()) != 2 or given['transpose_a']:
+    """A product with a constant matrix as a 1x1 convolution of images of one pixel, one for each row."""
+    rank = len(x.get_partial_shape())
+    if weight.get_node().get_type_name() != 'Constant' or len(weight.shape) != 2 or rank < 2 or given['transpose_a']:
         return None
     matrix = weight.get_node().data if given['transpose_b'] else weight.get_node().data.T
-    kernel = ops.constant(np.ascontiguousarray(matrix)[:, :, None, None])
-    pixel, flat = (ops.constant(np.array(shape)) for shape in ([0, 0, 1, 1], [0, 0]))
-    y = ops.convolution(ops.reshape(x, pixel, special_zero=True), kernel, [1, 1], [0, 0], [0, 0], [1, 1])
-    return ops.reshape(y, flat, special_zero=True)
+    matrix, source = _taken_in(np.ascontiguousarray(matrix), x)
+    pixels, last = (ops.constant(np.array(shape)) for shape in ([-1, matrix.shape[1], 1, 1], [len(matrix)]))
+    kernel = ops.constant(matrix[:, :, None, None])
+    y = ops.convolution(ops.reshape(source, pixels, False), kernel, [1, 1], [0, 0], [0, 0], [1, 1])
+    rows = ops.gather(ops.shape_of(x), ops.constant(np.arange(rank - 1)), ops.constant(0))
+    return ops.reshape(y, ops.concat([rows, last], 0), special_zero=False)
+
+
+def _taken_in(matrix: np.ndarray, x: Any) -> tuple[np.ndarray, Any]:
+    """A matrix and what it multiplies, without reshaping and factors between, which OpenVINO would take in too."""
+    while True:
+        values = x.get_node().input_values()
+        constants = [value for value in values if value.get_node().get_type_name() == 'Constant']
+        factors = [value for value in constants if value.get_node().data.size == 1]
+        if x.get_node().get_type_name() in RESHAPING:
+            x = values[0]
+        elif x.get_node().get_type_name() == 'Multiply' and len(factors) == 1:
+            matrix = matrix * factors[0].get_node().data.astype(np.float32).item()
+            x = values[1 - values.index(factors[0])]
+        else:
+            return matrix, x
 
 
 def _group_norm(given: dict[str, Any], x: Any, scale: Any, bias: Any) -> Any:

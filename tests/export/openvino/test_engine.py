@@ -229,6 +229,30 @@ def test_a_plain_compile_of_the_file_computes_in_float32(exported):
     assert precisions == dict(f32={'f32'}, bf16={'bf16' if capable else 'f32'})
 
 
+class Head(nn.Module):
+    """Linear layers behind a 1-bit one: on rows of pixels, and on the mean of two pools, which is a factor of 0.5."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = BinaryConv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.first, self.second, self.last = nn.Linear(8, 5), nn.Linear(5, 8, bias=False), nn.Linear(8, 3)
+
+    def forward(self, x):
+        y = self.norm(self.conv(x)).permute(0, 2, 3, 1)
+        y = self.second(self.first(y).relu()).permute(0, 3, 1, 2)
+        pooled = 0.5 * (y.mean((2, 3), keepdim=True) + y.amax((2, 3), keepdim=True))
+        return self.last(pooled.flatten(1))
+
+
+def test_linear_layers_on_maps_and_behind_factors_compute_in_float32_too(tmp_path):
+    net, x = fold(trained(Head()), (2, 8, 12, 10)), torch.randn(2, 8, 12, 10)
+    path = export_openvino(net, tmp_path / 'net.xml', x.shape)
+    plain = openvino_engine.core().compile_model(str(path), 'CPU')
+    torch.testing.assert_close(torch.from_numpy(plain(x.numpy())[0]), net(x), rtol=1e-5, atol=1e-5)
+    other = torch.randn(3, 8, 7, 9)
+    torch.testing.assert_close(torch.from_numpy(OpenVINOSession(path)(other)[0]), net(other), rtol=1e-5, atol=1e-5)
+
+
 def test_a_file_that_is_read_and_written_again_has_the_same_marks(exported, tmp_path):
     _, path = exported
     target = tmp_path / path.name
