@@ -70,13 +70,14 @@ class EngineSession(ABC):
         self._accepted = shape
 
     def __call__(self, *batches: Tensor | np.ndarray) -> list[np.ndarray]:
-        """Run on a batch ``(N, C, H, W)`` of normalised images, of any real type; engines compute in float32.
+        """Run on a batch ``(N, C, H, W)`` of normalised images, of any floating-point type; engines compute in float32.
 
         Args:
             batches: one for each input of the network, of equal numbers of images.
 
         Raises:
-            InputError: a batch has another shape than the file takes, or the session is closed.
+            InputError: a batch has another shape than the file takes, or is of integers, as pixels are; or the session
+                is closed.
         """
         if self.closed:
             raise InputError(CLOSED.format(self.source))
@@ -151,6 +152,10 @@ def _as_input(batch: Tensor | np.ndarray, accepted: Sequence[int | str]) -> np.n
     if not fits or array.dtype.kind not in 'fiu':
         wanted = ', '.join(map(str, accepted))
         raise InputError(f'the network takes numbers of shape ({wanted}), not {array.dtype} of shape {array.shape}')
+    if array.dtype.kind != 'f':  # as nn.Conv2d raises
+        raise InputError(
+            f'the network takes normalised images, not {array.dtype}: (pixels - mean) / std of its training'
+        )
     return np.ascontiguousarray(array, dtype=np.float32)
 
 

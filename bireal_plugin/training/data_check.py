@@ -26,7 +26,7 @@ def check_data(model: nn.Module, dataset: Any) -> None:
 
     Raises:
         InputError: labels beyond the network's classes; images of another number of channels than its first convolution
-            or its preprocessor takes; a mean and deviation of 0..1 for images of 0..255.
+            or its preprocessor takes; a mean and deviation of 0..1 for images of 0..255, or the other way round.
     """
     name, labels = type(dataset).__name__, _classes_of_data(dataset)
     classes = _classes_of_network(model)
@@ -84,16 +84,42 @@ def _check_image(model: nn.Module, image: Tensor, name: str) -> None:
             f'data_preprocessor has std={std.flatten().tolist()}, which is of values from 0 to 1, but images are of 0 '
             'to 255 here: multiply mean and std by 255'
         )
+    if image.is_floating_point() and 0 < image.max() <= 1 and isinstance(std, Tensor) and bool((std > 1).all()):
+        raise InputError(
+            f'data_preprocessor has std={std.flatten().tolist()}, which is of values from 0 to 255, but images are of '
+            '0 to 1 here: divide mean and std by 255, or keep the images as bytes'
+        )
 
 
 def _classes_of_data(dataset: Any) -> int | None:
-    """One more than the highest label where a data set lists its labels, else the number of its classes."""
-    targets = getattr(dataset, 'targets', None)
-    if isinstance(targets, np.ndarray) and len(targets):
-        return max(int(targets.max()) + 1, len(dataset.classes))
+    """One more than the highest label where a data set lists its labels, else the number of its classes.
+
+    Raises:
+        InputError: a label is negative.
+    """
+    labels = _labels(dataset)
+    if labels is not None and len(labels):
+        if labels.min() < 0:
+            raise InputError(f'{type(dataset).__name__} has the label {labels.min()}; labels count from 0')
+        return max(int(labels.max()) + 1, len(getattr(dataset, 'classes', ())))
     metainfo = getattr(dataset, 'metainfo', None)
     classes = metainfo.get('classes') if isinstance(metainfo, Mapping) else None
     return len(classes) if isinstance(classes, (list, tuple)) else None
+
+
+def _labels(dataset: Any) -> np.ndarray | None:
+    """The labels ``(N,)`` that a data set lists as ``targets``, also inside of subsets, repetitions and joined sets."""
+    targets = getattr(dataset, 'targets', None)
+    if targets is None:
+        parts = getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]
+        found = [None if part is None else _labels(part) for part in parts]
+        labels = [each for each in found if each is not None]
+        if len(labels) < len(found):
+            return None
+        whole, chosen = np.concatenate(labels), getattr(dataset, 'indices', None)
+        return whole if chosen is None or len(chosen) == 0 else whole[np.asarray(chosen)]
+    array = np.asarray(targets)
+    return array if array.ndim == 1 and array.dtype.kind in 'iu' else None
 
 
 def _classes_of_network(model: nn.Module) -> int | None:

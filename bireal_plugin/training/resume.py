@@ -132,11 +132,9 @@ def _with_new_rates(runner: Runner, wrapper: Any, saved: dict[str, Any]) -> dict
     if isinstance(wrapper, OptimWrapperDict):
         return {name: _with_new_rates(runner, each, saved[name]) for name, each in wrapper.items()}
     now = wrapper.state_dict()
-    ours, theirs = (
-        [(len(each['params']), {name for name in each if not name.startswith('initial_')}) for each in groups]
-        for groups in (now['param_groups'], saved['param_groups'])
-    )
-    if ours != theirs:
+    options = wrapper.optimizer.defaults.keys()  # schedulers leave values of their own beside them
+    ours, theirs = ([len(each['params']) for each in state['param_groups']] for state in (now, saved))
+    if ours != theirs or not all(options <= each.keys() for each in saved['param_groups']):
         runner.logger.warning('the optimizer or its groups are others now; it starts without the state that was saved')
         return now
     return {**now, **{key: saved[key] for key in ('state', 'loss_scaler') if key in now and key in saved}}

@@ -213,6 +213,12 @@ def test_a_strided_shortcut_without_parameters_is_exported(format, tmp_path):
     np.testing.assert_allclose(Session(path, threads=1)(x)[0], want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize('dtype', [np.uint8, np.int64])
+def test_pixels_are_refused_as_by_a_real_convolution(written, dtype):
+    with pytest.raises(InputError, match=f'takes normalised images, not {np.dtype(dtype)}: '):
+        Session(written[1])(np.ones(SHAPE, dtype))
+
+
 @pytest.mark.parametrize('format', FORMATS)
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
 def test_networks_and_images_in_other_precisions_are_taken(format, dtype, net, tmp_path):

@@ -99,6 +99,14 @@ def test_momentum_is_kept_when_the_rate_changes(train, tmp_path):
     assert not torch.allclose(last[1], fresh['momentum_buffer'], rtol=0.1)
 
 
+def test_a_schedule_that_writes_into_the_optimizer_keeps_its_momentum(train, tmp_path):
+    train('run', 'train_cfg.max_epochs=1')
+    one_cycle = "param_scheduler = dict(_delete_=True, type='OneCycleLR', eta_max=0.05, total_steps=8, by_epoch=False)"
+    ended = train('run', 'train_cfg.max_epochs=2', text=one_cycle, resume=True)
+    assert ended.status == 0, ended.err
+    assert 'it starts without the state' not in next(iter(sorted((tmp_path / 'run').glob('*/*.log'))[::-1])).read_text()
+
+
 def test_another_kind_of_optimizer_starts_without_the_state_of_the_first(train, tmp_path):
     train('run', 'train_cfg.max_epochs=1')
     adam = "optim_wrapper = dict(optimizer=dict(_delete_=True, type='Adam', lr=0.001))"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import ConcatDataset, Subset
 
 from bireal_plugin import InputError
 from bireal_plugin.models.classifier import ImagePreprocessor
@@ -90,6 +91,46 @@ def byte(channels):
 )
 def test_what_fits_or_cannot_be_judged_is_taken(model, data):
     check_data(model, data)
+
+
+def test_images_of_0_to_1_behind_statistics_of_bytes_are_refused():
+    model = nn.Module()
+    model.data_preprocessor = ImagePreprocessor([124.0], [58.0])
+    check_data(model, Items(torch.full((1, 4, 4), 200.0)))
+    check_data(model, Items(torch.zeros(1, 4, 4)))  # black in both
+    with pytest.raises(InputError, match=r'images are of 0 to 1 here: divide mean and std by 255'):
+        check_data(model, Items(torch.full((1, 4, 4), 0.8)))
+
+
+class Labelled(Items):
+    """A data set that lists its labels in the form that it is given."""
+
+    def __init__(self, targets):
+        super().__init__(torch.zeros(3, 4, 4))
+        self.targets = targets
+
+    def __len__(self):
+        return len(self.targets)
+
+
+WRAPPED = {
+    'array': lambda labels: Labelled(np.array(labels)),
+    'list': Labelled,
+    'tensor': lambda labels: Labelled(torch.tensor(labels)),
+    'subset': lambda labels: Subset(Labelled([9, *labels]), range(1, len(labels) + 1)),
+    'joined': lambda labels: ConcatDataset([Labelled([0]), Labelled(labels)]),
+    'repeated': lambda labels: SimpleNamespace(dataset=Labelled(labels)),
+}
+
+
+@pytest.mark.parametrize('wrap', WRAPPED.values(), ids=WRAPPED)
+def test_labels_are_those_of_what_was_wrapped(wrap):
+    model = SimpleNamespace(fc=nn.Linear(2, 5), modules=lambda: [])
+    check_data(model, wrap([0, 4]))
+    with pytest.raises(InputError, match=r'has 6 classes \(labels 0 to 5\), but the network has 5'):
+        check_data(model, wrap([0, 5]))
+    with pytest.raises(InputError, match='has the label -1; labels count from 0'):
+        check_data(model, wrap([0, -1]))
 
 
 @pytest.mark.parametrize('channels', [1, 2, 4])
