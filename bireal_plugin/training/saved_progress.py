@@ -130,8 +130,11 @@ def _check_kinds(saved: Any, now: Mapping[str, Any], where: str, source: str) ->
 
 
 def _alike(saved: Any, now: Any) -> bool:
-    """Whether two values are of one kind: numbers, None and numbers, texts, or sequences of one length of them."""
-    if isinstance(now, Mapping):
+    """Whether two values are of one kind: numbers, None and numbers, texts, or sequences and mappings of them."""
+    if isinstance(now, Mapping) and any(isinstance(key, str) for key in now):
+        same = isinstance(saved, Mapping) and saved.keys() == now.keys()
+        return same and all(_alike(saved[key], now[key]) for key in now)
+    if isinstance(now, Mapping):  # of milestones
         return isinstance(saved, Mapping) and all(_number(item) for item in (*saved, *saved.values()))
     if isinstance(now, Sequence) and not isinstance(now, str):
         listed = isinstance(saved, Sequence) and not isinstance(saved, str) and len(saved) == len(now)

@@ -109,6 +109,17 @@ def test_moves_and_casts_go_through_apply():
         assert parent[0].casts == before + 1, 'this torch moves modules otherwise; mend models/distill.py'
 
 
+@pytest.mark.parametrize(
+    ('place', 'when', 'between'), [(0, 'hook', True), (1, 'pre_hook', True), (0, 'pre_hook', False)]
+)
+def test_hooks_between_two_modules_are_seen(private, place, when, between):
+    row = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    handle = getattr(row[place], f'register_forward_{when}')(lambda *_: None)
+    assert private.hook_between(*row) == between, MEND
+    handle.remove()
+    assert not private.hook_between(*row), MEND
+
+
 def test_removed_forward_hooks_run_no_more(private):
     model, calls = nn.Sequential(nn.Linear(2, 2)), []
     model[0].register_forward_hook(lambda *_: calls.append('after'))

@@ -105,6 +105,8 @@ def test_a_schedule_that_writes_into_the_optimizer_keeps_its_momentum(train, tmp
     ended = train('run', 'train_cfg.max_epochs=2', text=one_cycle, resume=True)
     assert ended.status == 0, ended.err
     assert 'it starts without the state' not in next(iter(sorted((tmp_path / 'run').glob('*/*.log'))[::-1])).read_text()
+    ended = train('run', 'train_cfg.max_epochs=3', text=one_cycle, resume=True)  # whose state has words in it
+    assert ended.status == 0, ended.err
 
 
 def test_another_kind_of_optimizer_starts_without_the_state_of_the_first(train, tmp_path):

@@ -20,7 +20,9 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.export.engines import export
 from bireal_plugin.training.config import load_config
 from tests.depth.tiny_depth import SIZE, file_of, tiny_depth
+from tests.export.c.compilers import needs_compiler
 
+EXPORTED = ['packed', 'openvino', pytest.param('c', marks=needs_compiler)]
 IMAGE = render_street(0, (90, 250)).left  # no side divides, and neither is the network's
 
 
@@ -71,14 +73,14 @@ def test_three_lines_give_metres(tiny, shipped, tmp_path):
     assert np.median(abs(told['metres'][near] / expected[near] - 1)) < 1e-4
 
 
-@pytest.mark.parametrize('format', ['packed', 'openvino'])
+@pytest.mark.parametrize('format', EXPORTED)
 def test_an_exported_file_predicts_what_the_checkpoint_does(tiny, shipped, format):
     disparity = Predictor(shipped(format), threads=1)(IMAGE)
     # Where a sum is next to zero, its sign may differ.
     assert np.median(abs(disparity / by_hand(tiny, IMAGE) - 1)) < 1e-4
 
 
-@pytest.mark.parametrize('format', ['packed', 'openvino'])
+@pytest.mark.parametrize('format', EXPORTED)
 def test_an_exported_file_knows_its_size_and_the_pairs_it_was_trained_on(shipped, format):
     predictor = Predictor(shipped(format))
     assert predictor.size == SIZE
@@ -102,7 +104,7 @@ def test_metres_without_a_known_baseline_ask_for_it(tiny, tmp_path):
 
 
 @pytest.mark.parametrize('threads', [None, 1])
-@pytest.mark.parametrize('format', [None, 'packed', 'openvino'])
+@pytest.mark.parametrize('format', [None, *EXPORTED])
 def test_eight_threads_get_the_answers_of_one(tiny, shipped, format, threads):
     network = (
         dict(checkpoint=tiny.checkpoint, config=tiny.config) if format is None else dict(checkpoint=shipped(format))
