@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bireal_plugin.errors import InputError, check_choice
+from bireal_plugin.hosts.torch_private import held
 
 Run = Callable[[Tensor], Sequence[Tensor]]
 # From a folded network and (1, C, H, W) to the function that runs it on any batch of this size.
@@ -24,7 +25,8 @@ SIZES = 8  # of images that a network is kept compiled for
 class EngineRun:
     """Calls of one network through one engine, on a CPU and without gradient.
 
-    Weights that change, by loading others, are compiled again. Copies and files of the network hold no compiled form.
+    Weights that change, by loading others, and layers that are replaced are compiled again; every call looks. Copies
+    and files of the network hold no compiled form.
 
     Args:
         engine: a name in ``RUNNERS``.
@@ -33,7 +35,9 @@ class EngineRun:
     def __init__(self, engine: str) -> None:
         check_choice('switch_to_deploy', 'engine', engine, ('torch', *RUNNERS))
         self.engine = engine
+        self.modules: tuple[nn.Module, ...] = ()
         self.state: tuple[object, ...] = ()
+        self.on_cpu = True
         self.runs: dict[tuple[int, ...], Run] = {}
 
     def __call__(self, network: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
@@ -42,15 +46,14 @@ class EngineRun:
         Raises:
             InputError: ``x`` or the network is on another device, or the engine has no form for a layer.
         """
-        tensors = [*network.parameters(), *network.buffers()]
-        if any(tensor.device.type != 'cpu' for tensor in (x, *tensors)):
+        if not self.modules or self.modules[0] is not network or self._state() != self.state:
+            self.modules = tuple(network.modules())
+            self.state, self.runs = self._state(), {}
+            self.on_cpu = all(tensor.is_cpu for tensor in (*network.parameters(), *network.buffers()))
+        if not (x.is_cpu and self.on_cpu):
             raise InputError(
                 f'the network was switched to the engine {self.engine}, which runs on a CPU; move both there'
             )
-        # A session does not outlive a fork.
-        state = (os.getpid(), *((id(tensor), tensor._version) for tensor in tensors))
-        if state != self.state:
-            self.state, self.runs = state, {}
         size = tuple(x.shape[1:])
         if size not in self.runs:
             plain = copy.copy(network)
@@ -61,5 +64,11 @@ class EngineRun:
         with torch.no_grad():
             return tuple(self.runs[size](x))
 
+    def _state(self) -> tuple[object, ...]:
+        """What the compiled forms are of: tensors and children of all modules. A session does not outlive a fork."""
+        inside = [each for module in self.modules for each in held(module)]
+        tensors = [(each._version, each.is_cpu) for each in inside if isinstance(each, Tensor)]
+        return os.getpid(), *map(id, inside), *tensors
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), 'state': (), 'runs': {}}
+        return {**vars(self), 'modules': (), 'state': (), 'runs': {}}

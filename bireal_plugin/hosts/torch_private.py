@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode as FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
@@ -16,6 +18,13 @@ Dropout = nn.modules.dropout._DropoutNd
 
 HOOK_TABLES = ('_forward_pre_hooks', '_forward_hooks', '_backward_pre_hooks', '_backward_hooks')
 HOOK_OPTIONS = ('_forward_pre_hooks_with_kwargs', '_forward_hooks_with_kwargs', '_forward_hooks_always_called')
+
+
+def held(module: nn.Module) -> Iterator[object]:
+    """Parameters, buffers and children of ``module`` itself, without those of children; a walk of them is slow."""
+    yield from module._parameters.values()
+    yield from module._buffers.values()
+    yield from module._modules.values()
 
 
 def convolves_plainly(conv: nn.Module) -> bool:

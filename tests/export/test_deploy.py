@@ -233,6 +233,13 @@ def test_weights_that_are_loaded_later_are_compiled_again(engine):
     check_features(net, x, features(other, x))
 
 
+def test_a_layer_that_is_put_in_later_is_compiled_too():
+    net, x, _ = switched('c')
+    features(net, x)
+    net.layer1[0] = copy.deepcopy(net.layer1[1])
+    check_features(net, x, features(without_engine(net), x))
+
+
 @pytest.mark.parametrize('engine', ENGINES)
 def test_copies_and_files_of_a_network_on_an_engine(engine, tmp_path):
     net, x, expected = switched(engine)

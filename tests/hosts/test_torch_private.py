@@ -127,3 +127,11 @@ def test_removed_forward_hooks_run_no_more(private):
     private.remove_forward_hooks(model)
     model(torch.ones(1, 2))
     assert calls == [], MEND
+
+
+def test_what_a_module_holds_itself(private):
+    module = nn.Sequential(nn.BatchNorm2d(2), nn.ReLU())
+    assert list(private.held(module)) == list(module), MEND
+    norm = module[0]
+    wanted = [norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.num_batches_tracked]
+    assert [id(each) for each in private.held(norm)] == [id(each) for each in wanted], MEND

@@ -151,7 +151,8 @@ class CSession(EngineSession):
         (batch,), size = batches, self.batch_size
         with self._workspace() as workspace, _threads(self.library, self.threads):
             pieces = [self._run(batch[start : start + size], workspace) for start in range(0, len(batch), size)]
-        return [np.concatenate(outputs)[: len(batch)] for outputs in zip(*pieces, strict=True)]
+        joined = pieces[0] if len(pieces) == 1 else [np.concatenate(outputs) for outputs in zip(*pieces, strict=True)]
+        return [output[: len(batch)] for output in joined]
 
     def _run(self, piece: np.ndarray, workspace: np.ndarray) -> list[np.ndarray]:
         size = self.batch_size
