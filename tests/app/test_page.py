@@ -97,13 +97,36 @@ def test_two_users_at_once_do_not_mix(address, tmp_path):
         assert list(users.map(answers_of, ('red', 'blue'))) == [['red'] * 10, ['blue'] * 10]
 
 
+def test_two_users_at_once_have_each_their_own_depth(address, tmp_path):
+    client = pytest.importorskip('gradio_client')
+    photos = {colour: photograph(tmp_path, colour) for colour in ('red', 'blue')}
+
+    def depths_of(colour):
+        user = client.Client(address, verbose=False, download_files=str(tmp_path / f'of {colour}'))
+        answers = [user.predict(client.handle_file(photos[colour]), 80, api_name='/depth') for _ in range(5)]
+        files = [next(file for file in answer[-1] if file.endswith('.npy')) for answer in answers]
+        return [np.load(file) for file in files]
+
+    with ThreadPoolExecutor() as users:
+        found = dict(zip(photos, users.map(depths_of, photos), strict=True))
+    assert not np.array_equal(found['red'][0], found['blue'][0])
+    predictor = tiny_networks(tmp_path).predictor
+    for colour, photo in photos.items():
+        expected = predictor.metres(photo, focal=80.0)
+        assert all(np.array_equal(depth, expected) for depth in found[colour])
+
+
 def test_nothing_is_left_behind(tmp_path, monkeypatch):
     from bireal_plugin.app.page import served
 
+    client = pytest.importorskip('gradio_client')
     monkeypatch.setenv('TMPDIR', str(tmp_path))
     monkeypatch.setattr('tempfile.tempdir', None)
     networks = tiny_networks(tmp_path)
+    photo = photograph(tmp_path, 'red')
     before = {*tmp_path.rglob('*')}
-    with served(networks, host='127.0.0.1', port=None, most_megabytes=1):
-        assert [path for path in tmp_path.iterdir() if path.name.startswith('bireal-app-')]
+    with served(networks, host='127.0.0.1', port=None, most_megabytes=1) as address:
+        client.Client(address, verbose=False).predict(client.handle_file(photo), api_name='/classes')
+        (folder,) = (path for path in tmp_path.iterdir() if path.name.startswith('bireal-app-'))
+        assert [*folder.rglob('red.jpg')]  # as long as the command runs
     assert {*tmp_path.rglob('*')} == before
