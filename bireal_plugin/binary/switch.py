@@ -25,6 +25,13 @@ def binary_convolutions(model: nn.Module) -> Iterator[tuple[str, BinaryConv2d]]:
             yield name, module
 
 
+def latent_weights(model: nn.Module) -> set[str]:
+    """Names of the weights of which only signs count, which weight decay must leave alone; none of a real network."""
+    convs = dict(binary_convolutions(model))
+    is_real = not any(conv.binary_input or conv.binary_weight for conv in convs.values())
+    return set() if is_real else {f'{name}.weight' for name in convs}
+
+
 def set_activation(model: nn.Module, activation: str) -> None:
     """Give every binary convolution the sign ('sign') or a real activation ('relu', 'leaky_clip', 'clip')."""
     _refuse_folded(model)

@@ -10,7 +10,7 @@ from timm.layers import create_classifier
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from bireal_plugin.binary.switch import binary_convolutions
+from bireal_plugin.binary.switch import latent_weights
 from bireal_plugin.checkpoints.layouts import BASIC, BLOCKS, BOTTLENECK, CIFAR
 from bireal_plugin.errors import InputError, check_choice
 from bireal_plugin.hosts.timm_private import feature_take_indices
@@ -67,9 +67,7 @@ class TimmBiRealResNet(BiRealResNet):
 
     def no_weight_decay(self) -> set[str]:
         """Names of latent weights, which only their signs need; none while the network is real."""
-        convs = dict(binary_convolutions(self))
-        is_real = not any(conv.binary_input or conv.binary_weight for conv in convs.values())
-        return set() if is_real else {f'{name}.weight' for name in convs}
+        return latent_weights(self)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
         """Patterns that group parameters by depth (layer-wise learning rates)."""

@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import pytest
 import timm
 import torch
@@ -5,7 +8,7 @@ from timm.models import FeatureGraphNet
 from timm.optim import create_optimizer_v2
 
 import bireal_plugin
-from bireal_plugin import InputError, Session
+from bireal_plugin import InputError, Session, binarize
 from bireal_plugin.binary import BinaryConv2d, set_activation, set_weights
 from bireal_plugin.models import BiRealResNet
 
@@ -195,6 +198,18 @@ def test_timms_optimizers_do_not_decay_latent_weights(name):
     set_activation(model, 'clip')
     set_weights(model, 'real')
     assert latent < decayed()
+
+
+def test_nor_those_of_a_network_that_was_binarized():
+    model = timm.create_model('resnet18', num_classes=3)
+    binarize(model)
+    for net in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        latent = {id(m.weight) for m in net.modules() if isinstance(m, BinaryConv2d)}
+        groups = create_optimizer_v2(net, 'sgd', lr=0.1, weight_decay=0.1).param_groups
+        decayed = {id(p) for group in groups for p in group['params'] if group['weight_decay']}
+        assert len(latent) == 16
+        assert not latent & decayed
+        assert id(net.fc.weight) in decayed
 
 
 @pytest.mark.parametrize('output_stride', [32, 16, 8])

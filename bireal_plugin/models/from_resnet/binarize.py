@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, get_args
 
 from torch import nn
 
 from bireal_plugin.binary.activation import build_activation
 from bireal_plugin.binary.conv import BinaryConv2d, conv_factory
-from bireal_plugin.binary.switch import WeightStep, set_activation, set_weights
+from bireal_plugin.binary.switch import WeightStep, latent_weights, set_activation, set_weights
 from bireal_plugin.cost import Cost, model_cost
 from bireal_plugin.dry_run import Shape, input_shape, weightless_copy
 from bireal_plugin.errors import InputError, check_choice, listed
@@ -131,7 +132,8 @@ def binarize(
 
     Parameters are the same objects and keep their names, so an optimizer from before still trains them. New are only
     ``{block}.narrow_shortcut.weight``, in the first block of every bottleneck stage but the first, and what a
-    convolution of another type than BinaryConv2d brings.
+    convolution of another type than BinaryConv2d brings. ``model.no_weight_decay()`` names the latent weights, from
+    which timm's optimizers keep weight decay.
 
     Args:
         config: options; or its fields as keywords, ``binarize(model, activation='clip', weights='real')``.
@@ -172,6 +174,8 @@ def binarize(
     after = model_cost(trial, shape)
     names = {name for name, _ in host.named_parameters()}
     _put_twins(host, plan, config, kept)
+    if not hasattr(model, 'no_weight_decay'):  # by which timm's optimizers ask
+        model.no_weight_decay = partial(latent_weights, model)  # type: ignore[assignment]
 
     new_names = [name for name, _ in host.named_parameters()]
     return BinarizeReport(
