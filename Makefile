@@ -9,8 +9,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := setup.cfg pyproject.toml constraints.txt
-# uv links packages from its cache; pip would download, unpack and compile copies, and need half as much disk again.
-INSTALL := $(BIN)/uv pip install --quiet --python $(VENV) --constraints constraints.txt
+# `install ENVIRONMENT PACKAGES` in a recipe: uv links packages from its cache and takes a third of pip's computing. Where
+# it fails, pip may not, which has settings of its own for mirrors and certificates.
+define FUNCTION
+install() { \
+	env=$$1; shift; $(BIN)/uv pip install --quiet --system-certs --python "$$env" "$$@" || \
+	"$$env/bin/python" -m pip --disable-pip-version-check install --quiet "$$@"; }; install
+endef
+INSTALL = $(FUNCTION) $(VENV) --constraint constraints.txt
 
 .PHONY: demo demo-depth test lint docs matrix clean
 
@@ -52,7 +58,7 @@ matrix: $(VENV)/.uv
 
 $(VENV)/.uv:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip --disable-pip-version-check install --quiet uv
+	$(BIN)/pip --disable-pip-version-check install --quiet uv || echo "uv cannot be installed: pip does its work"
 	touch $@
 
 $(VENV)/.engines: $(REQUIREMENTS) | $(VENV)/.uv $(VENV)/.larq
@@ -75,8 +81,8 @@ $(VENV)/.det-compiled: $(REQUIREMENTS) | $(VENV)/.uv
 # wheel for every Python and machine: without it the demo leaves .tflite out and the tests skip it, and say so.
 LARQ := --no-deps --only-binary :all: "numpy<2" larq-compute-engine==0.16.0
 $(VENV)/.larq: | $(VENV)/.uv
-	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/larq
-	if $(BIN)/uv pip install --quiet --python $(VENV)/larq $(LARQ); then touch $@; else rm -rf $(VENV)/larq; \
+	$(BIN)/python -m venv --clear $(VENV)/larq
+	if $(FUNCTION) $(VENV)/larq $(LARQ); then touch $@; else rm -rf $(VENV)/larq; \
 		echo "larq-compute-engine cannot be installed for this Python: .tflite files are not run"; fi
 
 # Compilers and emulators of other processors, for the tests of the C engine, and a browser, for those of the page, from
