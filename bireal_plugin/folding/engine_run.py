@@ -8,13 +8,14 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bireal_plugin.errors import InputError, check_choice
-from bireal_plugin.hosts.torch_private import held
+from bireal_plugin.hosts.torch_private import tables
 
 Run = Callable[[Tensor], Sequence[Tensor]]
 # From a folded network and (1, C, H, W) to the function that runs it on any batch of this size.
@@ -35,9 +36,10 @@ class EngineRun:
     def __init__(self, engine: str) -> None:
         check_choice('switch_to_deploy', 'engine', engine, ('torch', *RUNNERS))
         self.engine = engine
-        self.modules: tuple[nn.Module, ...] = ()
+        self.network: nn.Module | None = None
+        self.tables: list[dict[str, Any]] = []
+        self.tensors: list[Tensor] = []
         self.state: tuple[object, ...] = ()
-        self.on_cpu = True
         self.runs: dict[tuple[int, ...], Run] = {}
 
     def __call__(self, network: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
@@ -46,11 +48,11 @@ class EngineRun:
         Raises:
             InputError: ``x`` or the network is on another device, or the engine has no form for a layer.
         """
-        if not self.modules or self.modules[0] is not network or self._state() != self.state:
-            self.modules = tuple(network.modules())
+        if network is not self.network or self._state() != self.state:
+            self.network, self.tensors = network, [*network.parameters(), *network.buffers()]
+            self.tables = [table for module in network.modules() for table in tables(module) if table]
             self.state, self.runs = self._state(), {}
-            self.on_cpu = all(tensor.is_cpu for tensor in (*network.parameters(), *network.buffers()))
-        if not (x.is_cpu and self.on_cpu):
+        if not (x.is_cpu and all(tensor.is_cpu for tensor in self.tensors)):
             raise InputError(
                 f'the network was switched to the engine {self.engine}, which runs on a CPU; move both there'
             )
@@ -66,9 +68,8 @@ class EngineRun:
 
     def _state(self) -> tuple[object, ...]:
         """What the compiled forms are of: tensors and children of all modules. A session does not outlive a fork."""
-        inside = [each for module in self.modules for each in held(module)]
-        tensors = [(each._version, each.is_cpu) for each in inside if isinstance(each, Tensor)]
-        return os.getpid(), *map(id, inside), *tensors
+        inside = chain.from_iterable(map(dict.values, self.tables))
+        return os.getpid(), *map(id, inside), *[tensor._version for tensor in self.tensors]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), 'modules': (), 'state': (), 'runs': {}}
+        return {**vars(self), 'network': None, 'tables': [], 'tensors': [], 'state': (), 'runs': {}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode as FakeTensorMode
@@ -20,11 +20,9 @@ HOOK_TABLES = ('_forward_pre_hooks', '_forward_hooks', '_backward_pre_hooks', '_
 HOOK_OPTIONS = ('_forward_pre_hooks_with_kwargs', '_forward_hooks_with_kwargs', '_forward_hooks_always_called')
 
 
-def held(module: nn.Module) -> Iterator[object]:
-    """Parameters, buffers and children of ``module`` itself, without those of children; a walk of them is slow."""
-    yield from module._parameters.values()
-    yield from module._buffers.values()
-    yield from module._modules.values()
+def tables(module: nn.Module) -> tuple[dict[str, Any], ...]:
+    """The tables of the parameters, buffers and children of ``module`` itself, to look into faster than by a walk."""
+    return module._parameters, module._buffers, module._modules
 
 
 def convolves_plainly(conv: nn.Module) -> bool:

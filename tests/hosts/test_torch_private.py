@@ -129,9 +129,9 @@ def test_removed_forward_hooks_run_no_more(private):
     assert calls == [], MEND
 
 
-def test_what_a_module_holds_itself(private):
+def test_tables_are_of_what_a_module_holds_itself(private):
     module = nn.Sequential(nn.BatchNorm2d(2), nn.ReLU())
-    assert list(private.held(module)) == list(module), MEND
-    norm = module[0]
-    wanted = [norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.num_batches_tracked]
-    assert [id(each) for each in private.held(norm)] == [id(each) for each in wanted], MEND
+    assert [list(table.values()) for table in private.tables(module)] == [[], [], list(module)], MEND
+    parameters, buffers, children = private.tables(module[0])
+    assert [id(each) for each in parameters.values()] == [id(module[0].weight), id(module[0].bias)], MEND
+    assert (list(buffers), children) == (['running_mean', 'running_var', 'num_batches_tracked'], {}), MEND
