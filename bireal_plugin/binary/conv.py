@@ -88,7 +88,7 @@ def binarized(weight: Tensor, binarizer: WeightBinarizer | None, dtype: torch.dt
 
 def refuse_integers(x: Tensor) -> None:
     """Raise RuntimeError, as ``nn.Conv2d`` does, for an ``x`` of integers: every sign of pixels would be +1."""
-    if not x.is_floating_point():
+    if isinstance(x, Tensor) and not x.is_floating_point():  # a tracer's stand-in has no type
         raise RuntimeError(f'Input type ({x.dtype}) is not floating point: normalise images before the network')
 
 

@@ -2,7 +2,7 @@
 
 bireal verify net.xml net.onnx --checkpoint work_dirs/bireal_r18_digits/bn/epoch_1.pth
 bireal verify net_int8.xml --checkpoint CHECKPOINT --on photos
-bireal verify net.c net.xml --checkpoint CHECKPOINT --beside float.xml float_int8.xml --picture pictures
+bireal verify net.c net.xml --checkpoint CHECKPOINT --beside float.xml --picture pictures
 
 Every layer is compared on the engine's own inputs, then the outputs of the whole network.
 """

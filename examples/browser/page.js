@@ -1,7 +1,7 @@
 // Pictures through networks compiled to WebAssembly. networks.json tells which there are.
 
 const RUNS = 5; // of which the median is the time
-const WARM = 1000; // ms before a comparison, in which the browser compiles what is slow once more
+const COMPARED = 1000; // ms; in the first such time the browser compiles what is slow once more
 
 /** Weights of the source pixels that make one target pixel, along one axis. 'area' averages what a pixel covers;
  *  'bilinear' is a triangle that widens as the picture shrinks, as Pillow's antialiased resize. */
@@ -97,6 +97,14 @@ function timed(run) {
   return { result, milliseconds: times.sort((a, b) => a - b)[RUNS >> 1] };
 }
 
+// Milliseconds of a run, of as many as take a second: a browser's clock ticks in tenths of a millisecond.
+function average(run) {
+  const begin = performance.now();
+  let count = 0, spent = 0;
+  for (; spent < COMPARED; count += 1, spent = performance.now() - begin) run();
+  return spent / count;
+}
+
 function element(kind, properties = {}, parent = null) {
   const made = Object.assign(document.createElement(kind), properties);
   parent?.append(made);
@@ -156,12 +164,10 @@ async function start() {
       button.onclick = async () => {
         button.disabled = true;
         const float = await loaded(name), pixels = new Uint8Array(network.width * network.height * 3);
-        for (const { run } of [float, section.compiled]) {
-          for (const begin = performance.now(); performance.now() < begin + WARM;) run(pixels, 1);
-        }
-        const [slow, fast] = [float, section.compiled].map(({ run }) => timed(() => run(pixels, 1)).milliseconds);
-        answer.textContent = `${beside}, ${slow.toFixed(1)} ms; 1 bit: ${section.compiled.kilobytes} kB, `
-          + `${fast.toFixed(1)} ms, ${(slow / fast).toFixed(1)} times as fast`;
+        const [, , slow, fast] = [float, section.compiled, float, section.compiled].map(
+          ({ run }) => average(() => run(pixels, 1)));
+        answer.textContent = `${beside}, ${slow.toPrecision(2)} ms; 1 bit: ${section.compiled.kilobytes} kB, `
+          + `${fast.toPrecision(2)} ms, ${(slow / fast).toFixed(1)} times as fast`;
         button.disabled = false;
       };
     }

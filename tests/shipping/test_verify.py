@@ -94,7 +94,7 @@ def test_a_wrong_tensor_anywhere_is_caught(format, part, tmp_path):
 def test_int8_is_judged_by_all_values_but_the_few_that_it_cuts_off(tmp_path):
     shape = (4, 1, 32, 32)
     net, wrong = classifier(), classifier()
-    wrong.backbone.conv1.bias.data[0] += 0.5
+    wrong.backbone.conv1.bias.data[0] += 3
     batches = images(shape=shape)
     calibration = [batch.images.copy() for batch in batches]
     batches[0].images[0, 0, 3, 4] = 12  # beyond what was calibrated
