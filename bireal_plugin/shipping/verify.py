@@ -133,7 +133,7 @@ class Trial:
         if len(self.seconds) > 1:
             found = replace(found, milliseconds=1000 * float(np.median(self.seconds[1:])))
         if self.other:
-            return replace(found, agreement=None, reference_top1=None, feature_error=None, reasons=(*self.reasons,))
+            return replace(found, agreement=None, reference_top1=None, feature_error=None, reasons=tuple(self.reasons))
         return replace(found, reasons=(*self.reasons, *mistakes(found, demands)))
 
     def _timed(self, images: np.ndarray) -> list[np.ndarray]:
