@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 
 from bireal_plugin.export.c.elementwise import TURNED
-from bireal_plugin.export.c.graph import STORING, Buffer, Call, Graph, Signs, Step
+from bireal_plugin.export.c.graph import REAL_CONVOLUTIONS, STORING, Buffer, Call, Graph, Signs, Step
 from bireal_plugin.export.c.layout import BLOCK
 
 BAND = 2**18  # bytes of the map between a convolution and a pool: part of a second-level cache
@@ -141,7 +141,7 @@ def _take_turns(graph: Graph, pool: Call, uses: Uses) -> None:
     """Let a pool and the convolution in front of it take turns, where the map between would not stay in the cache."""
     index, window = graph.calls.index(pool), pool.window
     maker = graph.calls[index - 1] if index else None
-    if maker is None or maker.kernel not in ('conv', 'conv_int8') or maker.out not in pool.inputs:
+    if maker is None or maker.kernel not in REAL_CONVOLUTIONS or maker.out not in pool.inputs:
         return
     made = maker.window
     assert window is not None

@@ -17,8 +17,19 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.export.c.quantization import Range
 
 Kernel = Literal[
-    'binary_conv', 'conv', 'quantize', 'conv_int8', 'max_pool', 'average_pool', 'map', 'nearest', 'bilinear', 'move'
+    'binary_conv',
+    'conv',
+    'conv_winograd',
+    'quantize',
+    'conv_int8',
+    'max_pool',
+    'average_pool',
+    'map',
+    'nearest',
+    'bilinear',
+    'move',
 ]
+REAL_CONVOLUTIONS: tuple[Kernel, ...] = ('conv', 'conv_winograd', 'conv_int8')
 STORING: tuple[Kernel, ...] = ('quantize', 'move')  # which store what they make, without a tail
 Shape = Literal['NUMBER', 'CHANNEL', 'PIXEL', 'MAP']
 LARGEST = 2**31 - 1  # of the sizes that kernels count in int

@@ -17,7 +17,7 @@ from torch import Tensor
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.c.elementwise import applied, combined
 from bireal_plugin.export.c.graph import Graph, Value, Window, pair, settled
-from bireal_plugin.export.c.layout import binary_weights, byte_weights, real_weights
+from bireal_plugin.export.c.layout import binary_weights, byte_weights, real_weights, takes_winograd, winograd_weights
 from bireal_plugin.export.c.moves import feature_map, in_order, usual
 from bireal_plugin.export.c.quantization import rounded
 
@@ -84,6 +84,9 @@ def _convolved(
     values, offset = _finite('weight', weight), None if bias is None else _finite('bias', bias)
     seen = graph.ranges.pop(0) if graph.ranges else None
     if seen is None or window.groups > 1:
+        if takes_winograd(window):
+            weights = winograd_weights(values)
+            return graph.add('conv_winograd', shape, [x], window=window, arrays=[weights, offset])
         weights = real_weights(torch.from_numpy(values), window.groups)
         return graph.add('conv', shape, [x], window=window, arrays=[weights, offset])
     quantized, steps = rounded(values)

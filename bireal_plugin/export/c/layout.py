@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
+from bireal_plugin.export.c.graph import Window
+
 BLOCK = 16  # BR_BLOCK
 WORD = 32  # BR_WORD
+POINTS = (0.0, 1.0, -1.0, 0.5, -2.0, None, 2.0)  # of winograd.h; None is infinity
 
 
 def binary_weights(packed_weight: Tensor, channels: int, groups: int) -> np.ndarray:
@@ -26,6 +29,31 @@ def real_weights(weight: Tensor, groups: int) -> np.ndarray:
     values = weight.detach().cpu().float().numpy()
     values = values.reshape(*values.shape[:2], *(values.shape[2:] or (1, 1)))
     return _blocked(values.transpose(0, 2, 3, 1), groups)
+
+
+def takes_winograd(window: Window) -> bool:
+    """Whether ``conv_winograd`` computes these windows, of at least one group of four outputs."""
+    moved = (window.kernel_columns, window.column_stride, window.row_dilation, window.column_dilation, window.groups)
+    return moved == (7, 2, 1, 1, 1) and window.kernel_rows <= 7 and window.channels <= 4 and window.out_columns >= 4
+
+
+def winograd_weights(weight: np.ndarray) -> np.ndarray:
+    """A weight ``(O, I, kH, 7)`` as factors of the 13 products, float32 ``(ceil(O / 16), 13, kH, I, 16)``.
+
+    A product is that of two polynomials at one point: the weights' and, by ``winograd.h``, that of which the windows'
+    columns are coefficients. This one is Lagrange's for the point, without its denominator, which stands here.
+    """
+    products = []
+    for i, point in enumerate(POINTS):
+        for taps, points in ((weight[..., ::2], POINTS), (weight[..., 1::2], POINTS[:-1]))[: 2 if i < 6 else 1]:
+            if point is None:
+                products.append(taps[..., -1].astype(np.float64))
+            else:
+                others = [other for other in points if other not in (None, point)]
+                powers = np.power(point, np.arange(taps.shape[-1]))
+                products.append(taps @ powers / np.prod([point - other for other in others]))
+    factors = np.stack(products, -1).astype(np.float32)  # (O, I, kH, 13)
+    return _blocked(factors.transpose(0, 3, 2, 1), 1)[0]
 
 
 def byte_weights(quantized: np.ndarray, *, column_dilation: int = 1) -> tuple[np.ndarray, np.ndarray]:

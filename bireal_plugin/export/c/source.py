@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from bireal_plugin.c_compiler import joined
 from bireal_plugin.export.c.calls import CallWriter
 from bireal_plugin.export.c.constants import Constants
-from bireal_plugin.export.c.graph import Graph, Piece, channels_last, strides_of
+from bireal_plugin.export.c.graph import Graph, Kernel, Piece, channels_last, strides_of
 from bireal_plugin.export.c.header import Interface
 from bireal_plugin.export.c.workspace import Plan
 
 KERNELS = Path(__file__).with_name('kernels')
 MARKS = tuple(f'/* ==== {what} ==== */\n' for what in ('Data of the kernels', 'Kernels', 'The network'))
-NAMES = ('binary_conv', 'conv', 'conv_int8', 'max_pool', 'average_pool', 'map', 'nearest', 'bilinear')
+NAMES = tuple(name for name in get_args(Kernel) if name not in ('quantize', 'move'))  # BR_HAS_...
 APART = """
 const br_kernels_t *br_kernels_apart(void);
 const br_kernels_t *br_kernels_apart(void) { return br_kernels(); }

@@ -10,7 +10,7 @@ import numpy as np
 
 from bireal_plugin.export.c.calls import described
 from bireal_plugin.export.c.engine import convert, load_library
-from bireal_plugin.export.c.graph import Buffer, Call
+from bireal_plugin.export.c.graph import REAL_CONVOLUTIONS, Buffer, Call
 from bireal_plugin.export.c.header import Interface
 from bireal_plugin.export.c.source import LAPS, write
 from bireal_plugin.export.c.workspace import ALIGNMENT, plan
@@ -90,7 +90,7 @@ def kind_of_call(call: Call, image_channels: int) -> str:
     """The kind of a call; the stem is the convolution that reads as many channels as images have, with its pool."""
     if call.behind is not None:
         return kind_of_call(call.behind, image_channels)
-    if call.kernel not in ('conv', 'conv_int8'):
+    if call.kernel not in REAL_CONVOLUTIONS:
         return KIND_OF[call.kernel]
     window = call.window
     assert window is not None
@@ -104,7 +104,7 @@ def kind_of_call(call: Call, image_channels: int) -> str:
 def products(call: Call) -> int:
     """Products of an input and a weight that a call adds up for one image; padding has none."""
     found = 0 if call.behind is None else products(call.behind)
-    if call.kernel not in ('binary_conv', 'conv', 'conv_int8'):
+    if call.kernel not in ('binary_conv', *REAL_CONVOLUTIONS):
         return found
     w = call.window
     assert w is not None

@@ -4,6 +4,7 @@
  * The answer is the output and its sign map. */
 #define BR_HAS_BINARY_CONV
 #define BR_HAS_CONV
+#define BR_HAS_CONV_WINOGRAD
 #define BR_HAS_CONV_INT8
 #define BR_HAS_MAX_POOL
 #define BR_HAS_AVERAGE_POOL
@@ -67,7 +68,9 @@ int main(void) {
         kernels->quantize(&w, x, 0.0625f, argument, bytes);
         kernels->conv_int8(&w, bytes, argument, weights, sums, scale, bias, &tail);
         free(bytes);
+        break;
       }
+      case 8: kernels->conv_winograd(&w, x, weights, bias, &tail); break;
     }
     fwrite(out, sizeof *out, size, stdout);
     fwrite(signs, sizeof *signs, words, stdout);

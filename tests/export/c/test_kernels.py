@@ -19,13 +19,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bireal_plugin.export.c import layout
-from bireal_plugin.export.c.layout import binary_weights, byte_weights, real_weights
+from bireal_plugin.export.c.layout import binary_weights, byte_weights, real_weights, winograd_weights
 from bireal_plugin.folding.operator import binary_conv2d, pack_signs
 
 KERNELS = Path(layout.__file__).parent / 'kernels'
 STRICT = ('-std=c11', '-O2', '-Wall', '-Wextra', '-pedantic', '-Werror')
 SANITIZED = ('-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all')
-BINARY_CONV, CONV, MAX_POOL, AVERAGE_POOL, MAP, NEAREST, BILINEAR, CONV_INT8 = range(8)
+BINARY_CONV, CONV, MAX_POOL, AVERAGE_POOL, MAP, NEAREST, BILINEAR, CONV_INT8, CONV_WINOGRAD = range(9)
 OPERATIONS = ('add', 'sub', 'rsub', 'mul', 'div', 'rdiv', 'max', 'min', 'prelu', 'elu', 'sigmoid', 'tanh', 'exp', 'abs')
 SHAPES = ('number', 'channel', 'pixel', 'map')
 
@@ -234,6 +234,39 @@ def test_real_convolution(runner: Runner, geometry: dict[str, Any]) -> None:
     out, _ = runner(CONV, window_of(x, y, geometry), arrays, whole_words=False)
     terms = F.conv2d(x.double().abs(), weight.double().abs(), **placed, groups=geometry['groups'])
     assert np.all(np.abs(out - stored(y)) <= 2**-20 * (stored(terms) + 1))
+
+
+STEM = st.fixed_dictionaries(
+    dict(
+        inputs=st.integers(1, 4),
+        outputs=st.sampled_from([1, 5, 16, 17, 40]),
+        rows=st.integers(1, 20),
+        columns=st.integers(1, 90),
+        kernel=st.tuples(st.integers(1, 7), st.just(7)),
+        stride=st.tuples(st.integers(1, 3), st.just(2)),
+        padding=st.tuples(st.integers(0, 3), st.integers(0, 6)),
+        dilation=st.just((1, 1)),
+        groups=st.just(1),
+    )
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(geometry=STEM)
+def test_convolution_from_fewer_products(runner: Runner, geometry: dict[str, Any]) -> None:
+    case = convolved(geometry)
+    if case is None:
+        return
+    x, weight, placed = case
+    bias = values(len(weight))
+    y = F.conv2d(x.double(), weight.double(), bias.double(), **placed)
+    arrays = [stored(x), winograd_weights(weight.numpy()), None, bias.numpy()]
+    shortcut = values(*y.shape)
+    out, signs = runner(CONV_WINOGRAD, window_of(x, y, geometry), arrays, steps=[('add', 'map', stored(shortcut))])
+    terms = F.conv2d(x.double().abs(), weight.double().abs(), **placed)
+    # Outputs share products, so that the rounding of the largest is found in its neighbours.
+    assert np.abs(out - stored(y + shortcut)).max() <= 2**-20 * (float(terms.max()) + 1)
+    assert np.array_equal(signs, out >= 0)
 
 
 @settings(max_examples=40, deadline=None)

@@ -167,10 +167,15 @@ def test_layers_of_every_method_are_right_one_by_one(conv, groups, tmp_path):
         dict(kernel_size=(3, 2), stride=1, dilation=(2, 1)),
     ],
 )
-@pytest.mark.parametrize('bits', [32, 8])
-def test_a_convolution_and_a_pool_in_turns_give_the_same_bits(pool, bits, tmp_path, monkeypatch):
+@pytest.mark.parametrize(('columns', 'bits'), [(5, 32), (7, 32), (5, 8)])
+def test_a_convolution_and_a_pool_in_turns_give_the_same_bits(pool, columns, bits, tmp_path, monkeypatch):
     torch.manual_seed(0)
-    layers = [nn.Conv2d(3, 20, 5, stride=2, padding=2), nn.PReLU(20), nn.MaxPool2d(**pool), BinaryConv2d(20, 8, 3)]
+    layers = [
+        nn.Conv2d(3, 20, (5, columns), stride=2, padding=(2, columns // 2)),
+        nn.PReLU(20),
+        nn.MaxPool2d(**pool),
+        BinaryConv2d(20, 8, 3),
+    ]
     x = torch.randn(2, 3, 45, 38)
     net = fold(trained(nn.Sequential(*layers)), x.shape)
     calibration = [x.numpy()] if bits == 8 else None
@@ -196,8 +201,9 @@ def kernels(net, *shape):
 def test_additions_shifts_and_activations_are_steps_of_the_kernels():
     """A ReActNet: every call but stem, pools and downsamples is a 1-bit convolution; no map is walked by itself."""
     found = kernels(classifier(18, rsign=True, rprelu=True), *IMAGE)
-    assert (found.count('binary_conv'), found.count('conv')) == (16, 5)
-    assert set(found) == {'binary_conv', 'conv', 'max_pool', 'average_pool'}
+    # The stem is within the max pool.
+    assert (found.count('binary_conv'), found.count('conv')) == (16, 4)
+    assert set(found) == {'binary_conv', 'conv', 'conv_winograd', 'max_pool', 'average_pool'}
 
 
 def test_floats_that_nobody_reads_are_not_stored():

@@ -74,6 +74,7 @@ typedef struct {
  *
  *   1-bit    uint32 [group][ceil(O / 16)][kernel row][kernel column][word][16]
  *   float32  float  [group][ceil(O / 16)][kernel row][kernel column][channel][16]
+ *   winograd float  [ceil(O / 16)][product][kernel row][channel][16], see winograd.h
  *   int8     int8_t [ceil(O / 16)][kernel row][ceil(kernel columns * channels / 4)][16][4], without groups; with a
  *            column dilation [ceil(O / 16)][kernel row][kernel column][ceil(channels / 4)][16][4]
  *
@@ -84,6 +85,9 @@ typedef struct {
                       const float *bias, const br_tail *);
   /* A real convolution or, with one pixel, a linear layer; `bias` may be null. */
   void (*conv)(const br_window *, const float *x, const float *weights, const float *bias, const br_tail *);
+  /* The same with windows of 7 columns and up to 7 rows that move by 2 columns, without dilation or groups, of up to 4
+   * channels. */
+  void (*conv_winograd)(const br_window *, const float *x, const float *weights, const float *bias, const br_tail *);
   /* x in 8 bits, round(x / scale) + zero within -127 and 127, with the padding of the window around it, for
    * conv_int8; `br_bytes(w)` bytes, in a form that depends on the instruction set. */
   void (*quantize)(const br_window *, const float *x, float scale, int zero, uint8_t *bytes);

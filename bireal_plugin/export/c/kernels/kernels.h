@@ -1,8 +1,8 @@
 /* The kernels of every instruction set of the target, and the choice between them.
  *
- * Define BR_HAS_BINARY_CONV, BR_HAS_CONV, BR_HAS_CONV_INT8, BR_HAS_MAX_POOL, BR_HAS_AVERAGE_POOL, BR_HAS_MAP,
- * BR_HAS_NEAREST and BR_HAS_BILINEAR before including this file, for those in use. -DBR_ONLY=BR_PORTABLE (or BR_AVX2, BR_AVX512, BR_NEON,
- * BR_WASM) leaves one instruction set. */
+ * Define BR_HAS_BINARY_CONV, BR_HAS_CONV, BR_HAS_CONV_WINOGRAD, BR_HAS_CONV_INT8, BR_HAS_MAX_POOL, BR_HAS_AVERAGE_POOL,
+ * BR_HAS_MAP, BR_HAS_NEAREST and BR_HAS_BILINEAR before including this file, for those in use. -DBR_ONLY=BR_PORTABLE
+ * (or BR_AVX2, BR_AVX512, BR_NEON, BR_WASM) leaves one instruction set. */
 #ifndef BR_KERNELS_H
 #define BR_KERNELS_H
 

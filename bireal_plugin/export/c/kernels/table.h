@@ -6,6 +6,9 @@ static const br_kernels_t BR_TABLE = {
 #ifdef BR_HAS_CONV
     .conv = BR_NAME(conv),
 #endif
+#ifdef BR_HAS_CONV_WINOGRAD
+    .conv_winograd = BR_NAME(conv_winograd),
+#endif
 #ifdef BR_HAS_CONV_INT8
     .quantize = BR_NAME(quantize),
     .conv_int8 = BR_NAME(conv_int8),

@@ -11,6 +11,7 @@
 #include "tail.h"
 #include "binary_conv.h"
 #include "conv.h"
+#include "winograd.h"
 #include "conv_int8.h"
 #include "maps.h"
 
