@@ -269,6 +269,16 @@ def test_convolution_from_fewer_products(runner: Runner, geometry: dict[str, Any
     assert np.array_equal(signs, out >= 0)
 
 
+def test_fewer_products_round_little_more(runner: Runner) -> None:
+    x, weight = torch.randn(1, 3, 40, 96), torch.randn(16, 3, 7, 7)
+    geometry = dict(kernel=(7, 7), stride=(2, 2), padding=(3, 3), dilation=(1, 1), groups=1)
+    y = F.conv2d(x.double(), weight.double(), stride=2, padding=3)
+    forms = (CONV, real_weights(weight, 1)), (CONV_WINOGRAD, winograd_weights(weight.numpy()))
+    outs = [runner(kernel, window_of(x, y, geometry), [stored(x), weights])[0] for kernel, weights in forms]
+    direct, fewer = (np.square(out - stored(y)).mean() ** 0.5 for out in outs)
+    assert fewer < 3 * direct  # 2.3 for such a stem
+
+
 @settings(max_examples=40, deadline=None)
 @given(geometry=GEOMETRY, zero=st.sampled_from([0, -127, 127, 40]))
 def test_convolution_in_8_bits_is_bit_exact(runner: Runner, geometry: dict[str, Any], zero: int) -> None:
