@@ -22,7 +22,7 @@ class LeakyClip(nn.Module):
     slope = 0.1
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.slope * x + (1 - self.slope) * x.clamp(-1, 1)
+        return x + (1 - self.slope) * (x.clamp(-1, 1) - x)
 
 
 REAL_ACTIVATIONS: dict[str, type[nn.Module]] = {'relu': nn.ReLU, 'leaky_clip': LeakyClip, 'clip': Clip}

@@ -18,6 +18,11 @@ def test_leaky_clip_has_slope_a_tenth_outside():
     np.testing.assert_allclose(LeakyClip()(torch.from_numpy(X)).numpy(), expected, atol=1e-12)
 
 
+def test_leaky_clip_is_exactly_the_identity_within():
+    x = torch.linspace(-1, 1, 999)
+    assert torch.equal(LeakyClip()(x), x)
+
+
 def test_leaky_clip_derivative():
     x = torch.tensor([-2.0, 0.3, 2.0], dtype=torch.float64, requires_grad=True)
     LeakyClip()(x).sum().backward()
