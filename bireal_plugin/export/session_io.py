@@ -37,8 +37,8 @@ class EngineSession(ABC):
 
     Outputs are float32 arrays in the order of the PyTorch network's; feature maps are ``(N, C, H, W)`` in every engine.
     Calls from any number of threads are safe; where an engine allows no more they take turns. In a process that was
-    forked from the session's own, calls go to a new process that reads the file again. A session ends with ``close()``,
-    with its ``with`` block, or when it is collected.
+    forked from the session's own, calls go to a new process that reads the file again; so does a session that was
+    pickled or copied. A session ends with ``close()``, with its ``with`` block, or when it is collected.
 
     Attributes:
         source: the file's path, for error sentences.
@@ -55,7 +55,9 @@ class EngineSession(ABC):
     closed = False
 
     def __init__(self, source: Any, **options: Any) -> None:
-        self.source, self.opening, self.process = str(source), (type(self), options), os.getpid()
+        self.source, self.path, self.process = str(source), Path(source).absolute(), os.getpid()
+        self.again: Callable[..., EngineSession] = partial(type(self), **options)  # from the file's path
+        self.apart: Callable[..., ChildSession] = partial(ChildSession, type(self), **options)  # likewise
         self.forked: dict[int, ChildSession] = {}
 
     @property
@@ -76,8 +78,8 @@ class EngineSession(ABC):
             batches: one for each input of the network, of equal numbers of images.
 
         Raises:
-            InputError: a batch has another shape than the file takes, or is of integers, as pixels are; or the session
-                is closed.
+            InputError: a batch has another shape than the file takes, is of integers, as pixels are, or holds NaN or
+                infinite numbers; or the session is closed.
         """
         if self.closed:
             raise InputError(CLOSED.format(self.source))
@@ -92,12 +94,25 @@ class EngineSession(ABC):
 
     def _elsewhere(self) -> ChildSession:
         """The session of a process that was forked from this one's, where the threads of the engine are missing."""
-        here, path, (engine, options) = os.getpid(), Path(self.source), self.opening
-        if not path.is_file():
-            raise InputError(f'{path} is no file to be read again in a forked process; open a session there')
+        here, path = os.getpid(), self._file()
         if here not in self.forked:
-            self.forked.setdefault(here, ChildSession(engine, path, **options))
+            self.forked.setdefault(here, self.apart(path))
         return self.forked[here]
+
+    def _file(self) -> Path:
+        if not self.path.is_file():
+            raise InputError(f'{self.source} is no file to be read again in another process; open a session there')
+        return self.path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickled session is the path of its file.
+
+        Raises:
+            InputError: it is closed, or there is no file.
+        """
+        if self.closed:
+            raise InputError(CLOSED.format(self.source))
+        return self.again, (self._file(),)
 
     @abstractmethod
     def run(self, *batches: np.ndarray) -> list[np.ndarray]:
@@ -156,15 +171,19 @@ def _as_input(batch: Tensor | np.ndarray, accepted: Sequence[int | str]) -> np.n
         raise InputError(
             f'the network takes normalised images, not {array.dtype}: (pixels - mean) / std of its training'
         )
-    return np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over='ignore'):
+        numbers = np.ascontiguousarray(array, dtype=np.float32)
+    if not np.isfinite(numbers).all():
+        raise InputError('the batch holds NaN or infinite numbers, of which each engine makes other answers')
+    return numbers
 
 
 class ChildSession(EngineSession):
     """A session of any engine in a process of its own: where the engine crashes, a call raises ``CrashError``."""
 
     def __init__(self, engine: type[EngineSession], path: Path, **options: Any) -> None:
-        super().__init__(path, **options)
-        self.opening = engine, options
+        super().__init__(path)
+        self.again = self.apart = partial(ChildSession, engine, **options)
         self.child = Child(self.source, engine, path, **options)
         for name in ('input_shape', 'accepted', 'others', 'metadata'):
             setattr(self, name, self.child('__getattribute__', name))

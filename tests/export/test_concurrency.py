@@ -1,7 +1,9 @@
 """Sessions of every engine under eight threads at once, and in processes that were forked from their own."""
 
+import copy
 import itertools
 import os
+import pickle
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,8 +16,8 @@ from bireal_plugin.binary import BinaryConv2d
 from bireal_plugin.errors import InputError
 from bireal_plugin.export import Session, export
 from bireal_plugin.export.child import Child
-from bireal_plugin.export.engines import ENGINES
-from bireal_plugin.export.session_io import pinned
+from bireal_plugin.export.engines import ENGINES, engine_of
+from bireal_plugin.export.session_io import ChildSession, pinned
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from tests.export.test_engines import FORMATS, PACKAGES
 from tests.folding.test_fold import trained
@@ -71,13 +73,18 @@ def test_a_session_that_ran_answers_in_forked_processes_too(path, answers):
     assert np.allclose(session(answers[1][0])[0], answers[1][1], atol=1e-5)
 
 
+def session_of_no_file(path, folder):
+    """A session of a copy of the file, which is gone."""
+    for file in path.parent.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    session = Session(folder / path.name, threads=1)
+    for file in folder.iterdir():
+        file.unlink()
+    return session
+
+
 def test_a_forked_session_of_a_file_that_is_gone_is_told(path, answers, tmp_path):
-    copies = [tmp_path / file.name for file in path.parent.iterdir()]
-    for copy in copies:
-        copy.write_bytes((path.parent / copy.name).read_bytes())
-    session = Session(tmp_path / path.name, threads=1)
-    for copy in copies:
-        copy.unlink()
+    session = session_of_no_file(path, tmp_path)
     child = os.fork()
     if child == 0:
         try:
@@ -86,6 +93,32 @@ def test_a_forked_session_of_a_file_that_is_gone_is_told(path, answers, tmp_path
             os._exit(0 if 'open a session there' in str(error) else 2)
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize('way', [copy.copy, copy.deepcopy, lambda session: pickle.loads(pickle.dumps(session))])
+def test_a_session_is_pickled_and_copied_as_its_file(way, path, answers, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    with Session(path.name, threads=1) as session:
+        session(answers[0][0])
+        monkeypatch.chdir('/')
+        with way(session) as other:
+            assert type(other) is type(session)
+            assert all(np.array_equal(other(x)[0], y) for x, y in answers)
+    with pytest.raises(InputError, match=f'^the session of {path.name} is closed; open another one$'):
+        way(session)
+
+
+def test_a_session_in_a_process_of_its_own_is_copied_as_one(path, answers):
+    with ChildSession(engine_of(path).session, path, threads=1) as one, copy.copy(one) as other:
+        assert type(other) is ChildSession
+        assert other.child is not one.child
+        assert np.array_equal(other(answers[0][0])[0], answers[0][1])
+
+
+def test_a_session_of_no_file_is_not_pickled(path, tmp_path):
+    session = session_of_no_file(path, tmp_path)
+    with pytest.raises(InputError, match=r'is no file to be read again in another process; open a session there$'):
+        pickle.dumps(session)
 
 
 def test_threads_that_pin_leave_torch_its_own_number():

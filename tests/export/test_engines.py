@@ -219,6 +219,17 @@ def test_pixels_are_refused_as_by_a_real_convolution(written, dtype):
         Session(written[1])(np.ones(SHAPE, dtype))
 
 
+@pytest.mark.parametrize(
+    'batch',
+    [np.full(SHAPE, np.nan, np.float32), np.full(SHAPE, -np.inf, np.float16), np.full(SHAPE, 1e300)],
+    ids=['nan', 'infinite', 'beyond float32'],
+)
+def test_numbers_that_are_none_are_refused(written, batch):
+    """Engines make of them large numbers, other classes, or NaN as PyTorch does."""
+    with pytest.raises(InputError, match=r'^the batch holds NaN or infinite numbers'):
+        Session(written[1])(batch)
+
+
 @pytest.mark.parametrize('format', FORMATS)
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
 def test_networks_and_images_in_other_precisions_are_taken(format, dtype, net, tmp_path):

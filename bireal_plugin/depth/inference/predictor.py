@@ -1,7 +1,4 @@
-"""``Predictor``: disparity or depth of an image, by a network in a checkpoint, a packed file or an OpenVINO model.
-
-Training writes the ``.pth``, ``bireal depth export`` the ``.safetensors`` and ``.xml``.
-"""
+"""``Predictor``: disparity or depth of an image, by a network in a checkpoint or an exported file."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -56,11 +54,11 @@ def flip_averaged(predict: PredictDisparity, image: np.ndarray) -> tuple[np.ndar
 class Predictor:
     """``predictor(image)`` is the disparity of an image, ``predictor.metres(image, ...)`` its depth.
 
-    The image is resized to the network's input, and the disparity back, its values by the ratio of the widths.
+    The image is resized to the network's input, and the disparity back, its values by the ratio of the widths. Calls
+    from any number of threads are safe. A predictor that was pickled or copied reads its file again.
 
     Args:
-        checkpoint: training checkpoint ``.pth``, packed file ``.safetensors`` or ``zoo://NAME``, or OpenVINO
-            model ``.xml``.
+        checkpoint: training checkpoint ``.pth``, exported file of any engine, or ``zoo://NAME``.
         config: of a training checkpoint, by default the one it carries; the other files carry theirs.
         stage: of a config with stages, by default the checkpoint's.
         allow_other_network: see ``load_trained``.
@@ -84,6 +82,9 @@ class Predictor:
         threads: int | None = None,
     ) -> None:
         self.source = str(checkpoint)
+        choices: dict[str, Any] = dict(config=config, stage=stage, allow_other_network=allow_other_network)
+        running: dict[str, Any] = dict(size=size, real_layers=real_layers, threads=threads)
+        self.again = partial(Predictor, checkpoint, **choices, **running)
         checkpoint = local_file(checkpoint)
         if threads is not None and threads < 1:
             raise InputError(f'an inference has at least one thread, not {threads}')
@@ -109,6 +110,9 @@ class Predictor:
             raise InputError(f'{self.source} was exported for {own}; export it again with --size for {size}')
         self.trained_on = self.network.trained_on
         warn_of_size(self.size, own if self.trained_on is None else self.trained_on.size, self.source)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.again, ()
 
     def __call__(self, image: ImageSource) -> np.ndarray:
         """Disparity ``(H, W)`` float32 in px of the image's own width.

@@ -120,6 +120,15 @@ def test_eight_threads_get_the_answers_of_one(tiny, shipped, format, threads):
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.parametrize('format', [None, *EXPORTED])
+def test_a_predictor_is_pickled_as_its_file(tiny, shipped, format):
+    network = (
+        dict(checkpoint=tiny.checkpoint, config=tiny.config) if format is None else dict(checkpoint=shipped(format))
+    )
+    predictor = Predictor(**network, threads=1)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(predictor))(IMAGE), predictor(IMAGE))
+
+
 def test_another_size_than_that_of_training_is_warned_of(tiny, shipped, capsys):
     Predictor(shipped('packed'))
     assert capsys.readouterr().err == ''
