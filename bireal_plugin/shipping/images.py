@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,20 +25,41 @@ Sample = tuple[Tensor, int | None]
 TEST_OPTIONS = ('transform', 'pipeline', 'flip')
 
 
-def dataset_images(network: Network, split: str, count: int) -> tuple[int, Iterator[Sample]]:
-    """Size of a dataset of the network's config, and ``count`` images spread over it, changed as for testing.
+class Images(NamedTuple):
+    """Images, and the number of all that they were taken from; None where that is a folder."""
+
+    population: int | None
+    samples: Iterator[Sample]
+
+
+def images_of(network: Network, split: str, count: int, folder: Path | None, *, option: str) -> Images:
+    """``count`` images of a folder, or of the network's config.
+
+    Args:
+        split, folder: see ``dataset_images`` and ``folder_images``.
+        option: of the command line that gives the folder.
+
+    Raises:
+        InputError: there are no such images, which is found before the first is read.
+    """
+    if folder is not None:
+        return folder_images(folder, network, count)
+    if 'type' not in dataset_of(network.config, split):
+        raise InputError(f'{network.config.filename} names no {split} data; give a folder of images: {option} DIR')
+    return dataset_images(network, split, count)
+
+
+def dataset_images(network: Network, split: str, count: int) -> Images:
+    """``count`` images spread over a dataset of the network's config, changed as for testing.
 
     Args:
         split: 'test' or 'train'; training images too come without augmentation.
 
     Raises:
-        InputError: the config has no such dataset, or it cannot be read.
+        InputError: the dataset cannot be read.
     """
     config = network.config
     test, chosen = dataset_of(config), dataset_of(config, split)
-    if 'type' not in chosen:
-        where = config.filename or 'a packed file'
-        raise InputError(f'{where} has no {split}_dataloader; name a folder of images instead')
     if split != 'test' and test:
         chosen = {**chosen, **{key: test.get(key) for key in TEST_OPTIONS if key in chosen}}
     dataset = build_dataset(config, chosen)
@@ -51,16 +73,16 @@ def dataset_images(network: Network, split: str, count: int) -> tuple[int, Itera
                     raise InputError(f'an item of its {split} dataset has no image tensor {network.image_key}')
                 yield image, sample.get('labels')
 
-    return len(dataset), samples()
+    return Images(len(dataset), samples())
 
 
-def folder_images(folder: Path, network: Network, count: int) -> Iterator[Sample]:
+def folder_images(folder: Path, network: Network, count: int) -> Images:
     """``count`` images spread over the pictures in ``folder`` and the folders in it, without labels.
 
     They go through the transform of the config's test dataset if that has one.
 
     Raises:
-        InputError: there is no such folder or no picture in it, or one cannot be decoded.
+        InputError: there is no such folder or no picture in it; or, of ``samples``, one cannot be decoded.
     """
     if not folder.is_dir():
         raise InputError(f'the folder of images {folder} does not exist')
@@ -68,10 +90,14 @@ def folder_images(folder: Path, network: Network, count: int) -> Iterator[Sample
     if not files:
         raise InputError(f'there is no image ({", ".join(IMAGE_SUFFIXES)}) in {folder}')
     transform = build_transform(dataset_of(network.config).get('transform'))
-    for index in spread(len(files), count):
-        picture = read_rgb(files[index], exif=False)
-        image = transform(picture.convert('L') if network.channels == 1 else picture, np.random.default_rng(0))
-        yield image.flip(0) if network.bgr else image, None
+
+    def samples() -> Iterator[Sample]:
+        for index in spread(len(files), count):
+            picture = read_rgb(files[index], exif=False)
+            image = transform(picture.convert('L') if network.channels == 1 else picture, np.random.default_rng(0))
+            yield image.flip(0) if network.bgr else image, None
+
+    return Images(None, samples())
 
 
 def batches(samples: Iterator[Sample], network: Network, shape: Sequence[int]) -> Iterator[Batch]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bireal_plugin.errors import InputError
 from bireal_plugin.export.session_io import Precision
 from bireal_plugin.shipping.compare import LayerComparison
 
@@ -92,12 +93,20 @@ class Demands:
         max_loss: points of top-1 accuracy that may be lost; None for the precision's default.
         recorded: top-1 accuracy, 0 to 1, that training measured on all images; None where it is not known.
         population: number of these images; None where those that were run are all that there are.
+
+    Raises:
+        InputError: a share beyond 0 to 1, or points beyond 0 to 100.
     """
 
     min_agreement: float | None = None
     max_loss: float | None = None
     recorded: float | None = None
     population: int | None = None
+
+    def __post_init__(self) -> None:
+        for option, value, largest in (('min-agreement', self.min_agreement, 1), ('max-loss', self.max_loss, 100)):
+            if value is not None and not 0 <= value <= largest:
+                raise InputError(f'--{option} is a number from 0 to {largest}, not {value:g}')
 
 
 USUAL = Demands()
@@ -145,6 +154,11 @@ def mistakes(found: Verification, demands: Demands) -> list[str]:
                     f'recorded {demands.recorded:.2%} ({_points(RECORDED_LIMIT, error)} less are allowed): these are '
                     'other images, or another size of them, than it was trained with'
                 )
+    if found.images or found.feature_error is not None:  # it ran
+        if found.agreement is None and demands.min_agreement is not None:
+            reasons.append('it gives no classes that --min-agreement could be judged by; leave that out')
+        if found.top1 is None and demands.max_loss is not None:
+            reasons.append('there are no labels that --max-loss could be judged by; give --min-agreement instead')
     return reasons
 
 

@@ -57,6 +57,7 @@ def open_source(checkpoint: str, given: Mapping[str, Any], size: Sequence[int] |
         raise InputError(f'{checkpoint} does not say the size of its images; give it with --size H W')
     taken = ((told[0], told[1]), 'as its file says') if size is None else ((size[0], size[1]), 'as --size says')
     transform = json.loads(content.metadata.get(KEY, '{}')).get('transform')
-    config = Config(dict(model=content.config, test_dataloader=dict(dataset=dict(transform=transform))))
+    images = dict(model=content.config, test_dataloader=dict(dataset=dict(transform=transform)))
+    config = Config(images, cfg_text=f'# of {checkpoint}\n', filename=checkpoint)
     preprocessor = getattr(model, 'data_preprocessor', None) or MODELS.build(dict(type='ImagePreprocessor'))
     return PackedSource(model, preprocessor, content.config, config, taken, content.metadata)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +25,7 @@ from bireal_plugin.shipping.artefacts import (
     written_before,
 )
 from bireal_plugin.shipping.classification import KEY
-from bireal_plugin.shipping.images import Sample, batches, dataset_images, folder_images
+from bireal_plugin.shipping.images import Images, batches, images_of
 from bireal_plugin.shipping.limits import USUAL, Artefact, Demands, Verification
 from bireal_plugin.shipping.network import SIZE, Network
 from bireal_plugin.shipping.verify import verify
@@ -95,16 +95,17 @@ def ship(order: Order, load: Callable[[], Network]) -> Shipment:
     shape = (order.batch, network.channels, *network.size)
 
     def calibration() -> list[np.ndarray]:
-        samples = _samples(order.calibrate, 'train', CALIBRATION_IMAGES, network)[1]
-        return [batch.images for batch in batches(samples, network, shape)]
+        images = images_of(network, 'train', CALIBRATION_IMAGES, order.calibrate, option='--calibrate')
+        return [batch.images for batch in batches(images.samples, network, shape)]
 
+    proof = _proof(network, order.images, order.verify_on, '--verify') if order.verify else None
     order.folder.mkdir(parents=True, exist_ok=True)
     remove_left(order.folder)
     options = {} if order.opset is None else dict(onnx=dict(opset=order.opset))
     written, problems = export_all(wanted, network, shape, calibration, options)
-    if not written or not order.verify:
+    if not written or proof is None:
         return Shipment(export_table(written, shape) if written else '', problems)
-    return _judged(_verified(written, network, shape, order.verify_on, order.images, order.demands), problems)
+    return _judged(_verified(written, network, shape, proof, order.demands), problems)
 
 
 def check(
@@ -140,7 +141,7 @@ def check(
             shapes.setdefault(shape, ([], []))[i].append(artefact)
     found: list[Verification] = []
     for shape, (artefacts, rest) in shapes.items():
-        found += _verified(artefacts, network, shape, verify_on, images, demands, rest)
+        found += _verified(artefacts, network, shape, _proof(network, images, verify_on, '--on'), demands, rest)
     return _judged(found, [])
 
 
@@ -158,20 +159,14 @@ def _verified(
     artefacts: Sequence[Artefact],
     network: Network,
     shape: Sequence[int],
-    source: Path | None,
-    count: int | None,
+    proof: Images,
     demands: Demands,
     others: Sequence[Artefact] = (),
 ) -> list[Verification]:
-    """Verify on ``count`` images of a folder, or of the config's test data, whose accuracy training may have recorded.
-
-    By default 256 images are taken of a classifier, else 8.
-    """
-    count = count or (CLASSIFIED_IMAGES if isinstance(network.model, BiRealClassifier) else OTHER_IMAGES)
-    population, samples = _samples(source, 'test', count, network)
-    if source is None:
-        demands = replace(demands, population=population, recorded=network.recorded_top1)
-    found = verify(artefacts, network.model, batches(samples, network, shape), demands, others=others)
+    """Verify on images of a folder, or of the config's test data, whose accuracy training may have recorded."""
+    if proof.population is not None:
+        demands = replace(demands, population=proof.population, recorded=network.recorded_top1)
+    found = verify(artefacts, network.model, batches(proof.samples, network, shape), demands, others=others)
     return [
         replace(row, input='x'.join(map(str, shape)), recorded=None if row.other else demands.recorded) for row in found
     ]
@@ -184,6 +179,7 @@ def _judged(found: list[Verification], problems: list[str]) -> Shipment:
     return Shipment(verification_table(found), problems + wrong, found)
 
 
-def _samples(source: Path | None, split: str, count: int, network: Network) -> tuple[int | None, Iterator[Sample]]:
-    """Number of images that there are, and ``count`` of them, from a folder or else from the config's data."""
-    return dataset_images(network, split, count) if source is None else (None, folder_images(source, network, count))
+def _proof(network: Network, count: int | None, folder: Path | None, option: str) -> Images:
+    """``count`` images to verify on, by default 256 of a classifier, else 8."""
+    count = count or (CLASSIFIED_IMAGES if isinstance(network.model, BiRealClassifier) else OTHER_IMAGES)
+    return images_of(network, 'test', count, folder, option=option)

@@ -83,7 +83,9 @@ class Trial:
                 raise InputError(f'the outputs have the shapes {shapes} instead of {right}')
             if not all(np.isfinite(output).all() for output in outputs):
                 raise InputError('an output is NaN or infinite')
-            if len(wanted) == 1 and wanted[0].ndim == 2:
+            if (
+                len(wanted) == 1 and wanted[0].ndim == 2 and wanted[0].shape[1] > 1
+            ):  # one column is no choice of classes
                 found, expected = (arrays[0][: batch.count].argmax(1) for arrays in (outputs, wanted))
                 labels = np.full(batch.count, -1) if batch.labels is None else batch.labels
                 self.classes.append(np.stack([found, expected, labels]))

@@ -245,11 +245,12 @@ def test_a_config_with_a_bare_backbone(export, tiny_config, checkpoint, tmp_path
         (['--cfg-options', 'model.backbone.depth=34'], 'these weights belong to another network'),
     ],
 )
-def test_a_mistake_is_one_sentence(export, arguments, words):
+def test_a_mistake_is_one_sentence_and_writes_nothing(export, arguments, words, tmp_path):
     ended = export(*arguments)
     assert (ended.status, ended.err.count('\n')) == (1, 1), ended.err
     assert ended.err.startswith('error: ')
     assert words in ended.err
+    assert not (tmp_path / 'out').exists()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bireal_plugin.errors import InputError
 from bireal_plugin.shipping.limits import Artefact, Demands, Verification, mistakes
 
 
@@ -41,6 +42,24 @@ def test_demands_replace_the_usual_limits():
     assert judged('bf16', 0.7, demands=Demands(max_loss=1.0)) == []
     (sentence,) = judged('bf16', 0.0, agreement=0.9, demands=Demands(min_agreement=0.95))
     assert '(95.00% must)' in sentence
+
+
+@pytest.mark.parametrize(
+    'demand',
+    [dict(min_agreement=95), dict(min_agreement=-0.1), dict(max_loss=-1), dict(max_loss=float('nan'))],
+    ids=str,
+)
+def test_demands_that_nothing_or_everything_would_meet_are_refused(demand):
+    with pytest.raises(InputError, match=r'^--(min-agreement is a number from 0 to 1|max-loss is .* to 100), not'):
+        Demands(**demand)
+
+
+def test_a_demand_that_cannot_be_judged_is_not_met():
+    classes, maps, crashed = found(agreement=1.0), found(images=0, feature_error=0.0), found(images=0)
+    loss, agreement = Demands(max_loss=1), Demands(min_agreement=0.9)
+    assert [len(mistakes(row, loss)) for row in (classes, maps, crashed)] == [1, 1, 0]
+    assert [len(mistakes(row, agreement)) for row in (classes, maps, crashed)] == [0, 1, 0]
+    assert 'there are no labels that --max-loss' in mistakes(classes, loss)[0]
 
 
 def test_a_sample_may_miss_by_twice_its_error_and_all_images_may_not():

@@ -226,6 +226,15 @@ def test_feature_maps_are_measured_by_their_size_and_signs(tmp_path):
     assert any('features are wrong' in reason for reason in found.reasons)
 
 
+def test_a_single_output_is_compared_as_a_number(tmp_path):
+    """Among the classes of one column all images would agree."""
+    net, other = (fold(trained(BiRealClassifier(BiRealResNet(18, **BACKBONE), 1), seed), SHAPE) for seed in (0, 1))
+    path = export(other, 'packed', SHAPE, path=tmp_path / 'net.safetensors', config=dict(CONFIG, num_classes=1))
+    (found,) = verify([Artefact(path, 'packed')], net, images())
+    assert found.agreement is None
+    assert found.feature_error > 0.5
+
+
 def test_an_overflow_is_a_failure(tmp_path):
     net, broken = classifier(), classifier()
     with torch.no_grad():

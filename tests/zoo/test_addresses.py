@@ -64,8 +64,19 @@ def test_an_exported_zoo_network_is_the_same_and_says_how_its_images_are_made(ru
     ]
     assert [guess['name'] for guess in found[0]] == [guess['name'] for guess in found[1]]
     assert found[0] == found[2]
-    told = run_command('export', DIGITS, '--format', 'onnx', '--verify', '--overwrite')
-    assert 'a packed file has no test_dataloader; name a folder of images instead' in told.err
+
+
+@pytest.mark.parametrize(
+    ('options', 'sentence'),
+    [
+        (['--verify'], f'{DIGITS} names no test data; give a folder of images: --verify DIR'),
+        (['--real-layers', 'int8'], f'c int8: {DIGITS} names no train data; give a folder of images: --calibrate DIR'),
+    ],
+)
+def test_images_that_no_packed_file_names_are_asked_for(run_command, tmp_path, options, sentence):
+    ended = run_command('export', DIGITS, '--format', 'c', *options, '--out', tmp_path / 'out')
+    assert (ended.status, ended.err) == (1, f'error: {sentence}\n')
+    assert not list(tmp_path.rglob('*.c'))
 
 
 def test_choices_of_trained_weights_are_refused(run_command):
