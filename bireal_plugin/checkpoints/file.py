@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ UNREADABLE = (
 
 ARCHIVE = b'PK\3\4'  # first bytes of a zip file
 PROGRAMS = ('/constants.pkl', '/archive_format')  # parts of archives that are no checkpoints
-KEY, DATASET = 'trained', 'dataset_meta'  # in the meta of a checkpoint
+KEY, DATASET, PHASES = 'trained', 'dataset_meta', 'phases'  # in the meta of a checkpoint
 WEIGHTS = ('state_dict', 'model', 'model_state')  # entries that are taken before others
 AVERAGED = ('state_dict_ema', 'model_ema', 'ema_state_dict')
 # Parts of names that are wrappers' around a module: of DDP and averages, torch.compile, FSDP, checkpointing.
@@ -223,12 +223,15 @@ class Origin:
         stage: name in the recipe; None where there is none.
         recipe: names of all stages in their order; empty where there are none.
         name: of the config file, without suffix; None where there was none.
+        phases: names of hooks to the phases that the network was in when it was saved, where hooks change it during the
+            run; ``meta.phases`` of the checkpoint.
     """
 
     config: dict[str, Any]
     stage: str | None = None
     recipe: tuple[str, ...] = ()
     name: str | None = None
+    phases: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_run(cls, config: Mapping[str, Any], file: str | None = None) -> Origin:
@@ -239,7 +242,9 @@ class Origin:
 
     def as_meta(self) -> dict[str, Any]:
         """The entries for a checkpoint's ``meta``."""
-        return {KEY: asdict(self)}
+        told = asdict(self)
+        phases = told.pop(PHASES)
+        return {KEY: told} | ({PHASES: phases} if phases else {})
 
 
 def origin_of(checkpoint: Mapping[str, Any], source: str) -> Origin | None:
@@ -249,9 +254,9 @@ def origin_of(checkpoint: Mapping[str, Any], source: str) -> Origin | None:
         InputError: the entry is there and is damaged.
     """
     meta = checkpoint.get('meta')
-    told = meta.get(KEY) if isinstance(meta, Mapping) else None
-    if told is None:
+    if not isinstance(meta, Mapping) or meta.get(KEY) is None:
         return None
+    told = meta[KEY]
     if not isinstance(told, Mapping) or not isinstance(told.get('config'), Mapping):
         raise InputError(f'{source}: meta.{KEY} must hold the config of its training as a dict; the file is damaged')
     for key in ('model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'custom_imports'):
@@ -264,7 +269,8 @@ def origin_of(checkpoint: Mapping[str, Any], source: str) -> Origin | None:
         raise InputError(
             f'{source}: meta.{KEY} must name config and stages by text, not {file!r}, {stage!r} of {recipe}'
         )
-    return Origin(dict(told['config']), stage, tuple(recipe or ()), file)
+    phases = meta.get(PHASES)  # another type is refused by those who put a network into them
+    return Origin(dict(told['config']), stage, tuple(recipe or ()), file, phases if isinstance(phases, Mapping) else {})
 
 
 def plain(value: Any) -> Any:

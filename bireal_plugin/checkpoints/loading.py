@@ -34,6 +34,8 @@ from bireal_plugin.zoo import HUB, ZOO, is_address, local_file
 
 State = dict[str, Tensor]
 STEPS = (*REAL_ACTIVATIONS, 'sign')  # of the recipe, in their order
+# Phases of a run that binarizes by a hook, to the step that its network was at.
+REACHED = {step: step for step in REAL_ACTIVATIONS} | dict.fromkeys(('step1', 'step2', 'bn'), 'sign')
 
 
 @CheckpointLoader.register_scheme(prefixes='timm://')
@@ -185,6 +187,8 @@ def _advice(model: nn.Module, layout: str, origin: Origin | None) -> Iterator[st
         network = origin.config.get('model') or {}
         theirs = {'structure': 'bireal', 'activation': 'sign', **network.get('backbone', network)}
     structure, activation = theirs.get('structure'), theirs.get('activation')
+    if origin is not None:
+        activation = next((REACHED[phase] for phase in origin.phases.values() if phase in REACHED), activation)
     if layout == STOCK and binary:
         yield (
             f'the {binary} 1-bit convolutions start from real weights trained behind ReLU: train real stages (ReLU, '

@@ -14,9 +14,10 @@ from mmengine.registry import DATASETS, LOOPS, MODELS, PARAM_SCHEDULERS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch import nn
 
+from bireal_plugin.checkpoints.file import PHASES
 from bireal_plugin.errors import InputError
 from bireal_plugin.training.config import CONFIG_KEYS, config_mistakes, scope_of
-from bireal_plugin.training.hooks.plan import PHASES, settle_phases
+from bireal_plugin.training.hooks.plan import settle_phases
 
 
 def stage_config(config: Config, name: str) -> Config:

@@ -21,14 +21,14 @@ from mmengine.runner import BaseLoop, Runner
 from mmengine.visualization import Visualizer
 from torch import nn
 
-from bireal_plugin.checkpoints.file import origin_of, state_dict_of
+from bireal_plugin.checkpoints.file import PHASES, origin_of, state_dict_of
 from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights
 from bireal_plugin.errors import InputError
 from bireal_plugin.hosts.mmengine_private import mark_loaded
 from bireal_plugin.training.config import config_mistakes
 from bireal_plugin.training.data_check import check_data
 from bireal_plugin.training.hooks.plain_checkpoint import PlainCheckpointHook
-from bireal_plugin.training.hooks.plan import PHASES, settle_phases, unwrapped
+from bireal_plugin.training.hooks.plan import settle_phases, unwrapped
 from bireal_plugin.training.hooks.stage import MissedValidationHook, MonitorHook
 from bireal_plugin.training.resume import continue_run, keep_within, read_resumed
 from bireal_plugin.training.saved_progress import check_counters, check_states, resumable

@@ -13,13 +13,12 @@ from mmengine.config.utils import MODULE2PACKAGE
 from torch import Tensor, nn
 
 from bireal_plugin.binary.switch import binary_convolutions
-from bireal_plugin.checkpoints.file import Origin, not_finite, origin_of, state_dict_of, unusual
+from bireal_plugin.checkpoints.file import PHASES, Origin, not_finite, origin_of, state_dict_of, unusual
 from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights
 from bireal_plugin.errors import InputError, listed
 from bireal_plugin.models.distill import student_config
 from bireal_plugin.training.config import load_config, override, scope_of
 from bireal_plugin.training.differences import network_difference
-from bireal_plugin.training.hooks.plan import PHASES
 from bireal_plugin.training.recipe import build_model, stage_config
 
 MOST_NUMBERS = 100_000  # of an array in a config

@@ -199,6 +199,29 @@ def test_a_downloaded_pickle_with_code_is_not_run(torchvision_file, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ('phase', 'trained', 'model', 'words'),
+    [
+        ('relu', {}, {}, 'trained behind relu and the model has sign'),
+        ('relu', {}, dict(activation='relu', weights='real'), ''),
+        ('clip', {}, {}, ''),
+        ('bn', dict(activation='relu', weights='real'), {}, ''),
+        ('step1', dict(activation='clip'), dict(activation='relu'), 'trained behind sign and the model has relu'),
+    ],
+)
+def test_the_activation_is_that_of_the_phase_in_which_the_weights_were_saved(
+    logged, tmp_path, phase, trained, model, words
+):
+    path = str(tmp_path / 'weights.pth')
+    config = dict(model=dict(type='BiRealResNet', depth=18, base_channels=4, **trained))
+    meta = Origin(config).as_meta() | dict(phases=dict(TwoStepBinarizationHook=phase, MagnitudeAwareHook='scaled'))
+    torch.save(dict(state_dict=BiRealResNet(18, base_channels=4).state_dict(), meta=meta), path)
+    BiRealResNet(18, base_channels=4, init_cfg=dict(type='Pretrained', checkpoint=path), **model).init_weights()
+    [(text, level)] = logged
+    assert level == (logging.WARNING if words else logging.INFO)
+    assert words in text
+
+
+@pytest.mark.parametrize(
     ('trained', 'model', 'words'),
     [
         ({}, {}, []),

@@ -13,10 +13,10 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from torch import nn
 
+from bireal_plugin.checkpoints.file import PHASES
 from bireal_plugin.errors import InputError
 
 Plan = list[tuple[int, str]]
-PHASES = 'phases'  # in the meta of a checkpoint, and in the config that one is loaded with: names of hooks to phases
 
 
 def plan_of(begins: Mapping[str, int | None], *, owner: str) -> Plan:
