@@ -1,6 +1,6 @@
 """The console command ``bireal``: lists its sub-commands, and imports and runs the one that is chosen.
 
-A module beside the package, because ``import bireal_plugin`` imports torch, which ``bireal --help`` need not wait for.
+A module beside the package, because ``import bireal_plugin`` imports torch, which ``--help`` and ``--version`` need not wait for.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from runpy import run_path
 from types import FrameType, ModuleType, TracebackType
 
 COMMANDS = {
@@ -65,7 +66,7 @@ def main() -> None:
     parser, commands = _parsers()
     given = parser.parse_args(words + ['--help'] * (words in ([], ['depth'])))
     if given.version:
-        print(import_module('bireal_plugin').__version__)
+        print(run_path(str(Path(__file__).parent / 'bireal_plugin' / 'version.py'))['__version__'])
         return
     print(completion(parser, commands, given.print_completion))
 

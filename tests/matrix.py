@@ -2,6 +2,7 @@
 
 make matrix                                Python 3.10 to 3.13, as far as there are interpreters
 make matrix PYTHONS=/usr/bin/python3.12    one of them
+make matrix PYTHONS=3.10:lowest            one environment
 
 In each the digits are trained through every stage, exported and verified, and the tests of the models run. A row of a
 Markdown table tells how it went; one that fails names its step, and the next follows. Logs stay in work_dirs/matrix.
@@ -13,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +28,8 @@ import json, platform, sys
 from importlib.metadata import version
 print(json.dumps({'python': platform.python_version(), **{name: version(name) for name in sys.argv[1:]}}))
 """
-COLUMNS = ('python', 'versions', *PACKAGES, 'digits, top-1', 'verified', 'tests of the models')
+TESTS = 'tests of the models'
+COLUMNS = ('python', 'versions', *PACKAGES, 'digits, top-1', 'verified', TESTS, 'date')
 
 
 class Environment:
@@ -49,14 +52,15 @@ class Environment:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         self.log.write_text('')
+        self.row['date'] = date.today().isoformat()
         for step in (self.install, self.install_larq, self.train, self.export, self.test):
             try:
                 step()
             except subprocess.CalledProcessError:
-                self.row[COLUMNS[-1]] = f'fails to {step.__name__}: {self.log.relative_to(ROOT)}'
+                self.row[TESTS] = f'fails to {step.__name__}: {self.log.relative_to(ROOT)}'
                 break
         shutil.rmtree(self.folder)
-        return not self.row[COLUMNS[-1]].startswith('fails')
+        return not self.row[TESTS].startswith('fails')
 
     def install(self) -> None:
         self.run('uv', 'venv', '--python', self.interpreter, 'venv')
@@ -82,13 +86,14 @@ class Environment:
         self.checkpoint = f'work_dirs/{CONFIG}/{last["checkpoint"]}'
 
     def export(self) -> None:
-        self.run('venv/bin/bireal', 'export', CONFIG, self.checkpoint, '--format', *self.formats, '--verify')
+        verify = ('--verify', '--images', '50')
+        self.run('venv/bin/bireal', 'export', CONFIG, self.checkpoint, '--format', *self.formats, *verify)
         self.row['verified'] = ', '.join(self.formats) + self.row.get('verified', '')
 
     def test(self) -> None:
         tests = ('tests/models', '-m', 'not slow')
         said = self.run(self.folder / 'venv/bin/python', '-m', 'pytest', *tests, cwd=ROOT)
-        self.row[COLUMNS[-1]] = re.findall(r'\d+ passed.*?(?= in |$)', said, re.M)[-1]
+        self.row[TESTS] = re.findall(r'\d+ passed.*?(?= in |$)', said, re.M)[-1]
 
     def run(self, *command: str | Path, cwd: Path | None = None) -> str:
         """What a command prints, which goes to the log.
@@ -110,8 +115,9 @@ def main() -> int:
     print_row(dict(zip(COLUMNS, COLUMNS, strict=True)))
     print_row(dict.fromkeys(COLUMNS, '---'))
     passed = []
-    for interpreter in sys.argv[1:]:
-        for versions in RESOLUTIONS:
+    for given in sys.argv[1:]:
+        interpreter, _, only = given.partition(':')
+        for versions in [only] if only else RESOLUTIONS:
             environment = Environment(interpreter, versions)
             passed.append(environment.attempt())
             print_row(environment.row)

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.registry import MODELS
 from timm.layers import create_classifier
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, resolve_pretrained_cfg
 from torch import Tensor, nn
 
 from bireal_plugin.binary.switch import latent_weights
@@ -207,7 +207,8 @@ def _entry_point(depth: int) -> Callable[..., nn.Module]:
         feature_cfg = dict(out_indices=levels, feature_cls='getter')  # of each call: timm changes it
         if kwargs.get('deep_stem'):
             kwargs['pretrained_cfg_overlay'] = {'first_conv': 'stem.0', **(kwargs.get('pretrained_cfg_overlay') or {})}
-        kwargs = {**ARGUMENTS.get(f'{name}.{kwargs.get("pretrained_cfg")}', {}), **kwargs}
+        tag = resolve_pretrained_cfg(name, kwargs.get('pretrained_cfg')).tag  # from a tag, a dict or an object
+        kwargs = {**ARGUMENTS.get(f'{name}.{tag}', {}), **kwargs}
         kwargs |= dict(depth=depth, feature_cfg=feature_cfg, pretrained_filter_fn=_without_backbone)
         return build_model_with_cfg(TimmBiRealResNet, name, pretrained, **kwargs)
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import bireal
+from bireal_plugin.version import __version__
 from tests.conftest import REPOSITORY, kept_signals
 
 
@@ -32,10 +33,20 @@ def test_help_of_every_command_fits_on_one_screen(started, name):
     assert max(map(len, lines)) <= 100
 
 
+def without_torch(*words):
+    """What ``bireal`` says and its status, 1 if it imports torch."""
+    code = 'import sys, bireal\ntry:\n    bireal.main()\nfinally:\n    assert "torch" not in sys.modules'
+    return subprocess.run([sys.executable, '-c', code, *words], cwd=REPOSITORY, capture_output=True, text=True)
+
+
+def test_the_version_is_printed_without_torch():
+    done = without_torch('--version')
+    assert (done.returncode, done.stdout) == (0, f'{__version__}\n'), done.stderr
+
+
 @pytest.mark.parametrize('words', [[], ['--help'], ['depth'], ['depth', '--help'], ['frobnicate']])
 def test_names_are_listed_without_torch(words):
-    code = 'import sys, bireal\ntry:\n    bireal.main()\nfinally:\n    assert "torch" not in sys.modules'
-    done = subprocess.run([sys.executable, '-c', code, *words], cwd=REPOSITORY, capture_output=True, text=True)
+    done = without_torch(*words)
     assert done.returncode == (2 if words == ['frobnicate'] else 0), done.stderr
     assert all(
         name.split()[-1] in done.stdout + done.stderr for name in bireal.COMMANDS if ('depth' in words) == (' ' in name)

@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.fileio import load
 from PIL import Image
 
 REPOSITORY = Path(__file__).parents[2]
 NOT_BUILT_FROM = shutil.ignore_patterns(
-    '.*', 'tests', 'docs', 'build', 'work_dirs', 'data', '*.egg-info', '__pycache__'
+    *('.git', '.venv', '.*_cache', '.hypothesis', '__pycache__', '*.egg-info'),
+    *('tests', 'docs', 'site', 'build', 'work_dirs', 'data'),
 )
 pytestmark = pytest.mark.slow
 
@@ -22,9 +24,7 @@ def site(tmp_path_factory):
     """A folder that the wheel is installed in."""
     folder = tmp_path_factory.mktemp('wheel')
     tree, site = folder / 'tree', folder / 'site'
-    shutil.copytree(REPOSITORY, tree, ignore=NOT_BUILT_FROM)
-    (tree / 'bireal_plugin' / '.mim').mkdir()
-    (tree / 'bireal_plugin' / '.mim' / 'configs').symlink_to('../../configs')
+    shutil.copytree(REPOSITORY, tree, symlinks=True, ignore=NOT_BUILT_FROM)
     pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check', '--quiet']
     subprocess.run([*pip, 'wheel', '--no-deps', '--no-build-isolation', '--wheel-dir', folder, tree], check=True)
     (wheel,) = folder.glob('*.whl')
@@ -57,6 +57,18 @@ def test_the_wheel_holds_every_config(site):
         assert {path.relative_to(packed) for path in packed.rglob(kind)} == {
             path.relative_to(configs) for path in configs.rglob(kind)
         }
+
+
+def test_the_wheel_has_what_mim_looks_for(site):
+    """An index whose files and configs are there, and tools that start."""
+    mim = site / 'bireal_plugin' / '.mim'
+    index = load(mim / 'model-index.yml')['Import']
+    configs = [model['Config'] for file in index for model in load(mim / file)['Models']]
+    assert len(index) == len(list(mim.rglob('metafile.yml')))
+    assert all((mim / config).is_file() for config in configs)
+    command = [sys.executable, mim / 'tools' / 'train.py', '--help']
+    ended = subprocess.run(command, cwd=site.parent, env={'PYTHONPATH': str(site)}, capture_output=True, text=True)
+    assert f'python {mim / "tools" / "train.py"} CONFIG' in ended.stdout, ended.stderr
 
 
 def test_the_wheel_holds_the_kernels_in_c(site):

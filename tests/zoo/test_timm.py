@@ -55,6 +55,13 @@ def test_a_name_without_a_tag_stays_untrained_with_1000_classes():
     assert NAME in timm.list_models('bireal*', pretrained=True)
 
 
+@pytest.mark.parametrize('form', ['imagenette', timm.get_pretrained_cfg(NAME), timm.get_pretrained_cfg(NAME).to_dict()])
+def test_a_configuration_of_any_form_builds_the_network_that_its_weights_are_of(model, form):
+    """timm's validate.py resolves the name to a dict."""
+    other = timm.create_model('bireal_resnet18', pretrained=True, pretrained_cfg=form)
+    assert all(torch.equal(weight, other.state_dict()[name]) for name, weight in model.state_dict().items())
+
+
 def test_another_number_of_classes_keeps_the_trunk_alone(model):
     other = timm.create_model(NAME, pretrained=True, num_classes=3)
     assert torch.equal(other.layer4[3].conv1.weight, model.layer4[3].conv1.weight)
