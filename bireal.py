@@ -1,6 +1,7 @@
 """The console command ``bireal``: lists its sub-commands, and imports and runs the one that is chosen.
 
-A module beside the package, because ``import bireal_plugin`` imports torch, which ``--help`` and ``--version`` need not wait for.
+A module beside the package, because ``import bireal_plugin`` imports torch, which ``--help`` and ``--version`` need not
+wait for.
 """
 
 from __future__ import annotations
