@@ -133,7 +133,8 @@ function showDepth(section, network, disparity, colours, picture) {
     image.data.set([...colours[shade], 255], 4 * i);
   });
   canvas.getContext('2d').putImageData(image, 0, 0);
-  canvas.style.width = '100%';
+  const ratio = picture.width / picture.height;  // the network's own is another
+  Object.assign(canvas.style, { aspectRatio: ratio, width: `min(100%, ${60 * ratio}vh)` });
   canvas.onclick = (event) => {
     const x = Math.floor(event.offsetX / canvas.clientWidth * width), y = Math.floor(event.offsetY / canvas.clientHeight * height);
     const seen = disparity[y * width + x], focal = Number(section.focal.value) * width / picture.width;

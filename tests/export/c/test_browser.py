@@ -147,6 +147,7 @@ def test_the_page_shows_what_python_predicts(page, tmp_path):
         assert float(percent) == pytest.approx(100 * guess.probability, abs=0.1)
         canvas = shown.locator('canvas')
         box = canvas.bounding_box()
+        assert box['width'] / box['height'] == pytest.approx(120 / 90, rel=0.02)  # the photo's
         canvas.click(position=dict(x=box['width'] / 2 + 1, y=box['height'] / 2 + 1))
         height, width = disparity.shape
         relative = float(shown.locator('.number').inner_text().split()[0])
