@@ -18,12 +18,14 @@ IMAGE_SUFFIXES = (*WRITABLE_SUFFIXES, '.jfif', '.gif', '.jp2', '.pgm', '.tga', '
 # Pillow opens these alone, whatever a file is called; for PostScript it would start Ghostscript.
 FORMATS = ('PNG', 'JPEG', 'BMP', 'PPM', 'WEBP', 'TIFF', 'GIF', 'JPEG2000', 'AVIF')
 MAX_PIXELS = 89_478_485  # to decode them takes less than 1 GB; from here on Pillow warns
-HEIF_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
+HEIF_BRANDS = {b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1'}
+AVIF_BRANDS = {b'avif', b'avis'}
 # Pillow's decoders raise these for bytes they cannot make sense of.
 UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, Image.DecompressionBombError)
 # Last bytes of whole files; some writers pad the file behind them.
 ENDS = {'.png': b'IEND\xaeB`\x82', '.jpg': b'\xff\xd9', '.jpeg': b'\xff\xd9'}
 TAIL_BYTES = 64
+MAX_FTYP = 256  # bytes of the box with the names of what a HEIC or AVIF file is
 _most_pixels = MAX_PIXELS
 
 
@@ -141,9 +143,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 def _formats(path: Path) -> tuple[str, ...]:
     """Formats of Pillow to try: those of ``FORMATS``, TGA (which has no mark of its own) by its suffix, and HEIF."""
-    with path.open('rb') as file:
-        head = file.read(12)
-    if head[4:8] == b'ftyp' and head[8:12] in HEIF_BRANDS:
+    if (brands := _brands(path)) & HEIF_BRANDS and not brands & AVIF_BRANDS:
         if find_spec('pillow_heif') is None:
             raise InputError(
                 f"{path} is a HEIC picture, which needs the package pillow-heif: pip install 'bireal-plugin[heif]', or "
@@ -152,6 +152,14 @@ def _formats(path: Path) -> tuple[str, ...]:
         import_module('pillow_heif').register_heif_opener()
         return ('HEIF',)
     return (*FORMATS, 'TGA') if path.suffix.lower() == '.tga' else FORMATS
+
+
+def _brands(path: Path) -> set[bytes]:
+    """Four-letter names of what an ISO media file is, and is compatible with; of both HEIF's kinds one is 'mif1'."""
+    with path.open('rb') as file:
+        length, kind = int.from_bytes(file.read(4), 'big'), file.read(4)
+        names = file.read(min(length, MAX_FTYP) - 8) if kind == b'ftyp' and length > 8 else b''
+    return {names[start : start + 4] for start in range(0, len(names), 4)}
 
 
 def allow_pixels(count: int = MAX_PIXELS) -> None:

@@ -64,7 +64,8 @@ class Camera:
     def for_image(self, size: tuple[int, int], *, cropped: Place | None = None) -> Camera:
         """Camera of an image of ``size`` (H, W): this camera's whole image, resized or not, or a crop of it.
 
-        A resized image has its focal length in proportion; a crop keeps the whole image's.
+        A resized image has its focal length in proportion; a crop keeps the whole image's. A crop that nobody tells of
+        and that has the whole image's proportions cannot be told from a resized one, so ``source`` says what was taken.
 
         Args:
             cropped: place of the crop that the image is; None finds out by the size whether it is whole, or the
@@ -75,12 +76,14 @@ class Camera:
         """
         height, width = size
         if self.height is None:
-            corner, ratio = (0, 0), width / self.width
+            corner, ratio, source = (0, 0), width / self.width, self.source
         else:
             whole = (self.height, self.width)
             place = cropped or known_crop(whole, size)
             corner = (0, 0) if place is None else crop_corner(whole, size, place)
             ratio = 1.0 if place else width / self.width
+            taken = f'cropped, {place}' if place else 'resized'
+            source = self.source if size == whole else f'{self.source} for {self.width} x {self.height}, {taken}'
             if place is None and not uniform(whole, size):
                 raise InputError(
                     f'the image is {width} x {height}, and {self.source} is for {self.width} x {self.height}: it is '
@@ -92,7 +95,7 @@ class Camera:
             None if centre is None else (centre - start + 0.5) * ratio - 0.5
             for centre, start in ((self.cx, corner[1]), (self.cy, corner[0]))
         )
-        return replace(self, focal=self.focal * ratio, width=width, height=height, cx=cx, cy=cy)
+        return replace(self, focal=self.focal * ratio, width=width, height=height, cx=cx, cy=cy, source=source)
 
     def depth(self, disparity: Disparity, *, width: int) -> Disparity:
         """Depth in m, focal x baseline / disparity, of a disparity in px of images ``width`` px wide.
@@ -132,8 +135,10 @@ def prediction_place(whole: tuple[int, int], size: tuple[int, int], cropped: Cro
         cropped: place of the crop, or 'no' for the whole image; None finds out by the size.
 
     Raises:
-        InputError: the map may be a crop or a whole image.
+        InputError: the map may be a crop or a whole image, or lies on its side.
     """
+    if tuple(size) == whole[::-1] != whole:
+        raise InputError(f'a map of {size[1]} x {size[0]} for an image of {whole[1]} x {whole[0]} lies on its side')
     if cropped is not None:
         return None if cropped == 'no' else cropped
     if (place := known_crop(whole, size)) is not None:

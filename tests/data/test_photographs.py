@@ -90,6 +90,16 @@ def test_of_several_pictures_in_a_file_the_first_counts(tmp_path, name):
     is_read_as(tmp_path / name, SMOOTH, 9)
 
 
+def test_avif_may_be_written_as_of_the_family(tmp_path):
+    """By the brand that HEIC and AVIF share, the more special one beside it; that needs no package for HEIC."""
+    COLOUR.save(tmp_path / 'a.avif', quality=95)
+    content = bytearray((tmp_path / 'a.avif').read_bytes())
+    assert content[4:12] == b'ftypavif'
+    content[8:12] = b'mif1'
+    (tmp_path / 'b.avif').write_bytes(content)
+    is_read_as(tmp_path / 'b.avif', SMOOTH)
+
+
 def netpbm(kind, largest, pixels):
     """A file of values from 0 to ``largest``, as text (P2) or bytes."""
     values = np.rint(pixels / 255 * largest).astype(int)

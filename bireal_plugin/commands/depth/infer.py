@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     inputs = 'images, videos, folders, globs, lists (.txt), webcams (0), addresses, -'
     images = parser.add_argument_group('images')
     images.add_argument('inputs', nargs='+', metavar='INPUT', help=inputs)
-    pixels = 'of an image, beyond which it is refused (default: 179 million)'
+    pixels = f'of an image, beyond which it is refused (default: {MAX_PIXELS // 10**6} million)'
     images.add_argument('--max-pixels', type=positive, default=MAX_PIXELS, metavar='N', help=pixels)
     network = parser.add_argument_group('network')
     checkpoint = f'weights or exported file (default: {STREETS})'

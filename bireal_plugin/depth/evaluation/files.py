@@ -39,7 +39,7 @@ def from_files(
     unit: Unit | None = None,
     cropped: Cropped | None = None,
 ) -> Predictions:
-    """Predictions in files, disparities or depths in m: ``.npy`` numbers, or 16-bit ``.png`` of the value x 256.
+    """Predictions in files, disparities or depths in m: ``.npy`` or ``.npz`` numbers, or 16-bit ``.png`` of value x 256.
 
     A file holds (h, w) values, 0 or less (of depths also infinite) where nothing is predicted. It has one of the case's
     aliases as its name, ``_disparity``, ``_disp`` or ``_depth`` behind it or not. One ``.npy`` or ``.npz`` in the place
@@ -80,6 +80,11 @@ def from_files(
                 values = values * np.float32(values.shape[1])
                 if unit is None:
                     note('read as shares of the width, since none is above 1 (--unit px if they are px)')
+            if np.median(values[values > 0]) > values.shape[1]:
+                raise InputError(
+                    f'half of the disparities of {source} are larger than its width of {values.shape[1]} px, so they '
+                    'are none: divide numbers x 256 by 256, and give depths with --depths'
+                )
         if kind == 'depth' and np.median(values) > FAR:
             note(
                 f'half of a map is beyond {FAR} m, which are hardly metres: divide mm by 1000, and numbers x 256 by 256'
@@ -100,11 +105,11 @@ Reader = Callable[[Case], tuple[np.ndarray, str]]
 
 def _reader_of_folder(folder: Path, kind: Kind) -> Reader:
     def read(case: Case) -> tuple[np.ndarray, str]:
-        endings = [f'{ending}{suffix}' for ending in ENDINGS[kind] for suffix in ('.npy', '.png')]
+        endings = [f'{ending}{suffix}' for ending in ENDINGS[kind] for suffix in (*STACKS, '.png')]
         candidates = [folder / f'{alias}{ending}' for alias in case.aliases for ending in endings]
         found = next((path for path in candidates if path.is_file()), None)
         if found is None:
-            raise InputError(f'{folder} has no {kind} for {case.name}: there is no {candidates[0].name} or .png')
+            raise InputError(f'{folder} has no {kind} for {case.name}: there is no {candidates[0].name}, .npz or .png')
         return read_depth_png(found) if found.suffix == '.png' else _one_map(_array(found), str(found)), str(found)
 
     return read

@@ -39,7 +39,8 @@ class Evaluation:
 
     Attributes:
         scores: one per image and cap: its name as ``image``, the ``cap`` in m, the number of scored ``pixels``, the
-            ``coverage``, which is the share of the pixels with ground truth that have a prediction, and the errors.
+            ``coverage``, which is the share of the pixels with ground truth that have a prediction, the ``ratio`` of
+            the median prediction to the median ground truth of these, and the errors.
         images: number of images scored under every cap.
         cameras: those that gave metres. skipped: number of images left out, by reason. failures: a sentence each.
     """
@@ -55,6 +56,11 @@ class Evaluation:
         """Mean over images of each error, and of the ``coverage``."""
         scores = [score for score in self.scores if score['cap'] == cap]
         return {name: float(np.mean([score[name] for score in scores])) for name in ('coverage', *METRIC_NAMES)}
+
+    @property
+    def ratio(self) -> float:
+        """Median over images of the ``ratio``: far from 1 where a unit or a baseline is not what it was taken for."""
+        return float(np.median([score['ratio'] for score in self.scores if score['cap'] == self.scoring.caps[0]]))
 
 
 def evaluate(
@@ -93,9 +99,10 @@ def evaluate(
                 evaluation.images += 1
                 evaluation.scores += scores
     if not evaluation.images:
+        pixel = 'pixel with a prediction and ground truth' if scoring.filled_only else 'pixel with ground truth'
         raise InputError(
             f'none of the {len(listed.cases)} images could be scored; {len(evaluation.failures)} failed, the others '
-            f'have no pixel with ground truth in the crop {scoring.crop!r}'
+            f'have no {pixel} in the crop {scoring.crop!r}'
         )
     return evaluation
 
@@ -112,8 +119,10 @@ def _scores(case: Case, predictions: Predictions, scoring: Scoring, png: Mapping
         pixels = known & filled if scoring.filled_only else known
         if pixels.any():
             errors = image_errors(truth, prediction, pixels, cap=cap, median_scaling=scoring.median_scaling)
+            both = known & filled
+            ratio = float(np.median(prediction[both]) / np.median(truth[both])) if both.any() else np.inf
             facts = dict(image=case.name, cap=cap, pixels=int(pixels.sum()), coverage=float(filled[known].mean()))
-            yield {**facts, **errors}
+            yield {**facts, 'ratio': ratio, **errors}
 
 
 DIGITS = {'silog': 2, **dict.fromkeys(('sq_rel', 'rmse'), 3)}  # others have 4
@@ -129,6 +138,7 @@ def evaluation_table(evaluation: Evaluation, *, predictions: str, ground_truth: 
     for camera in evaluation.cameras:
         sources.setdefault(f'{camera.baseline:.4f} m', set()).add(camera.source)
     baselines = [f'{metres} ({", ".join(sorted(names))})' for metres, names in sorted(sources.items())]
+    scaled = "each image scaled to the ground truth's median" if scoring.median_scaling else 'as predicted'
     failed = f'; failed: {len(evaluation.failures)}' if evaluation.failures else ''
     facts = {
         'predictions': predictions,
@@ -136,7 +146,7 @@ def evaluation_table(evaluation: Evaluation, *, predictions: str, ground_truth: 
         'crop': scoring.crop,
         'pixels': f'{"the predicted ones alone" if scoring.filled_only else every}; predicted are {coverage:.1%}',
         'baseline': '; '.join(baselines) or 'not used, since the predictions are depths',
-        'scale': "each image scaled to the ground truth's median" if scoring.median_scaling else 'as predicted',
+        'scale': f'{scaled}; predictions are {evaluation.ratio:.3g} times the ground truth in the median',
         'images': f'{evaluation.images}, the mean over images; skipped: {", ".join(counts) or 0}{failed}',
     }
     widest = max(map(len, facts))

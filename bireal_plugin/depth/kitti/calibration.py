@@ -70,10 +70,10 @@ def text_lines(path: Path, *, otherwise: str) -> list[str]:
     """
     content = path.read_bytes()
     encoding = 'utf-16' if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else 'utf-8-sig'
-    try:
-        return content.decode(encoding).splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f'{path} is no text, {otherwise}') from error
+    with suppress(UnicodeDecodeError):
+        if '\0' not in (text := content.decode(encoding)):
+            return text.splitlines()
+    raise InputError(f'{path} is no text in UTF-8 or UTF-16, {otherwise}')
 
 
 def stereo_camera(calibration: dict[str, np.ndarray], *, source: str) -> Camera:

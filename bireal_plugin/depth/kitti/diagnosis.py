@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from bireal_plugin.depth.kitti.survey import DriveSurvey
 from bireal_plugin.errors import InputError
 
 ARCHIVES = 'https://s3.eu-central-1.amazonaws.com/avg-kitti/raw_data'
-ASPECT_TOLERANCE = 0.02
 FOCAL_PER_WIDTH = (0.5, 0.7)  # KITTI's dates: 0.571 to 0.581
 BASELINES = (0.4, 0.7)  # m; KITTI's dates: 0.53 to 0.54
 NAMED = 3
@@ -48,6 +48,13 @@ def drive_faults(raw: RawFolder, found: DriveSurvey) -> list[Fault]:
                 tuple(moves),
             )
         )
+    elif not (found.left or found.right) and (strange := _images_of(raw.root / name)):
+        faults.append(
+            Fault(
+                f'{name}: its {len(strange)} images, such as {strange[0]}, are not called as those of the raw '
+                'recordings, ten digits and .png or .jpg'
+            )
+        )
     elif not found.pairs:
         faults.append(Fault(f'{name}: no pair of images', unpack(raw.root, found.folder, '-n')))
     elif found.left != found.right or found.pairs != found.left:
@@ -66,6 +73,12 @@ def drive_faults(raw: RawFolder, found: DriveSurvey) -> list[Fault]:
         )
         faults.append(Fault(text, (f'({swap})',)))
     return faults
+
+
+def _images_of(drive: Path) -> list[Path]:
+    """Images in the folders of a drive's pairs, from the drive's folder."""
+    files = sorted(file for side in FOLDERS.values() for file in drive.glob(f'{side}/data/*'))
+    return [file.relative_to(drive) for file in files if is_image_name(file.name)]
 
 
 def date_faults(raw: RawFolder, date: str, drives: Sequence[DriveSurvey]) -> list[Fault]:
@@ -94,8 +107,10 @@ def date_faults(raw: RawFolder, date: str, drives: Sequence[DriveSurvey]) -> lis
     sizes: Counter[tuple[int, int]] = sum((found.sizes for found in drives), Counter())
     for size in sorted(set(sizes) - {(height, width)}):
         text = f'{date}: {sizes[size]} images are {size[1]} x {size[0]} px instead of {width} x {height}'
-        if abs(size[1] * height / (size[0] * width) - 1) > ASPECT_TOLERANCE:
-            faults.append(Fault(f'{text}: cropped images do not fit the calibration'))
+        try:
+            camera.for_image(size)
+        except InputError:
+            faults.append(Fault(f'{text}: they are neither resized nor cut as known, and do not fit the calibration'))
         else:
             faults.append(Fault(f'{text}: usable for training, but laser scans do not fit them', needed=False))
     return faults
@@ -168,10 +183,10 @@ def layout_faults(root: Path) -> list[Fault]:
 
 # Other data sets of KITTI: the folder above the images, a file or folder that tells them apart, the calibrations, and
 # the folders of the pairs.
-SIDES = ('image_2', 'image_3')
+SIDES, GREY_SIDES = ('image_2', 'image_3'), ('image_0', 'image_1')
 LAYOUTS = {
     'odometry': ('[0-9][0-9]', 'image_2', 'calib.txt', SIDES),
-    "odometry's sequences": ('sequences/[0-9][0-9]', 'image_2', 'calib.txt', SIDES),
+    'odometry in grey': ('[0-9][0-9]', 'image_0', 'calib.txt', GREY_SIDES),
     'stereo 2015': ('training', 'disp_occ_0', 'calib_cam_to_cam/*.txt', SIDES),
     'stereo 2012': ('training', 'colored_0', 'calib/*.txt', ('colored_0', 'colored_1')),
     'tracking': ('training', 'image_02/0000', 'calib/*.txt', ('image_02/0000', 'image_03/0000')),
@@ -191,7 +206,10 @@ def _other_layout(root: Path) -> Fault | None:
         if any(root.glob(pattern)):
             return Fault(f"{root} is of KITTI's depth benchmark, {purpose}; pairs are in the raw recordings")
     for name, (pattern, mark, calibration, sides) in LAYOUTS.items():
-        folder = next((path for path in sorted(root.glob(pattern)) if (path / mark).is_dir()), None)
+        # Archives unpack into folders like dataset/sequences, and people give any of these, or one below.
+        below = (sorted(root.glob(f'{above}{pattern}')) for above in ('', '*/', '*/*/'))
+        itself = [path for path in root.resolve().parent.glob(pattern) if path == root.resolve()]
+        folder = next((path for path in chain(itself, *below) if (path / mark).is_dir()), None)
         if folder is None:
             continue
         left, right = (folder / side for side in sides)
@@ -202,7 +220,7 @@ def _other_layout(root: Path) -> Fault | None:
         numbers = ['focal=PX', 'baseline=METRES']
         for file in sorted(folder.glob(calibration))[:1]:
             with suppress(InputError):
-                camera = stereo_camera(_as_raw(read_calibration(file)), source=str(file))
+                camera = stereo_camera(_as_raw(read_calibration(file), grey=sides == GREY_SIDES), source=str(file))
                 numbers = [f'focal={camera.focal:.6g}', f'baseline={camera.baseline:.4f}']
         given = [f'left={shlex.quote(str(left))}', f'right={shlex.quote(str(right))}', *numbers]
         options = ' '.join(f'train_dataloader.dataset.{option}' for option in given)
@@ -213,9 +231,13 @@ def _other_layout(root: Path) -> Fault | None:
     return None
 
 
-def _as_raw(calibration: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A calibration by the keys of the raw recordings, which call ``P2`` of other data sets ``P_rect_02``."""
-    renamed = {f'P_rect_0{camera}': calibration[f'P{camera}'] for camera in (2, 3) if f'P{camera}' in calibration}
+def _as_raw(calibration: dict[str, np.ndarray], *, grey: bool) -> dict[str, np.ndarray]:
+    """A calibration by the keys of the raw recordings, which call ``P2`` of other data sets ``P_rect_02``.
+
+    With ``grey`` the cameras 0 and 1 take the places of 2 and 3.
+    """
+    own = {camera: f'P{camera - 2 if grey else camera}' for camera in (2, 3)}
+    renamed = {f'P_rect_0{camera}': calibration[key] for camera, key in own.items() if key in calibration}
     return {'S_rect_02': np.ones(2), **renamed, **calibration}
 
 

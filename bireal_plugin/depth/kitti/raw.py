@@ -23,7 +23,7 @@ from bireal_plugin.errors import InputError
 Side = Literal['left', 'right']
 FOLDERS: dict[Side, str] = {'left': 'image_02', 'right': 'image_03'}
 CAMERAS: dict[Side, int] = {'left': 2, 'right': 3}
-SUFFIXES = ('.png', '.jpg', '.jpeg')
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.PNG', '.JPG', '.JPEG')
 INDEX = re.compile(r'\d{10}')
 DRIVE_FOLDER = re.compile(r'(\d{4}_\d{2}_\d{2})_drive_(\d{4})_sync')
 

@@ -64,9 +64,10 @@ def find_split(split: str | Path, raw: RawFolder, *, need: Need = 'pair') -> Fra
     """Frames on disk of a split by its name, or of a list by its path.
 
     A list is in a form of monodepth (``imgL imgR``), monodepth2 (``date/drive index l|r``, left without a side), BTS
-    (``img gt focal``) or Depth Anything (``img gt``); lines may be of different forms, and with ``#`` in front they are
-    comments. Suffixes may differ from those on disk, indices need no padding, and paths may have something in front of
-    the date, and the slashes of Windows. A frame is taken once, whichever of its views are named.
+    (``img gt focal``) or Depth Anything (``img gt``), with blanks, commas or semicolons between; lines may be of
+    different forms, and what is behind ``#`` is a comment. Suffixes may differ from those on disk, indices need no
+    padding, and paths may have something in front of the date, and the slashes of Windows. A frame is taken once,
+    whichever of its views are named.
 
     Args:
         split: 'all' for every frame, 'train' or 'test' for all frames of Garg's drives, or a list file. The published
@@ -117,7 +118,7 @@ def list_frames(path: str | Path) -> list[Frame]:
 
 
 def _frame(line: str, where: str) -> Frame:
-    text = line.strip().replace('\\', '/')
+    text = re.sub(r'[",;]', ' ', line.partition(' #')[0]).strip().replace('\\', '/')
     images = list(IMAGE.finditer(text))
     if images:
         date, drive, side, index = images[0].groups()

@@ -86,13 +86,15 @@ def test_right_disparities_have_no_error(evaluate, raw, predicted):
 
 @pytest.mark.parametrize('size', [(HEIGHT, WIDTH), (HEIGHT // 2, WIDTH // 4)])
 @pytest.mark.parametrize('alias', [f'{NAME}_disparity', f'{FRAME.folder}/{FRAME.file}', FRAME.file])
-@pytest.mark.parametrize('suffix', ['.npy', '.png'])
+@pytest.mark.parametrize('suffix', ['.npy', '.npz', '.png'])
 def test_disparity_files_of_any_size_name_and_form(evaluate, raw, tmp_path, size, alias, suffix):
     path = tmp_path / 'maps' / f'{alias}{suffix}'
     path.parent.mkdir(parents=True)
     disparity = 1.25 * SHIFT * size[1] / WIDTH  # too near by a fifth
     if suffix == '.npy':
         np.save(path, np.full((1, *size), disparity))
+    elif suffix == '.npz':
+        np.savez_compressed(path, np.full(size, disparity))
     else:
         cv2.imwrite(str(path), np.full(size, disparity * 256, np.uint16))
     assert row(evaluate('--disparities', tmp_path / 'maps', '--raw', raw))['abs_rel'] == pytest.approx(0.2, abs=1e-4)
@@ -115,6 +117,38 @@ def test_depths_that_are_no_metres_are_told(evaluate, raw, tmp_path, unit, told)
     ended = evaluate('--depths', tmp_path, '--raw', raw)
     assert ended.status == 0, ended.err
     assert ('hardly metres: divide mm by 1000' in ended.out) == told
+
+
+@pytest.mark.parametrize('factor', [1, 1000 / 256, 0.5])
+@pytest.mark.parametrize('scaled', [(), ('--median-scaling',)])
+def test_the_scale_of_predictions_is_told(evaluate, raw, tmp_path, factor, scaled):
+    """Of 16-bit mm that are read as m x 256, for example, which no range gives away."""
+    np.save(tmp_path / f'{NAME}.npy', np.full((HEIGHT, WIDTH), DEPTH * factor))
+    ended = evaluate('--depths', tmp_path, '--raw', raw, *scaled)
+    told = re.search(r'; predictions are ([\d.]+) times the ground truth in the median', ended.out)
+    assert float(told[1]) == pytest.approx(factor, abs=5e-3 * factor)
+
+
+@pytest.mark.parametrize('kind', ['x 256', 'depth'])
+def test_disparities_that_cannot_be_are_refused(evaluate, raw, predicted, kind):
+    values = np.full((HEIGHT, WIDTH), SHIFT * 256, np.uint16) if kind == 'x 256' else np.full((HEIGHT, WIDTH), 9000.0)
+    np.save(predicted / f'{NAME}.npy', values)
+    ended = evaluate('--disparities', predicted, '--raw', raw)
+    assert ended.status == 1
+    assert f'are larger than its width of {WIDTH} px' in ended.err
+
+
+def test_a_map_on_its_side_is_refused(evaluate, raw, predicted):
+    np.save(predicted / f'{NAME}.npy', np.full((WIDTH, HEIGHT), SHIFT, np.float32))
+    ended = evaluate('--disparities', predicted, '--raw', raw)
+    assert f'a map of {HEIGHT} x {WIDTH} for an image of {WIDTH} x {HEIGHT} lies on its side' in ended.err
+
+
+def test_no_prediction_at_all_is_said(evaluate, raw, predicted):
+    np.save(predicted / f'{NAME}.npy', np.full((HEIGHT, WIDTH), -SHIFT, np.float32))
+    ended = evaluate('--disparities', predicted, '--raw', raw, '--filled-only')
+    assert 'the others have no pixel with a prediction and ground truth' in ended.err
+    assert 'predictions are inf times' in evaluate('--disparities', predicted, '--raw', raw).out
 
 
 @pytest.mark.parametrize('size', [(HEIGHT, WIDTH), (HEIGHT // 2, WIDTH // 2)])

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bireal_plugin.data.image_file import MAX_PIXELS
 from bireal_plugin.depth.camera import Camera, TrainedOn
 from bireal_plugin.depth.inference.predictor import Predictor
 from bireal_plugin.depth.inference.video import VideoReader, VideoWriter
@@ -317,6 +318,11 @@ def test_skipping_what_exists_continues_a_batch_without_the_network(infer, run_t
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / 'out').iterdir()}
     assert after.keys() == before.keys()
     assert [path.name for path in after if after[path] != before[path]] == ['film-000001_relative.npy']
+
+
+def test_the_help_tells_the_limit_that_holds(run_command):
+    help = ' '.join(run_command('depth infer', '--help').out.split())
+    assert re.search(r'--max-pixels N .*?default: (\d+) million', help)[1] == f'{MAX_PIXELS / 1e6:.0f}'
 
 
 def test_pictures_can_be_jpeg(infer, photo, tmp_path):

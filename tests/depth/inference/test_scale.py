@@ -59,6 +59,20 @@ def test_a_resized_image_has_the_focal_length_of_its_width(raw_image):
     assert CHOICE.camera(raw_image, (188, 621))[0].focal == pytest.approx(721.5377 / 2)
 
 
+@pytest.mark.parametrize(
+    ('size', 'cropped', 'taken'),
+    [
+        (KITTI, None, 'calib_cam_to_cam.txt (focal length 721.5 px at width 1242'),
+        ((187, 621), None, 'calib_cam_to_cam.txt for 1242 x 375, resized (focal length 360.8 px at width 621'),
+        ((187, 621), 'centre', 'calib_cam_to_cam.txt for 1242 x 375, cropped, centre (focal length 721.5 px'),
+        ((352, 1216), None, 'calib_cam_to_cam.txt for 1242 x 375, cropped, bottom (focal length 721.5 px'),
+    ],
+)
+def test_the_sentence_says_what_an_image_of_another_size_is_taken_for(raw_image, size, cropped, taken):
+    """The middle of an image has its proportions, and would be taken for the whole one at half the size."""
+    assert taken in replace(CHOICE, cropped=cropped).camera(raw_image, size)[1]
+
+
 def test_the_benchmarks_crop_has_the_focal_length_of_the_whole(raw_image):
     assert CHOICE.camera(raw_image, (352, 1216))[0].focal == pytest.approx(721.5377)
 

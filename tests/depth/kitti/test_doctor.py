@@ -15,6 +15,7 @@ from PIL import Image
 
 from bireal_plugin.depth.kitti.raw import Frame, RawFolder, read_recorded
 from bireal_plugin.depth.kitti.splits import GARG_DRIVES
+from bireal_plugin.depth.kitti.stereo_pairs import StereoPairs
 from bireal_plugin.depth.kitti.survey import right_order
 from tests.depth.recordings import FRAME, texture, write_date, write_frame, write_scan
 
@@ -144,7 +145,8 @@ def test_images_of_different_sizes_are_found(root):
         (dict(P_rect_03='185 0 160 -300 0 185 45 0 0 0 1 0'), 'a baseline of 1.682 m'),
         (dict(P_rect_02='721 0 160 43 0 721 45 0 0 0 1 0', P_rect_03='721 0 160 -341 0 721 45 0 0 0 1 0'), '721.0 px'),
         (dict(P_rect_03=None), 'P_rect_03'),
-        (dict(S_rect_02='320 200'), 'cropped'),
+        (dict(S_rect_02='320 200'), 'neither resized nor cut as known'),
+        (dict(S_rect_02='320 98'), 'neither resized nor cut as known'),  # nearly, but StereoPairs would refuse them
     ],
 )
 def test_an_implausible_calibration_is_a_problem(root, changed, named):
@@ -164,6 +166,40 @@ def test_resized_images_are_noted_only(root):
     status, out, _ = doctor(root)
     assert status == 0
     assert 'note: 2011_09_26: 2 images are 320 x 96 px instead of 640 x 192' in out
+
+
+def test_the_benchmarks_crop_is_noted_only(root):
+    """As ``StereoPairs`` reads it: the focal length of the whole image."""
+    write_date(
+        root,
+        S_rect_02='1242 375',
+        P_rect_02='721 0 609 43 0 721 172 0 0 0 1 0',
+        P_rect_03='721 0 609 -341 0 721 172 0 0 0 1 0',
+    )
+    for side in ('image_02', 'image_03'):
+        path = file_of(root, side)
+        Image.open(path).resize((1216, 352)).save(path)
+    status, out, _ = doctor(root)
+    assert status == 0
+    assert 'images are 1216 x 352 px instead of 1242 x 375: usable for training' in out
+    assert StereoPairs(root, 'all', (32, 96))[0]['focal'] == pytest.approx(721 * 96 / 1216)
+
+
+def test_images_of_other_names_are_told_and_not_downloaded_again(root):
+    for side in ('image_02', 'image_03'):
+        path = file_of(root, side)
+        path.rename(path.with_name('000007.png'))
+    status, out, _ = doctor(root)
+    assert status == 1
+    assert 'its 2 images, such as image_02/data/000007.png, are not called as those of the raw recordings' in out
+    assert 'wget' not in out
+
+
+def test_suffixes_may_be_upper_case(root):
+    for side in ('image_02', 'image_03'):
+        path = file_of(root, side)
+        path.rename(path.with_suffix('.PNG'))
+    assert doctor(root)[0] == 0
 
 
 def test_a_missing_calibration_comes_with_its_commands(root):
@@ -314,7 +350,8 @@ def test_images_with_transparency_are_usable(root):
     ('name', 'folder', 'mark', 'calibration', 'sides'),
     [
         ('odometry', '00', 'image_2', 'calib.txt', ('image_2', 'image_3')),
-        ("odometry's sequences", 'sequences/04', 'image_2', 'calib.txt', ('image_2', 'image_3')),
+        ('odometry', 'dataset/sequences/04', 'image_2', 'calib.txt', ('image_2', 'image_3')),
+        ('odometry in grey', 'sequences/04', 'image_0', 'calib.txt', ('image_0', 'image_1')),
         ('object', 'training', 'image_2', 'calib/000000.txt', ('image_2', 'image_3')),
         ('stereo 2015', 'training', 'disp_occ_0', 'calib_cam_to_cam/000000.txt', ('image_2', 'image_3')),
         ('stereo 2012', 'training', 'colored_0', 'calib/000000.txt', ('colored_0', 'colored_1')),
@@ -328,7 +365,8 @@ def test_other_data_sets_of_kitti_are_named_with_what_to_do(tmp_path, name, fold
     (tmp_path / folder / sides[1]).mkdir(parents=True)
     file = tmp_path / folder / calibration
     file.parent.mkdir(exist_ok=True)
-    keys = ('P_rect_02', 'P_rect_03') if name == 'stereo 2015' else ('P2', 'P3')
+    own = {'stereo 2015': ('P_rect_02', 'P_rect_03'), 'odometry in grey': ('P0', 'P1')}
+    keys = own.get(name, ('P2', 'P3'))
     values = (
         '718.856 0 607 45.38 0 718.856 185 -0.11 0 0 1 0.0038',
         '718.856 0 607 -337.29 0 718.856 185 2.4 0 0 1 0.0',
@@ -339,6 +377,7 @@ def test_other_data_sets_of_kitti_are_named_with_what_to_do(tmp_path, name, fold
     assert f'is KITTI {name}, not the raw recordings' in out
     assert f'train_dataloader.dataset.left={tmp_path / folder / sides[0]} ' in out
     assert 'train_dataloader.dataset.focal=718.856 train_dataloader.dataset.baseline=0.5323' in out
+    assert f'is KITTI {name}, not the raw recordings' in doctor(tmp_path / folder)[1]
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,10 @@ def list_of(tmp_path):
         'D:\\my data\\' + f'{IN_DRIVE}/image_02/data/0000000007.png'.replace('/', '\\'),
         f'{IN_DRIVE} 7 l'.replace('/', '\\'),
         f'/home/me/{IN_DRIVE} 7 l',
+        IMAGES.replace(' ', ','),
+        '"' + IMAGES.replace(' ', '";"') + '"',
+        f'{IN_DRIVE},7,l',
+        f'{IN_DRIVE} 7 l  # the first one',
     ],
 )
 def test_each_form_of_line_names_its_frame(raw, list_of, line):
@@ -73,6 +77,7 @@ def test_each_form_of_line_names_its_frame(raw, list_of, line):
         IMAGES.replace('image_03', 'image_02'),
         ' '.join(reversed(IMAGES.split())),
         IMAGES.replace('07.jpg', '08.jpg', 1),
+        IMAGES.replace('07.jpg', '08.jpg', 1).replace(' ', ','),
         f'{IN_DRIVE}/image_02/data/0000000007.png None focal',
         f'{IN_DRIVE}/image_00/data/0000000007.png {IN_DRIVE}/image_01/data/0000000007.png',
     ],
@@ -88,6 +93,14 @@ def test_a_list_is_text_as_any_system_writes_it(raw, tmp_path, encoding):
     marked = '\ufeff' + text if encoding.endswith('e') else text
     (tmp_path / 'list.txt').write_bytes(marked.encode(encoding))
     assert find_split(tmp_path / 'list.txt', raw).frames == (FIRST,)
+
+
+@pytest.mark.parametrize('encoding', ['utf-16-be', 'latin-1'])
+def test_a_list_in_another_encoding_is_called_so(list_of, encoding):
+    path = list_of()
+    path.write_bytes(f'# f\xfcr mich\n{IN_DRIVE} 7 l\n'.encode(encoding))
+    with pytest.raises(InputError, match=r'list\.txt is no text in UTF-8 or UTF-16, so it is no split list'):
+        list_frames(path)
 
 
 def test_the_order_of_the_list_is_kept_and_both_views_are_one_frame(raw, list_of):
