@@ -39,11 +39,12 @@ def from_files(
     unit: Unit | None = None,
     cropped: Cropped | None = None,
 ) -> Predictions:
-    """Predictions in files, disparities or depths in m: ``.npy`` or ``.npz`` numbers, or 16-bit ``.png`` of value x 256.
+    """Predictions in files, disparities or depths in m.
 
-    A file holds (h, w) values, 0 or less (of depths also infinite) where nothing is predicted. It has one of the case's
-    aliases as its name, ``_disparity``, ``_disp`` or ``_depth`` behind it or not. One ``.npy`` or ``.npz`` in the place
-    of the folder holds (N, h, w) values, of all frames of the split in its order, or of those with ground truth.
+    A file, ``.npy`` or ``.npz``, or 16-bit ``.png`` of the value x 256, holds (h, w) values, 0 or less (of depths also
+    infinite) where nothing is predicted. It has one of the case's aliases as its name, ``_disparity``, ``_disp`` or
+    ``_depth`` behind it or not. One ``.npy`` or ``.npz`` in the place of the folder holds (N, h, w) values, of all
+    frames of the split in its order, or of those with ground truth.
 
     Args:
         unit: of disparities, 'px' of the width w or shares of the 'width'. None takes values that are all at most 1 for

@@ -45,6 +45,7 @@ class VideoReader:
     Attributes:
         rate: frames per second, on average. count: number of frames that the file claims; 0 if it does not.
         width, height: in px. expected: number of frames by the file's length; None where unknown.
+        damaged: number of frames so far that the decoder filled in, in part.
         time: of the frame that was given last, in s from the first one; None where unknown.
         problem: after the last frame, reason to think that there should be more; None for a whole file.
 
@@ -62,7 +63,7 @@ class VideoReader:
             track.thread_type = 'AUTO'
             self.frames = self.container.decode(track)
             first = next(self.frames)
-            self.first, self.start = _upright(first), first.time
+            self.first, self.start, self.damaged = _upright(first), first.time, int(first.is_corrupt)
         except (av.FFmpegError, IndexError, StopIteration, ValueError) as error:
             if stream is not None:
                 raise InputError(f'{stream} gives no video: {getattr(error, "strerror", None) or error}') from error
@@ -87,12 +88,17 @@ class VideoReader:
                     self.time = None if frame.time is None or self.start is None else float(frame.time - self.start)
                     if self.time is not None and before is not None:
                         step = max(step, self.time - before)
+                    self.damaged += frame.is_corrupt
                     yield _upright(frame)
             except av.FFmpegError as error:
                 self.problem = f'it cannot be decoded any further ({error.strerror})'
                 return
-        if self.length is not None and self.time is not None and self.time + 2 * step < self.length - EDGE:
+        if self.length is None:
+            return
+        if self.time is not None and self.time + 2 * step < self.length - EDGE:
             self.problem = f'its last frame is {self.length - self.time:.1f} s before its end'
+        elif self.damaged:
+            self.problem = f'{self.damaged} of them could not be decoded whole'
 
 
 def _length(container: InputContainer, track: VideoStream, start: float) -> float | None:

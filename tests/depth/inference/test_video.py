@@ -79,6 +79,23 @@ def test_a_video_whose_end_is_missing_is_told_and_a_whole_one_is_not(tmp_path, n
         assert 's before its end' in cut.problem
 
 
+def test_frames_that_the_decoder_had_to_fill_in_are_counted(tmp_path):
+    path = tmp_path / 'a.mp4'
+    write(path, np.random.default_rng(0).integers(0, 255, (20, 96, 128, 3), np.uint8))
+    whole = VideoReader(path)
+    assert (len(list(whole)), whole.damaged, whole.problem) == (20, 0, None)
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        for packet in (packets[5], packets[12]):
+            middle, end = packet.pos + packet.size // 2, packet.pos + packet.size
+            content[middle:end] = b'\xff' * (end - middle)
+    path.write_bytes(content)
+    holed = VideoReader(path)
+    assert (len(list(holed)), holed.damaged) == (20, 2)
+    assert holed.problem == '2 of them could not be decoded whole'
+
+
 @pytest.mark.parametrize(
     ('codec', 'format'), [('libx264', 'h264'), ('mjpeg', 'mjpeg'), ('libx264', 'mpegts'), ('libx264', 'matroska')]
 )
