@@ -19,7 +19,8 @@ PLACES: tuple[Place, ...] = ('bottom', 'centre')
 # The crop that KITTI's depth benchmark and many networks cut from its images: at the bottom, in the middle.
 BENCHMARK_CROP = (352, 1216)
 KITTI_HEIGHTS, KITTI_WIDTHS = range(370, 377), range(1224, 1243)
-WIDEST = 0.1  # focal length by width: 157 degrees from side to side
+WIDEST, NARROWEST = 0.1, 100  # focal length by width: 157 and 0.6 degrees from side to side
+LONGEST = 10  # m between two cameras
 LIKE_A_CROP = 0.9  # of the image's height or width
 
 
@@ -36,7 +37,8 @@ class Camera:
         height: image height in px; None where nothing is known about it.
 
     Raises:
-        InputError: a focal length, width or baseline that is not a positive finite number, or a focal length in mm.
+        InputError: a focal length, width or baseline that is not a positive finite number, or none of an image in px or
+            of a rig in m.
     """
 
     focal: float
@@ -51,10 +53,15 @@ class Camera:
         for name, value in (('focal length', self.focal), ('image width', self.width), ('baseline', self.baseline)):
             if not (math.isfinite(value) and value > 0):
                 raise InputError(f'the {name} of a camera ({self.source}) must be a positive number, not {value}')
-        if self.focal < WIDEST * self.width:
+        if not WIDEST <= self.focal / self.width <= NARROWEST:
             raise InputError(
                 f'a focal length of {self.focal:g} px at a width of {self.width} px ({self.source}) is that of no '
                 'rectified image; one in mm becomes px by x width of the image / width of the sensor in mm'
+            )
+        if self.baseline > LONGEST:
+            raise InputError(
+                f'a baseline of {self.baseline:g} m ({self.source}) is that of no rig; one in mm becomes m by / 1000, '
+                'one in cm by / 100'
             )
 
     def focal_at(self, width: int) -> float:

@@ -49,7 +49,14 @@ def test_whole_numbers_are_disparities_too():
 
 @pytest.mark.parametrize(
     ('changed', 'named'),
-    [(dict(focal=0.0), 'focal'), (dict(width=-1), 'width'), (dict(baseline=math.nan), 'baseline')],
+    [
+        (dict(focal=0.0), 'focal'),
+        (dict(width=-1), 'width'),
+        (dict(baseline=math.nan), 'baseline'),
+        (dict(focal=28.0), 'one in mm becomes px'),
+        (dict(focal=7e5), 'that of no rectified image'),
+        (dict(baseline=54.0), 'one in mm becomes m by / 1000, one in cm by / 100'),
+    ],
 )
 def test_a_camera_that_cannot_be_is_refused(changed, named):
     with pytest.raises(InputError, match=named):

@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         say(f'note: {told}', file=sys.stderr)
     inputs, problems = find_inputs(arguments.inputs)
     predictor = predictor_of(arguments, arguments.real_layers)
-    cameras = replace(cameras, trained_on=predictor.trained_on, network=predictor.source)
+    cameras = replace(cameras, trained_on=predictor.trained_on, network=predictor.source, size=predictor.size)
     cameras.check()
     if arguments.benchmark:
         if problems:

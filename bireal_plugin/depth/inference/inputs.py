@@ -204,6 +204,7 @@ class CameraChoice:
         relative: ask for relative depth, whatever calibration there is.
         cropped: images are crops in full resolution, at this place, of those that the calibration is for.
         trained_on: of the network; None where its file does not say. network: its name in sentences.
+        size: (H, W) of the images that the network sees; None for those of its training.
     """
 
     calibration: Path | None = None
@@ -213,6 +214,7 @@ class CameraChoice:
     cropped: Place | None = None
     trained_on: TrainedOn | None = None
     network: str = 'the network'
+    size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         for flag, value in (('--focal', self.focal), ('--baseline', self.baseline)):
@@ -227,12 +229,12 @@ class CameraChoice:
         """Find what is wrong for every image, before the first one.
 
         Raises:
-            InputError: the calibration cannot be read, or there is no baseline for the focal length.
+            InputError: the calibration cannot be read, or there is no baseline for the focal length, or none of a rig.
         """
         if self.calibration is not None:
             _stereo_camera(self.calibration)
-        if self.focal is not None:
-            self._with_baseline(Camera(self.focal, 1, baseline=1))
+        if self.focal is not None or self.baseline is not None:
+            self._with_baseline(Camera(1, 1, baseline=1, source='--baseline'))
 
     def camera(self, path: Path, size: tuple[int, int]) -> tuple[Camera | None, str]:
         """Camera of the image or video ``path`` of ``size`` (H, W), and a sentence on the scale of its depth.
@@ -269,6 +271,8 @@ class CameraChoice:
             line += (
                 f'; roughly, since its proportions, {own:.2f}, are not those of the images in training, {trained:.2f}'
             )
+        if self.trained_on is not None and self.size not in (None, self.trained_on.size):
+            line += '; not to be trusted, since the network sees images of another size than in training'
         return camera, line
 
     def _with_baseline(self, camera: Camera) -> tuple[Camera, str]:

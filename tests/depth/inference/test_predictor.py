@@ -80,8 +80,10 @@ def test_an_exported_file_predicts_what_the_checkpoint_does(tiny, shipped, forma
     assert np.median(abs(disparity / by_hand(tiny, IMAGE) - 1)) < 1e-4
 
 
-@pytest.mark.parametrize('format', EXPORTED)
+@pytest.mark.parametrize('format', [*EXPORTED, 'onnx', 'qonnx', 'tflite'])
 def test_an_exported_file_knows_its_size_and_the_pairs_it_was_trained_on(shipped, format):
+    for package in dict(onnx=['onnxscript', 'onnxruntime'], qonnx=['qonnx'], tflite=['tflite']).get(format, []):
+        pytest.importorskip(package)
     predictor = Predictor(shipped(format))
     assert predictor.size == SIZE
     assert predictor.trained_on == StreetPairs('train', 1, SIZE).trained_on

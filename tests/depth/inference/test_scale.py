@@ -49,10 +49,10 @@ def test_a_camera_of_training_keeps_its_own_baseline(raw_image):
 
 
 def test_depth_is_focal_times_baseline_by_disparity(raw_image):
-    camera, _ = CameraChoice(focal=600, baseline=0.5).camera(raw_image, (1, 4))
-    np.testing.assert_allclose(depth_of(DISPARITY, camera), [[75, 37.5, np.inf, np.inf]])
-    camera, _ = replace(CHOICE, focal=600).camera(raw_image, (1, 4))
-    np.testing.assert_allclose(depth_of(DISPARITY, camera)[0, 0], 600 * 0.5371 / 4)
+    camera, _ = CameraChoice(focal=60, baseline=0.5).camera(raw_image, (1, 4))
+    np.testing.assert_allclose(depth_of(DISPARITY, camera), [[7.5, 3.75, np.inf, np.inf]])
+    camera, _ = replace(CHOICE, focal=60).camera(raw_image, (1, 4))
+    np.testing.assert_allclose(depth_of(DISPARITY, camera)[0, 0], 60 * 0.5371 / 4)
 
 
 def test_a_resized_image_has_the_focal_length_of_its_width(raw_image):
@@ -115,6 +115,18 @@ def test_a_baseline_that_is_not_that_of_training_is_told(raw_image):
     assert 'baseline 0.1200 m as --baseline says, where the pairs in training had 0.5371' in said
     _, said = replace(CHOICE, baseline=0.54).camera(raw_image, KITTI)
     assert 'pairs in training' not in said
+
+
+@pytest.mark.parametrize('focal', [None, 700.0])
+def test_a_baseline_that_is_no_rigs_is_refused_before_the_first_image(focal):
+    with pytest.raises(InputError, match=r'a baseline of 54 m \(--baseline\) is that of no rig'):
+        replace(CHOICE, baseline=54.0, focal=focal).check()
+
+
+@pytest.mark.parametrize(('size', 'told'), [(None, False), ((160, 608), False), ((320, 1216), True)])
+def test_metres_of_a_network_that_sees_another_size_are_not_to_be_trusted(raw_image, size, told):
+    _, said = replace(CHOICE, size=size).camera(raw_image, KITTI)
+    assert ('not to be trusted, since the network sees images of another size than in training' in said) == told
 
 
 def test_an_unknown_camera_gives_relative_depth_for_any_size(tmp_path):
