@@ -142,7 +142,8 @@ def _depth(predictor: answers.Predictor, folder: Path) -> None:
     def measure(estimate: Estimate | None, event: gr.SelectData) -> str:
         return '' if estimate is None else answers.measured(estimate, *event.index)
 
-    photo.change(suggest, photo, focal, api_visibility='private')
+    suggestion = photo.change(suggest, photo, focal, api_visibility='private')
+    focal.input(None, cancels=suggestion)  # what is typed stays, however late the photograph's own length is known
     start.click(show, [photo, focal], [seen, map_, number, slider, cloud, offered], api_name='depth')
     map_.select(measure, seen, number, api_visibility='private')
 

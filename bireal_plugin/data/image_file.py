@@ -67,6 +67,9 @@ def read_rgb(path: Path, *, exif: bool = True, wide: bool = True) -> Image.Image
             for row, line in zip(scaled, values, strict=True):  # of the whole, real numbers would take 8 bytes a pixel
                 row[:] = np.round(line / 257)
             image = Image.fromarray(scaled)
+        if image.mode == 'RGB':
+            image.load()
+            return image  # a conversion would copy it, for a third of the time of a photograph
         # Through RGBA: a palette may have transparency of its own, at which Pillow warns otherwise.
         return (image.convert('RGBA') if image.mode == 'P' else image).convert('RGB')
 

@@ -1,7 +1,9 @@
 """The page in a real browser."""
 
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
@@ -69,6 +71,28 @@ def test_depth_appears_and_a_click_gives_a_number(page, tmp_path):
     with page.expect_download() as download:
         page.locator('a[href*="depth.npy"]').first.click()
     assert np.load(download.value.path()).shape == (64, 96)
+
+
+@pytest.mark.parametrize('told', [None, 80.0])
+def test_a_focal_length_that_is_typed_stays_though_the_photographs_own_comes_late(page, tmp_path, monkeypatch, told):
+    asked, answered = Event(), Event()
+
+    def late(photo):
+        asked.set()
+        time.sleep(2)
+        answered.set()
+        return told
+
+    monkeypatch.setattr('bireal_plugin.app.answers.suggested_focal', late)
+    page.get_by_role('tab', name='Depth').click()
+    upload(page, photograph(tmp_path, 'red'))
+    assert asked.wait(60)
+    field = page.get_by_label('Focal length')
+    field.fill('55')
+    assert not answered.is_set()
+    assert answered.wait(60)
+    page.wait_for_timeout(1500)
+    playwright.expect(field).to_have_value('55')
 
 
 def test_a_broken_upload_is_a_sentence(page, tmp_path):

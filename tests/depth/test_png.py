@@ -40,3 +40,13 @@ def test_a_smooth_map_is_no_larger_than_by_libpng(tmp_path):
     pixels = cv2.resize(coarse, (640, 384)).astype(np.uint16)
     ours = write_png(tmp_path / 'a.png', pixels).stat().st_size
     assert ours < 1.05 * len(cv2.imencode('.png', pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1])
+
+
+def test_indices_of_a_smooth_map_take_less_than_by_pillow(tmp_path):
+    coarse = np.random.default_rng(2).uniform(0, 240, (12, 20)).astype(np.float32)
+    indices, palette = cv2.resize(coarse, (640, 384)).astype(np.uint8), np.zeros((256, 3), np.uint8)
+    image = Image.fromarray(indices)
+    image.putpalette(palette.tobytes())
+    image.save(tmp_path / 'pillow.png', compress_level=1)
+    ours = write_png(tmp_path / 'a.png', indices, palette=palette).stat().st_size
+    assert ours < 0.7 * (tmp_path / 'pillow.png').stat().st_size
