@@ -110,7 +110,7 @@ def ideal(scene, image):
         np.testing.assert_array_equal(given, image)
         return given
 
-    return SimpleNamespace(prepared=prepared, run=lambda _: scene, trained_on=RIG, source='ideal.pth')
+    return SimpleNamespace(prepared=prepared, run=lambda _: scene, trained_on=RIG, size=RIG.size, source='ideal.pth')
 
 
 @pytest.mark.parametrize(
