@@ -183,6 +183,7 @@ def layout_faults(root: Path) -> list[Fault]:
 
 # Other data sets of KITTI: the folder above the images, a file or folder that tells them apart, the calibrations, and
 # the folders of the pairs.
+SIZE = np.array([1242.0, 375.0])  # of images, where a calibration does not say it, which changes no length
 SIDES, GREY_SIDES = ('image_2', 'image_3'), ('image_0', 'image_1')
 LAYOUTS = {
     'odometry': ('[0-9][0-9]', 'image_2', 'calib.txt', SIDES),
@@ -238,7 +239,7 @@ def _as_raw(calibration: dict[str, np.ndarray], *, grey: bool) -> dict[str, np.n
     """
     own = {camera: f'P{camera - 2 if grey else camera}' for camera in (2, 3)}
     renamed = {f'P_rect_0{camera}': calibration[key] for camera, key in own.items() if key in calibration}
-    return {'S_rect_02': np.ones(2), **renamed, **calibration}
+    return {'S_rect_02': SIZE, **renamed, **calibration}
 
 
 def _doctor(root: Path) -> tuple[str, ...]:
