@@ -200,7 +200,7 @@ def unusual(tensor: Tensor) -> str | None:
         return 'nested' if tensor.is_nested else f'sparse ({tensor.layout})'
     if tensor.is_complex() or tensor.is_quantized:
         return 'complex' if tensor.is_complex() else 'quantized'
-    if tensor.is_meta and torch.get_default_device().type != 'meta':  # there everything is
+    if tensor.is_meta and not torch.empty(0).is_meta:  # on that device everything is
         return 'without numbers'
     size = tensor.numel() * tensor.element_size()
     if size > VIEWS and size > tensor.untyped_storage().nbytes():

@@ -71,6 +71,8 @@ def test_torchaos_int8_of_linear_layers_leaves_signs():
 
 def test_torchaos_int8_of_convolutions_is_refused():
     quantization = pytest.importorskip('torchao.quantization')
+    if not hasattr(quantization, 'Int8Tensor'):
+        pytest.skip('this torchao refuses all convolutions itself')
     model, config = network(), quantization.Int8WeightOnlyConfig()
     with pytest.raises(InputError, match=rf'signs of its weight, which a Int8Tensor is not for: {NAMES}'):
         quantization.quantize_(model, config, filter_fn=lambda module, name: isinstance(module, nn.Conv2d))
