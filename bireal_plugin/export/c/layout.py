@@ -43,12 +43,13 @@ def winograd_weights(weight: np.ndarray) -> np.ndarray:
     A product is that of two polynomials at one point: the weights' and, by ``winograd.h``, that of which the windows'
     columns are coefficients. This one is Lagrange's for the point, without its denominator, which stands here.
     """
+    even, odd = (weight[..., ::2], POINTS), (weight[..., 1::2], POINTS[:-1])
     products = []
-    for i, point in enumerate(POINTS):
-        for taps, points in ((weight[..., ::2], POINTS), (weight[..., 1::2], POINTS[:-1]))[: 2 if i < 6 else 1]:
+    for point in POINTS:
+        for taps, points in (even, odd):
             if point is None:
                 products.append(taps[..., -1].astype(np.float64))
-            else:
+            elif point in points:
                 others = [other for other in points if other not in (None, point)]
                 powers = np.power(point, np.arange(taps.shape[-1]))
                 products.append(taps @ powers / np.prod([point - other for other in others]))
