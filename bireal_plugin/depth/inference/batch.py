@@ -14,6 +14,7 @@ import numpy as np
 
 from bireal_plugin.data.image_file import read_rgb
 from bireal_plugin.depth.camera import Camera
+from bireal_plugin.depth.inference.in_order import Threads
 from bireal_plugin.depth.inference.inputs import CameraChoice, Input
 from bireal_plugin.depth.inference.outputs import Estimate, Style, depth_of, output_path, save
 from bireal_plugin.depth.inference.predictor import Predictor, flip_averaged
@@ -61,12 +62,13 @@ class Batch:
     predictor: Predictor
     cameras: CameraChoice
     wanted: Wanted
+    threads: Threads
     images: int = 0
     seconds: float = 0.0
     network_seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
     scale: str = ''
-    network_turn: Lock = field(default_factory=Lock)
+    count_turn: Lock = field(default_factory=Lock)
     large_turn: Lock = field(default_factory=Lock)
 
     def __str__(self) -> str:
@@ -108,18 +110,21 @@ class Batch:
             disparity, confidence = flip_averaged(self.predict, image)
         else:
             disparity = self.predict(image)
-        with self.network_turn:
+        with self.count_turn:
             self.images += 1
         return Estimate(image, depth_of(disparity, camera), camera, confidence)
 
     def predict(self, image: np.ndarray) -> np.ndarray:
         """Disparity ``(H, W)`` of an image, as the predictor's own; its time in the network is counted."""
-        batch = self.predictor.prepared(image)
-        with self.network_turn:
-            start = time.perf_counter()
-            disparity = self.predictor.run(batch)
-            self.network_seconds += time.perf_counter() - start
+        disparity = self.threads.network.submit(self.run, self.predictor.prepared(image)).result()
         return resized_disparity(disparity, image.shape[:2])
+
+    def run(self, prepared: np.ndarray) -> np.ndarray:
+        """In the network's thread: disparity of what the predictor has prepared."""
+        start = time.perf_counter()
+        disparity = self.predictor.run(prepared)
+        self.network_seconds += time.perf_counter() - start
+        return disparity
 
     def measured(self, name: str, estimate: Estimate) -> Iterator[str]:
         for point in self.wanted.points:

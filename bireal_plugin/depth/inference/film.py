@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,13 +22,14 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.progress import progress
 
 
-def film(batch: Batch, pool: ThreadPoolExecutor, item: Input, place: str, told: Told) -> None:
+def film(batch: Batch, item: Input, place: str, told: Told) -> None:
     """Predict, measure and save every frame of a video; Ctrl-C ends a stream as its last frame would.
 
     Raises:
         InputError: the video cannot be read or written, or ends before its end; the files of its frames stay.
     """
-    reader = VideoReader(item.path, item.stream)
+    # Of the threads' low priority, since the decoder's own inherit it.
+    reader = batch.threads.work.submit(VideoReader, item.path, item.stream).result()
     camera, scale = batch.cameras.camera(item.path, (reader.height, reader.width))
     metric = camera is not None
     filmed = [form for form in batch.wanted.forms if form in FILMED]
@@ -43,7 +43,7 @@ def film(batch: Batch, pool: ThreadPoolExecutor, item: Input, place: str, told: 
     read = 0
     with ExitStack() as stack:
         writers = {form: stack.enter_context(VideoWriter(path, reader.rate)) for form, path in films.items()}
-        frames = Frames(batch, pool, camera, writers, RunningRange(float(reader.rate)))
+        frames = Frames(batch, camera, writers, RunningRange(float(reader.rate)))
         with nullcontext() if item.stream is None else suppress(KeyboardInterrupt):
             for image in progress(reader, unit='frame', total=reader.expected):
                 name = f'{item.name}-{read:06d}'
@@ -79,7 +79,6 @@ class Frames:
     """
 
     batch: Batch
-    pool: ThreadPoolExecutor
     camera: Camera | None
     writers: Mapping[str, VideoWriter]
     ranges: RunningRange
@@ -87,7 +86,8 @@ class Frames:
     drawn: InOrder[tuple[dict[str, av.VideoFrame], Told]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.predicted, self.drawn = InOrder(self.pool, self.colour), InOrder(self.pool, self.append)
+        pool = self.batch.threads.work
+        self.predicted, self.drawn = InOrder(pool, self.colour), InOrder(pool, self.append)
 
     def put(self, name: str, image: np.ndarray, time: float | None, paths: Mapping[str, Path]) -> None:
         """Take the next frame ``(H, W, 3)``."""

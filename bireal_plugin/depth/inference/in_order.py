@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import cv2
 
 Result = TypeVar('Result')
-# One waits for the network while each core reads, draws or writes for another; more only hold memory.
-THREADS = min(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1, 7) + 1
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+# Two wait for the network and one for its turn, while each core reads, draws or writes; more only hold memory.
+THREADS = min(CORES, 7) + 3
+YIELD = 10  # added to their nice value, so that the network, which all wait for, keeps a core
 
 
 class InOrder(Generic[Result]):
@@ -43,16 +48,32 @@ class InOrder(Generic[Result]):
         self.take(self.begun.popleft().result())
 
 
+@dataclass(frozen=True)
+class Threads:
+    """Threads for a batch of images: those of ``work`` read, draw and write beside the one of ``network``."""
+
+    work: ThreadPoolExecutor
+    network: ThreadPoolExecutor
+
+
 @contextmanager
-def threads() -> Iterator[ThreadPoolExecutor]:
-    """Threads for ``InOrder``; when the block is left by an error, what has not begun is dropped.
+def threads() -> Iterator[Threads]:
+    """``THREADS`` threads for ``InOrder`` and the network's; after an error, what has not begun is dropped.
 
     OpenCV's own threads rest meanwhile: they would wait for each other busily.
     """
-    pool, own = ThreadPoolExecutor(THREADS), cv2.getNumThreads()
+    given = Threads(ThreadPoolExecutor(THREADS, initializer=_give_way), ThreadPoolExecutor(1))
+    given.network.submit(int).result()  # begun here, or it would have the priority of the one that first needs it
+    own = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        yield pool
+        yield given
     finally:
-        pool.shutdown(cancel_futures=True)
+        given.work.shutdown(cancel_futures=True)
+        given.network.shutdown()
         cv2.setNumThreads(own)
+
+
+def _give_way() -> None:
+    if sys.platform == 'linux':  # where each thread has a priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + YIELD)

@@ -22,7 +22,7 @@ MAPS = dict(magma=cv2.COLORMAP_MAGMA, plasma=cv2.COLORMAP_PLASMA)
 # Colours of a picture: those of depth and, for its bar, greys; together as many as a byte can number.
 SHADES, GREYS = 241, 15
 NO_DEPTH = SHADES + GREYS // 2
-RANGE_PIXELS = 100_000  # looked at for a range
+RANGE_PIXELS = 20_000  # looked at for a range
 FEWEST_FRAMES, MOST_FRAMES = 10, 120  # of a running range
 PERCENTILES = (2, 95)  # the far end earlier: sky and horizon have no depth worth a colour
 MIN_HEIGHT = 64  # of a picture with a bar, in px, so that two labels fit

@@ -43,16 +43,16 @@ def infer(
     if not os.access(wanted.folder, os.W_OK | os.X_OK):
         raise InputError(f'--out {wanted.folder} may not be written to; give another folder')
     remove_left(wanted.folder)
-    batch = Batch(predictor, cameras, wanted)
-    batch.tell(Told(problems=[*problems]))
     start = time.perf_counter()
-    with threads() as pool:
-        images = InOrder(pool, batch.tell)
+    with threads() as given:
+        batch = Batch(predictor, cameras, wanted, given)
+        batch.tell(Told(problems=[*problems]))
+        images = InOrder(given.work, batch.tell)
         for number, item in enumerate(progress(inputs, unit='input'), start=1):
             place = f'[{number}/{len(inputs)}] {item}'
             if item.is_video:
                 images.finish()
-                batch.tell(batch.tried(item, partial(film, batch, pool, item, place)))
+                batch.tell(batch.tried(item, partial(film, batch, item, place)))
             else:
                 images.put(partial(batch.tried, item, partial(batch.image, item, place)))
         images.finish()

@@ -1,6 +1,8 @@
 """Threads whose results come in order, in bounded numbers, and in memory that does not grow."""
 
+import os
 import random
+import sys
 import threading
 import time
 from functools import partial
@@ -21,8 +23,8 @@ def test_results_come_in_order_however_long_each_takes():
         time.sleep(seconds)
         return number
 
-    with threads() as pool:
-        line = InOrder(pool, taken.append)
+    with threads() as given:
+        line = InOrder(given.work, taken.append)
         for number in range(50):
             line.put(partial(work, number, rng.random() / 200))
         line.finish()
@@ -31,14 +33,24 @@ def test_results_come_in_order_however_long_each_takes():
 
 def test_never_more_are_begun_than_one_beside_those_of_the_threads():
     begun, taken, most = [], [], 0
-    with threads() as pool:
-        line = InOrder(pool, taken.append)
+    with threads() as given:
+        line = InOrder(given.work, taken.append)
         for number in range(40):
             line.put(partial(begun.append, number))
             most = max(most, number + 1 - len(taken))
         line.finish()
     assert most == THREADS + 1
     assert len(taken) == 40
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='only Linux has priorities of threads')
+def test_all_threads_give_way_to_the_network_even_if_they_ask_for_it_first():
+    def nice():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    with threads() as given:
+        asked_first = given.work.submit(lambda: given.network.submit(nice).result()).result()
+        assert asked_first == nice() < given.work.submit(nice).result()
 
 
 def test_an_error_is_raised_once_and_what_has_not_begun_is_dropped():
@@ -52,8 +64,8 @@ def test_an_error_is_raised_once_and_what_has_not_begun_is_dropped():
         raise ValueError('wrong')
 
     def begin():
-        with threads() as pool:
-            line = InOrder(pool, lambda _: None)
+        with threads() as given:
+            line = InOrder(given.work, lambda _: None)
             for piece in (wrong, *(partial(work, number) for number in range(THREADS))):
                 line.put(piece)
             threading.Timer(0.05, gate.set).start()
