@@ -60,6 +60,22 @@ def binary_conv2d(
     return y * scale.to(y.dtype).view(-1, 1, 1) + bias.to(y.dtype).view(-1, 1, 1)
 
 
+def _without_numbers(
+    x: Tensor,
+    packed_weight: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    groups: int,
+) -> Tensor:
+    """What tracing sees of ``binary_conv2d``: one convolution instead of all operations of the unpacking."""
+    out_channels, height, width, _ = packed_weight.shape
+    weight = x.new_empty(out_channels, x.shape[1] // groups, height, width)
+    return F.conv2d(x, weight, None, stride, padding, dilation, groups)
+
+
 def _refuse_backward(*_: Any) -> None:
     raise InputError(
         'a folded network has no backward, since its signs have no latent weights; train the network that was folded, '
@@ -73,5 +89,5 @@ SCHEMA = (
     'SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups) -> Tensor'
 )
 operator = torch.library.custom_op('bireal::binary_conv2d', binary_conv2d, mutates_args=(), schema=SCHEMA)
-operator.register_fake(binary_conv2d)  # without memory it computes shapes
+operator.register_fake(_without_numbers)
 operator.register_autograd(_refuse_backward)

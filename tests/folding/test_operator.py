@@ -74,9 +74,13 @@ def test_schemas_are_written_out():
     assert [ast.unparse(call) for call in calls if 'schema' not in {word.arg for word in call.keywords}] == []
 
 
-def test_the_fake_kernel_agrees_with_the_real_one():
-    x = torch.randn(2, 16, 9, 11)
-    arguments = (pack_signs(torch.randn(8, 16, 3, 3)), torch.ones(8), torch.zeros(8), [2, 1], [1, 0], [1, 2], 1)
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize(('channels', 'groups'), [(16, 1), (6, 2), (1, 1)])
+def test_the_fake_kernel_agrees_with_the_real_one(channels, groups, dtype, layout):
+    x = torch.randn(2, channels, 9, 11, dtype=dtype).to(memory_format=layout)
+    weight = pack_signs(torch.randn(8, channels // groups, 3, 3))
+    arguments = (weight, torch.ones(8), torch.zeros(8), [2, 1], [1, 0], [1, 2], groups)
     torch.library.opcheck(
         torch.ops.bireal.binary_conv2d, (x, *arguments), test_utils=('test_schema', 'test_faketensor')
     )

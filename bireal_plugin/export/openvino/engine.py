@@ -35,12 +35,16 @@ NOT_OPERATIONS = ('Constant', 'Parameter', 'Result')
 
 
 def openvino() -> Any:
-    """The openvino package.
+    """The openvino package, without its telemetry unless it was imported before.
+
+    With it, its import and every conversion fork this process, whatever its threads hold, to tell a server in the
+    network of them; that takes as long as a small conversion.
 
     Raises:
         InputError: it is not installed.
     """
     require('openvino', engine='openvino')
+    sys.modules.setdefault('openvino_telemetry', None)  # type: ignore[arg-type]
     import openvino
 
     return openvino
