@@ -1,12 +1,13 @@
 """Fixtures that several test folders share."""
 
 import contextlib
+import gc
 import io
 import json
 import os
 import runpy
 import signal
-import subprocess
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ import pytest
 import torch
 
 import bireal
+from tests.warm import Ended, Python
 
+sys.modules['openvino_telemetry'] = None  # as bireal_plugin has it, for tests that import openvino themselves
 REPOSITORY = Path(__file__).parents[1]
 # The whole recipe on a few 16 x 16 digits: about three seconds on one core, 80 % with 1 bit. Dropout and augmentation
 # are on, so that a run which draws other random numbers is another run.
@@ -44,6 +47,17 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection() -> None:
+    """Look for no garbage in what is imported, which stays: neither now nor, for a tenth of the time, in the tests."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
+    gc.enable()
+
+
 @pytest.fixture(scope='session')
 def shared_data() -> Path:
     """The folder of real data sets; tests that need it are skipped where it is absent."""
@@ -51,15 +65,6 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f'no real data in {folder}; set BIREAL_DATA')
     return folder
-
-
-@dataclass
-class Ended:
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
 
 
 @contextlib.contextmanager
@@ -120,16 +125,20 @@ def run_command() -> Callable[..., Ended]:
 
 @pytest.fixture(scope='session')
 def start_tool() -> Callable[..., Ended]:
-    """As ``run_tool``, in a process of its own, or in ``processes`` that torchrun starts."""
+    """As ``run_tool``, in a process of its own."""
+    return lambda tool, *arguments: Python([REPOSITORY / 'tools' / tool, *arguments]).ended()
 
-    def start(tool: str, *arguments: Any, processes: int | None = None) -> Ended:
-        command = [sys.executable]
-        if processes is not None:
-            command += ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
-        command += [str(REPOSITORY / 'tools' / tool), *map(str, arguments)]
-        environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(REPOSITORY)}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-        return Ended(done.returncode, done.stdout, done.stderr)
+
+@pytest.fixture(scope='session')
+def start_ranks() -> Callable[..., list[Python]]:
+    """As ``start_tool``, in two processes with torchrun's variables; both run when they are returned."""
+
+    def start(tool: str, *arguments: Any) -> list[Python]:
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            master = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(free.getsockname()[1]), WORLD_SIZE='2')
+        words = [REPOSITORY / 'tools' / tool, *arguments, '--launcher', 'pytorch']
+        return [Python(words, RANK=rank, LOCAL_RANK=rank, LOCAL_WORLD_SIZE='2', **master) for rank in ('0', '1')]
 
     return start
 

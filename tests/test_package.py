@@ -96,4 +96,4 @@ def test_import_takes_at_most_half_again_as_long_as_what_it_builds_on():
         import bireal_plugin
         print((perf_counter() - start) / (hosts - start))
     """
-    assert min(float(run(program)) for _ in range(3)) <= 1.5
+    assert any(float(run(program)) <= 1.5 for _ in range(3))  # other processes may disturb one

@@ -1,14 +1,13 @@
 """Signs and windows in one pass: the bits of PyTorch's operations, on every layout, with and without a compiler."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from bireal_plugin.binary import STE, ApproxSign, BinaryConv2d, MagnitudeAware, ThirdOrder, passes
 from bireal_plugin.binary.weight import Sign
+from tests.warm import Python
 
 EDGES = [0.0, -0.0, 1.0, -1.0, float('inf'), -float('inf'), float('nan'), 1e-45, -1e-45, 0.99999994, 3.0, -3.0]
 WINDOWS = {
@@ -93,10 +92,11 @@ def test_without_a_compiler_the_same_bits(tmp_path):
     found = []
     for path in (os.environ['PATH'], str(tmp_path)):
         target = str(tmp_path / 'step.pt')
-        environment = {**os.environ, 'PATH': path, 'CC': ''}
         # The packages of this environment may hold a compiler of their own, so their program is left out too.
-        code = 'import importlib.util\nimportlib.util.find_spec = lambda name, *_: None\n' * (path == str(tmp_path))
-        subprocess.run([sys.executable, '-c', code + STEP.format(target=target)], env=environment, check=True)
+        program = STEP.format(target=target)
+        if path == str(tmp_path):
+            program = f'from bireal_plugin import c_compiler\nc_compiler.find_spec = lambda name, *_: None\n{program}'
+        assert Python(['-c', program], PATH=path, CC='').ended().status == 0
         found.append(torch.load(target))
     (with_it, *numbers), (without, *others) = found
     assert (with_it, without) == (False, True)
@@ -110,7 +110,7 @@ def test_a_compiler_without_openmp_does(tmp_path):
     )
     compiler.chmod(0o755)
     target = str(tmp_path / 'step.pt')
-    environment = {**os.environ, 'CC': str(compiler), 'XDG_CACHE_HOME': str(tmp_path)}
-    subprocess.run([sys.executable, '-c', STEP.format(target=target)], env=environment, check=True)
+    variables = dict(CC=str(compiler), XDG_CACHE_HOME=str(tmp_path))
+    assert Python(['-c', STEP.format(target=target)], **variables).ended().status == 0
     without, *_ = torch.load(target)
     assert without is False

@@ -19,25 +19,26 @@ train_cfg = dict(max_epochs=6)
 
 
 @pytest.fixture(scope='module')
-def two_processes(start_tool, tiny_config, tmp_path_factory):
+def two_processes(start_ranks, tiny_config, tmp_path_factory):
     folder = tmp_path_factory.mktemp('one_run')
     config = folder / 'one_run.py'
     config.write_text(ONE_RUN.format(tiny=str(tiny_config)))
-    options = ('--launcher', 'pytorch', '--cfg-options', 'train_dataloader.batch_size=16')
-    ended = start_tool('train.py', config, '--work-dir', folder / 'run', *options, processes=2)
-    assert ended.status == 0, ended.err[-3000:]
-    return folder / 'run', ended
+    options = ('--cfg-options', 'train_dataloader.batch_size=16')
+    for rank in start_ranks('train.py', config, '--work-dir', folder / 'run', *options):
+        ended = rank.ended()
+        assert ended.status == 0, ended.err[-3000:]
+    return folder / 'run'
 
 
 @pytest.mark.slow
 def test_ranks_agree_after_every_switch(two_processes):
-    first, second = (torch.load(two_processes[0] / f'last_{rank}.pth', weights_only=True) for rank in (0, 1))
+    first, second = (torch.load(two_processes / f'last_{rank}.pth', weights_only=True) for rank in (0, 1))
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
 @pytest.mark.slow
 def test_weights_end_as_plus_or_minus_one_in_two_processes(two_processes):
-    state = torch.load(two_processes[0] / 'epoch_6.pth', weights_only=True)['state_dict']
+    state = torch.load(two_processes / 'epoch_6.pth', weights_only=True)['state_dict']
     binary = [value for name, value in state.items() if name.endswith('conv1.weight') and 'layer' in name]
     assert len(binary) == 16
     assert set(torch.cat([value.flatten() for value in binary]).unique().tolist()) == {-1.0, 1.0}
@@ -45,7 +46,7 @@ def test_weights_end_as_plus_or_minus_one_in_two_processes(two_processes):
 
 @pytest.mark.slow
 def test_every_switch_is_in_the_log(two_processes):
-    log = next(two_processes[0].glob('*/*.log')).read_text()
+    log = next(two_processes.glob('*/*.log')).read_text()
     phases = [line.split('Hook: ')[1] for line in log.splitlines() if 'TwoStepBinarizationHook: ' in line]
     assert phases == [
         'relu from epoch 1',

@@ -1,7 +1,6 @@
-"""Two processes that torchrun starts train what one process trains."""
+"""Two processes, as torchrun starts them, train what one process trains."""
 
 import os
-import socket
 import subprocess
 import sys
 
@@ -9,6 +8,7 @@ import pytest
 import torch
 
 from tests.conftest import REPOSITORY
+from tests.warm import Ended
 
 PROBED = """
 _base_ = {tiny!r}
@@ -16,16 +16,20 @@ custom_imports = dict(imports=['bireal_plugin', 'tests.probe_hooks'], allow_fail
 custom_hooks = [*_base_.custom_hooks, dict(type='WeightsProbe')]
 """
 # Two processes with batches of 16 each are one with 32.
-TWO = ('--launcher', 'pytorch', '--cfg-options', 'train_dataloader.batch_size=16')
+TWO = ('--cfg-options', 'train_dataloader.batch_size=16')
 
 
 @pytest.fixture(scope='module')
-def two_processes(start_tool, as_run, tiny_config, tmp_path_factory):
-    """The whole recipe in two processes."""
+def two_processes(as_run, tiny_config, tmp_path_factory):
+    """The whole recipe in two processes of torchrun."""
     folder = tmp_path_factory.mktemp('processes')
     config = folder / 'probed.py'
     config.write_text(PROBED.format(tiny=str(tiny_config)))
-    return as_run(folder / 'run', start_tool('train.py', config, '--work-dir', folder / 'run', *TWO, processes=2))
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', 'tools/train.py']
+    command += [str(config), '--work-dir', str(folder / 'run'), *TWO, '--launcher', 'pytorch']
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(REPOSITORY)}
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env=environment, timeout=300)
+    return as_run(folder / 'run', Ended(done.returncode, done.stdout, done.stderr))
 
 
 @pytest.mark.parametrize('stage', ['float', 'binary', 'bn'])
@@ -43,7 +47,7 @@ def test_table_is_printed_once(two_processes):
 
 @pytest.mark.slow
 def test_without_batch_statistics_two_processes_compute_what_one_does(
-    run_tool, start_tool, as_run, tiny_config_with, tmp_path
+    run_tool, start_ranks, as_run, tiny_config_with, tmp_path
 ):
     """BatchNorm by its running statistics and no dropout: the mean of the halves' gradients is the whole batch's."""
     config = tiny_config_with(
@@ -52,12 +56,15 @@ def test_without_batch_statistics_two_processes_compute_what_one_does(
     )
     arguments = ('train.py', config, '--stage', 'float', '--work-dir')
     one = as_run(tmp_path / 'one', run_tool(*arguments, tmp_path / 'one'))
-    two = as_run(tmp_path / 'two', start_tool(*arguments, tmp_path / 'two', *TWO, processes=2))
+    ranks = start_ranks(*arguments, tmp_path / 'two', *TWO)
+    two, _ = [as_run(tmp_path / 'two', rank.ended()) for rank in ranks]
     torch.testing.assert_close(two.weights('float'), one.weights('float'), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow
-def test_precise_statistics_of_two_processes_are_those_of_one(run_tool, start_tool, as_run, tiny_config_with, tmp_path):
+def test_precise_statistics_of_two_processes_are_those_of_one(
+    run_tool, start_ranks, as_run, tiny_config_with, tmp_path
+):
     """Those of the first norm; what deeper ones get was normalised by batches of half the size."""
     config = tiny_config_with(
         "custom_imports = dict(imports=['bireal_plugin', 'tests.probe_hooks'], allow_failed_imports=False)\n"
@@ -66,7 +73,7 @@ def test_precise_statistics_of_two_processes_are_those_of_one(run_tool, start_to
     )
     arguments = ('train.py', config, '--stage', 'float', '--work-dir')
     one = as_run(tmp_path / 'one', run_tool(*arguments, tmp_path / 'one')).weights('float')
-    as_run(tmp_path / 'two', start_tool(*arguments, tmp_path / 'two', *TWO, processes=2))
+    assert [rank.ended().status for rank in start_ranks(*arguments, tmp_path / 'two', *TWO)] == [0, 0]
     ranks = [torch.load(tmp_path / 'two' / 'float' / f'last_{rank}.pth', weights_only=True) for rank in (0, 1)]
     assert [name for name in ranks[0] if not torch.equal(ranks[0][name], ranks[1][name])] == []
     for name in ('backbone.bn1.running_mean', 'backbone.bn1.running_var'):
@@ -74,31 +81,20 @@ def test_precise_statistics_of_two_processes_are_those_of_one(run_tool, start_to
 
 
 @pytest.mark.slow
-def test_a_process_that_is_stopped_is_told_by_the_others_in_time(tiny_config_with, tmp_path):
+def test_a_process_that_is_stopped_is_told_by_the_others_in_time(start_ranks, tiny_config_with, tmp_path):
     config = tiny_config_with(
         "custom_imports = dict(imports=['bireal_plugin', 'tests.probe_hooks'], allow_failed_imports=False)\n"
         "custom_hooks = [*_base_.custom_hooks, dict(type='StopRank', rank=1)]"
     )
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    words = ['tools/train.py', config, '--work-dir', tmp_path / 'run', '--launcher', 'pytorch']
-    words += ['--stage', 'float', '--cfg-options', 'env_cfg.dist_cfg.timeout=20']
-    processes = []
-    for rank in ('0', '1'):
-        group = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-        environment = {**os.environ, **group, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(REPOSITORY)}
-        streams = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        command = [sys.executable, *map(str, words)]
-        processes.append(subprocess.Popen(command, cwd=REPOSITORY, env=environment, **streams))
-    first = processes[0]
+    limit = ('--cfg-options', 'env_cfg.dist_cfg.timeout=20')
+    ranks = start_ranks('train.py', config, '--work-dir', tmp_path / 'run', '--stage', 'float', *limit)
     try:
-        said = first.communicate(timeout=240)[1]
+        first = ranks[0].ended(limit=240)
     finally:
-        for process in processes:
-            process.kill()
-    assert first.returncode == 1
-    (sentence,) = [line for line in said.splitlines() if line.startswith('error: ')]
+        for rank in ranks:
+            rank.process.kill()
+    assert first.status == 1
+    (sentence,) = [line for line in first.err.splitlines() if line.startswith('error: ')]
     assert 'another process of this run does not answer' in sentence
     assert '--resume' in sentence
-    assert 'Traceback' not in said
+    assert 'Traceback' not in first.err

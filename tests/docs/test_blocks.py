@@ -7,11 +7,9 @@ The blocks of a page run in order in one folder, Python in one namespace. A bloc
 import argparse
 import configparser
 import doctest
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +21,7 @@ import bireal
 from bireal_plugin.errors import InputError
 from bireal_plugin.training.config import config_file
 from tests.depth.tiny_depth import file_of, tiny_depth
+from tests.warm import Python
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
@@ -99,16 +98,9 @@ def check(words):
 def run(words, folder):
     """Runs a command of ours as a user does; what it says."""
     name, arguments = sub_command(words)
-    ran = subprocess.run(
-        [sys.executable, ROOT / 'bireal.py', *name.split(), *arguments],
-        cwd=folder,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, f'{words}:\n{ran.stdout[-3000:]}\n{ran.stderr[-3000:]}'
-    return ran.stdout + ran.stderr
+    ended = Python([ROOT / 'bireal.py', *name.split(), *arguments], folder=folder).ended()
+    assert ended.status == 0, f'{words}:\n{ended.out[-3000:]}\n{ended.err[-3000:]}'
+    return ended.out + ended.err
 
 
 @pytest.fixture(scope='module')

@@ -1,9 +1,5 @@
 """Sessions of C files: found compilers, the cache of what they made, threads and batches."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -16,6 +12,7 @@ from bireal_plugin.export.c.engine import CSession, export_c
 from bireal_plugin.folding.fold import fold
 from tests.export.c.compilers import needs_compiler
 from tests.folding.test_fold import trained
+from tests.warm import Python
 
 SHAPE = (1, 3, 16, 18)
 
@@ -115,14 +112,9 @@ def test_processes_that_compile_at_once_are_all_right(path, tmp_path):
         'import sys, numpy as np; from bireal_plugin.export.c.engine import CSession; '
         f'print(float(CSession(sys.argv[1], threads=1)(np.full({SHAPE}, 0.5))[0].sum()))'
     )
-    environment = {
-        **os.environ,
-        'XDG_CACHE_HOME': str(tmp_path),
-        'CC': f'{" ".join(compiler.chosen())} -DBR_ONLY=BR_PORTABLE',
-    }
-    command = [sys.executable, '-c', program, str(path)]
-    processes = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in range(2)]
-    answers = {process.communicate()[0] for process in processes}
+    variables = dict(XDG_CACHE_HOME=str(tmp_path), CC=f'{" ".join(compiler.chosen())} -DBR_ONLY=BR_PORTABLE')
+    both = [Python(['-c', program, path], **variables) for _ in range(2)]
+    answers = {python.ended().out for python in both}
     assert len(answers) == 1
     want = CSession(path, threads=1)(np.full(SHAPE, 0.5))[0].sum()
     np.testing.assert_allclose(float(answers.pop()), want, rtol=1e-6)

@@ -1,5 +1,6 @@
 import itertools
 import shutil
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from bireal_plugin.export.session_io import ChildSession
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
 from tests.folding.test_fold import trained
+from tests.warm import Ended, Python
 
 pytest.importorskip('openvino')
 from bireal_plugin.export.openvino import engine as openvino_engine
@@ -348,6 +350,26 @@ def test_norms_that_are_not_folded_run(name, tmp_path):
     with torch.no_grad():
         want = net(x).numpy()
     np.testing.assert_allclose(ChildSession(OpenVINOSession, path, threads=1)(x)[0], want, rtol=1e-4, atol=1e-4)
+
+
+CONVERSION = """
+import os, sys
+from torch import nn
+
+def told(event, details):
+    if event in ('os.fork', 'socket.connect', 'socket.getaddrinfo'):
+        os.write(1, f'{event} '.encode())
+
+sys.addaudithook(told)
+assert 'openvino' not in sys.modules
+from bireal_plugin.export.openvino.engine import convert
+convert(nn.ReLU(), (1, 3, 4, 4))
+"""
+
+
+def test_a_conversion_forks_no_process_and_asks_nobody_in_the_network():
+    """As OpenVINO's telemetry does, from a thread."""
+    assert Python(['-c', CONVERSION]).ended() == Ended(0, '', ANY)
 
 
 def test_a_group_norm_takes_other_sizes_too(tmp_path):
