@@ -100,7 +100,7 @@ def compute_dtype(x: Tensor) -> torch.dtype:
     """
     refuse_integers(x)
     device = x.device.type
-    if not torch.amp.is_autocast_available(device):  # such as meta, where shapes alone are computed
+    if device == 'meta':  # shapes alone are computed, and is_autocast_enabled knows no such device
         return x.dtype
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
@@ -224,9 +224,9 @@ class BinaryConv2d(nn.Conv2d):
 
     def _check_scaled(self, new: Tensor) -> None:
         old = getattr(self, 'weight', None)
-        if old is None or old.is_meta or new.is_meta or old.shape != new.shape or old[0].numel() == 1:
-            return
-        if any(type(weight) not in (Tensor, nn.Parameter) for weight in (old, new)):  # a part of it, as FSDP's
+        if old is None or any(type(weight) not in (Tensor, nn.Parameter) for weight in (old, new)):
+            return  # a part of it, as FSDP's
+        if old.is_meta or new.is_meta or old.shape != new.shape or old[0].numel() == 1:
             return
         if not self.binary_weight or torch.equal(old, new):
             return

@@ -38,8 +38,9 @@ def _passes() -> ctypes.CDLL | None:
 
 
 def _in_one_pass(x: Tensor, dtype: torch.dtype) -> bool:
-    known = x.device.type == 'cpu' and {x.dtype, dtype} <= NAMES.keys() and x.numel() > 0
-    return known and not torch.compiler.is_compiling() and _passes() is not None
+    if torch.compiler.is_compiling():
+        return False
+    return x.device.type == 'cpu' and {x.dtype, dtype} <= NAMES.keys() and x.numel() > 0 and _passes() is not None
 
 
 def signs(x: Tensor, scale: Tensor | None = None, dtype: torch.dtype | None = None) -> Tensor:
@@ -73,7 +74,7 @@ def windowed(grad: Tensor, window: Callable[[Tensor], Tensor], x: Tensor) -> Ten
     if kind is not None and _in_one_pass(x, x.dtype):
         return torch.ops.bireal.window(x, grad, kind)
     factor = window(x)
-    return factor.mul_(grad) if factor.is_floating_point() else grad * factor
+    return factor.mul_(grad) if factor.dtype.is_floating_point else grad * factor
 
 
 def _dense(x: Tensor) -> tuple[Tensor, torch.memory_format]:

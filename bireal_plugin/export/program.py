@@ -70,7 +70,7 @@ def traced(
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter('ignore', FutureWarning)  # PyTorch's, about its own code
-            # Not strict, which later versions are by default neither: PyTorch 2.6 cannot trace blocks otherwise.
+            # Not strict, which later versions are by default neither: PyTorch 2.6 traces no second stream otherwise.
             return torch.export.export(model.eval(), tuple(examples), dynamic_shapes=dynamic_shapes, strict=False)
     except (RuntimeError, TypeError) as error:
         given, reason = ' and '.join(map(str, shapes)), first_line(error)

@@ -26,7 +26,7 @@ def advance(module: nn.Module, x: Tensor) -> Tensor:
 
     So does FSDP's ``fully_shard``, whose modules have ``unshard``: it replaces the tensors that go in.
     """
-    wrapped = 'forward' in vars(module) or hasattr(module, 'unshard') or not isinstance(module, (Block, Stage))
+    wrapped = 'forward' in module.__dict__ or hasattr(module, 'unshard') or not isinstance(module, (Block, Stage))
     if not (wrapped and getattr(module, 'two_streams', False)):
         return module(x)
     return carrying(*module(x, getattr(x, 'second_stream', None)))
@@ -76,7 +76,10 @@ class Block(nn.Module):
         Raises:
             InputError: ``x`` is not the tensor that the block before returned.
         """
-        narrow = self._stream_of(x) if self.takes_stream and not stream else next(iter(stream), None)
+        if stream:
+            (narrow,) = stream
+        else:
+            narrow = self._stream_of(x) if self.takes_stream else None
         if self.with_cp and self.training:
             result = torch.utils.checkpoint.checkpoint(self.run, x, narrow, use_reentrant=False)
         else:

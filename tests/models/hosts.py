@@ -7,11 +7,14 @@ GitHub.
 from functools import partial
 
 import timm
+import torch
 import torchvision
 from torch import nn
 from torch.nn import functional as F
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
+# Whether Dynamo traces a second stream, an attribute of a tensor; before torch 2.8 it parts the graph there.
+SECOND_STREAM_TRACED = torch.__version__ >= (2, 8)
 TORCHVISION = ['resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnext50_32x4d', 'wide_resnet50_2']
 TIMM = [*TORCHVISION, 'seresnet18', 'seresnet50', 'ecaresnet50d', 'resnet50d', 'resnetrs50', 'resnet50_gn']
 

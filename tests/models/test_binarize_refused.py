@@ -61,7 +61,7 @@ def changed(make, **modules):
 
 
 REFUSED = {
-    'no ResNet': (partial(on_meta, 'convnext_atto'), 'ConvNeXt holds no ResNet blocks'),
+    'no ResNet': (partial(on_meta, 'vgg11'), 'VGG holds no ResNet blocks'),
     'a block alone': (lambda: tiny_basic().layer1[0], 'BasicBlock holds no ResNet blocks'),
     'no stem': (lambda: tiny_basic().layer2, r"Sequential has no stem in front of its first block '0'"),
     'Bi-Real already': (partial(on_meta, 'bireal_resnet18'), r"'layer1\.0\.conv1' is a BinaryConv2d already"),

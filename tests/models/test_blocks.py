@@ -22,7 +22,7 @@ from bireal_plugin import InputError, binarize, fold
 from bireal_plugin.binary import binary_convolutions
 from bireal_plugin.models import BiRealResNet
 from bireal_plugin.models.stages import Block, Stage
-from tests.models.hosts import tiny_basic, tiny_bottleneck
+from tests.models.hosts import SECOND_STREAM_TRACED, tiny_basic, tiny_bottleneck
 
 STRUCTURES = ['bireal', 'resnet', 'plain']
 SHAPE = (1, 3, 64, 64)
@@ -135,9 +135,9 @@ def test_children_in_a_row_are_the_network(depth):
 @pytest.mark.parametrize('depth', [18, 50])
 def test_a_compiled_stage_computes_the_same(depth):
     net, x = network(depth).eval(), images()
-    expected = net(x)
-    net.layer1 = torch.compile(net.layer1, backend='aot_eager', fullgraph=True)
-    net.layer2.compile(backend='eager', fullgraph=True)
+    expected, whole = net(x), depth == 18 or SECOND_STREAM_TRACED
+    net.layer1 = torch.compile(net.layer1, backend='aot_eager', fullgraph=whole)
+    net.layer2.compile(backend='eager', fullgraph=whole)
     assert all(torch.equal(a, b) for a, b in zip(net(x), expected, strict=True))
 
 
@@ -149,6 +149,10 @@ def mesh(tmp_path):
     dist.destroy_process_group()
 
 
+@pytest.mark.skipif(
+    not hasattr(torch.cpu.Stream, 'record_event'),
+    reason='fully_shard on CPUs calls record_event of torch.cpu.Stream, which torch 2.6 lacks',
+)
 @pytest.mark.parametrize('part', [Stage, Block])
 @pytest.mark.parametrize('depth', [18, 50])
 def test_fully_sharded_parts_train_alike(mesh, depth, part):
