@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -17,12 +19,14 @@ from bireal_plugin.errors import InputError
 
 try:
     import gradio as gr
+    import gradio.routes as gradio_routes
     import plotly.graph_objects as plotly
 except ModuleNotFoundError as missing:
     raise InputError(f"the page needs {missing.name}: pip install 'bireal-plugin[app]'") from missing
 
 P = ParamSpec('P')
 T = TypeVar('T')
+PORTS = range(7860, 7960)  # that are tried where none is given
 KEPT = 3600  # s that files of an upload are kept, for downloads
 
 
@@ -34,10 +38,11 @@ def served(networks: Networks, *, host: str, port: int | None, most_megabytes: i
         host: that may be connected to; '127.0.0.1' is this machine alone. port: None takes a free one.
 
     Raises:
-        OSError: the port is taken.
+        InputError: the port is taken, or ``host`` is no address of this machine.
     """
+    port = _free(host, PORTS if port is None else [port])
     with tempfile.TemporaryDirectory(prefix='bireal-app-') as folder:
-        os.environ['GRADIO_TEMP_DIR'] = folder
+        os.environ['GRADIO_TEMP_DIR'] = gradio_routes.DEFAULT_TEMP_DIR = folder  # the latter is read at Gradio's import
         page = built(networks, Path(folder))
         options: dict[str, Any] = dict(
             quiet=True, prevent_thread_lock=True, share=False, show_error=True, footer_links=[]
@@ -47,7 +52,23 @@ def served(networks: Networks, *, host: str, port: int | None, most_megabytes: i
         try:
             yield address
         finally:
-            page.close()
+            page.close(verbose=False)
+
+
+def _free(host: str, ports: Sequence[int]) -> int:
+    """The first of ``ports`` that can be had at ``host``; Gradio would try for minutes and name its own options."""
+    name = host.strip('[]')
+    for port in ports:
+        try:
+            with socket.socket(socket.AF_INET6 if ':' in name else socket.AF_INET) as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do, after a former one's end
+                trial.bind((name, port))
+            return port
+        except OSError as error:
+            reason = error
+            if error.errno != errno.EADDRINUSE:
+                break
+    raise InputError(f'no page at {host}:{port}: {reason.strerror}; give another --host or --port')
 
 
 def built(networks: Networks, folder: Path) -> gr.Blocks:

@@ -23,9 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('files', nargs='*', metavar='FILE', help=files)
     host = 'that may be connected to (default: 127.0.0.1, this machine alone; 0.0.0.0: everyone)'
     add('--host', default='127.0.0.1', metavar='NAME', help=host)
-    add('--port', type=positive, metavar='N', help='of the address (default: a free one from 7860)')
+    add('--port', type=port, metavar='N', help='of the address (default: a free one from 7860)')
     add('--max-megabytes', type=positive, default=20, metavar='N', help='of a photograph (default: 20)')
     add('--threads', type=positive, metavar='N', help='of the CPU for a network (default: all)')
+
+
+def port(text: str) -> int:
+    """The number of a port."""
+    number = positive(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f'must be at most 65535, not {text}')
+    return number
 
 
 def run(arguments: argparse.Namespace) -> int:
