@@ -174,7 +174,8 @@ def _turned(estimate: Estimate) -> plotly.Figure:
     points, colours = answers.points(estimate)
     marker = dict(size=2, color=[f'rgb({r},{g},{b})' for r, g, b in colours.tolist()])
     x, y, z = points.T
-    figure = plotly.Figure(plotly.Scatter3d(x=x, y=z, z=-y, mode='markers', marker=marker))
+    told = 'depth %{y:.2f} m<extra></extra>'  # under the pointer
+    figure = plotly.Figure(plotly.Scatter3d(x=x, y=z, z=-y, mode='markers', marker=marker, hovertemplate=told))
     eye = dict(eye=dict(x=0.1, y=-1.6, z=0.4))  # from where the photograph was taken, and above
     axes = dict(camera=eye, xaxis_title='right, m', yaxis_title='depth, m', zaxis_title='up, m', aspectmode='data')
     figure.update_layout(scene=axes, margin=dict(l=0, r=0, t=0, b=0))

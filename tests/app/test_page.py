@@ -1,5 +1,6 @@
 """The page in a real browser."""
 
+import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -65,7 +66,9 @@ def test_depth_appears_and_a_click_gives_a_number(page, tmp_path):
     page.get_by_text('Depth is in metres').wait_for()
     shown.click(position=dict(x=5, y=5))
     page.locator('#number', has_text=' m').get_by_text('column').wait_for()
-    page.locator('.js-plotly-plot canvas').first.wait_for()
+    page.locator('.js-plotly-plot canvas').first.hover()
+    pointed = page.locator('.js-plotly-plot .hovertext').text_content()
+    assert re.fullmatch(r'depth \d+\.\d\d m', pointed)
     for name in ('depth.png', 'points.ply'):
         page.locator(f'a[href*="{name}"]').first.wait_for()
     with page.expect_download() as download:
