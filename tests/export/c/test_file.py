@@ -41,7 +41,7 @@ COMPILERS = {
     'cortex-m7': ['arm-none-eabi-gcc', '-mcpu=cortex-m7', '-mthumb'],
 }
 EMULATED = {
-    'sanitized': (['gcc', '-O1', '-g', '-fsanitize=address,undefined', '-fno-sanitize-recover=all'], []),
+    'sanitized': (['gcc', '-O0', '-fsanitize=address,undefined', '-fno-sanitize-recover=all'], []),
     'aarch64': (['aarch64-linux-gnu-gcc', '-O2', '-static'], ['qemu-aarch64']),
     'armv7': (['arm-linux-gnueabihf-gcc', '-O2', '-static', '-mfpu=neon'], ['qemu-arm']),
     'riscv64': (['riscv64-linux-gnu-gcc', '-O2', '-static'], ['qemu-riscv64']),

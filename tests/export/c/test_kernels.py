@@ -24,7 +24,7 @@ from bireal_plugin.folding.operator import binary_conv2d, pack_signs
 
 KERNELS = Path(layout.__file__).parent / 'kernels'
 STRICT = ('-std=c11', '-O2', '-Wall', '-Wextra', '-pedantic', '-Werror')
-SANITIZED = ('-O1', '-fsanitize=address,undefined', '-fno-sanitize-recover=all')
+SANITIZED = ('-O0', '-fsanitize=address,undefined', '-fno-sanitize-recover=all')
 BINARY_CONV, CONV, MAX_POOL, AVERAGE_POOL, MAP, NEAREST, BILINEAR, CONV_INT8, CONV_WINOGRAD = range(9)
 OPERATIONS = ('add', 'sub', 'rsub', 'mul', 'div', 'rdiv', 'max', 'min', 'prelu', 'elu', 'sigmoid', 'tanh', 'exp', 'abs')
 SHAPES = ('number', 'channel', 'pixel', 'map')
