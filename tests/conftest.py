@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import mmengine.config.config
 import pytest
 import torch
 
@@ -56,6 +57,20 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
     gc.enable()
+
+
+@pytest.fixture(scope='session', autouse=True)
+def configs_are_formatted_once() -> Iterator[None]:
+    """mmengine lays out the same config again for every checkpoint, which takes a third of a tiny training."""
+    layout, texts = mmengine.config.config.FormatCode, {}
+
+    def once(text: str, **options: Any) -> Any:
+        if text not in texts:
+            texts[text] = layout(text, **options)
+        return texts[text]
+
+    with patch.object(mmengine.config.config, 'FormatCode', once):
+        yield
 
 
 @pytest.fixture(scope='session')
