@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--shape', dest='size', action=Renamed, append=True, now='--size H W, and --batch N', nargs=4, type=positive)
     add('--sides', action=Words, default=[*SIDES], metavar='SIDE', help=f'some of {", ".join(SIDES)} (default: all)')
     engines = (
-        'c-f32, c-int8, openvino-f32, openvino-bf16, openvino-int8, onnxruntime,'
-        ' torch, torch-c, torch-channels-last, torch-compile, tflite (default: all but tflite)'
+        'c-f32, c-f16, c-bf16, c-int8, openvino-f32, openvino-bf16, openvino-int8, onnxruntime, torch, torch-c,'
+        ' torch-channels-last, torch-compile, tflite (default: all but c-f16, c-bf16 and tflite)'
     )
     add('--engines', action=Words, metavar='ENGINE', help=engines)
     add('--no-compile', action='store_true', help='leave out torch-compile, which is slow to prepare')

@@ -77,9 +77,15 @@ OPENVINO: dict[Precision, RealPrecision] = {
     'bf16': RealPrecision({}, dict(real_layers='bf16')),
     'int8': INT8,
 }
+# C computes in float32 but for int8; f16 and bf16 are how feature maps lie in memory.
+C: dict[Precision, RealPrecision] = {
+    'f16': RealPrecision(dict(maps='f16'), {}),
+    'bf16': RealPrecision(dict(maps='bf16'), {}),
+    'int8': INT8,
+}
 ENGINES: dict[str, Engine] = {
     'packed': Engine('.safetensors', export_packed, PackedSession, {'f32': F32, **PACKED}),
-    'c': Engine('.c', export_c, CSession, {'f32': F32, 'int8': INT8}, beside=('.h',)),
+    'c': Engine('.c', export_c, CSession, {'f32': F32, **C}, beside=('.h',)),
     'openvino': Engine(
         '.xml', export_openvino, OpenVINOSession, {'f32': F32, **OPENVINO}, ('openvino',), beside=('.bin',), fuses=True
     ),
@@ -100,8 +106,8 @@ def export(
         example_shape: ``(N, C, H, W)`` of the input; a list of shapes for a network with several inputs.
         path: by default the class name of ``model`` in the current folder, with the engine's suffix.
         options: of the engine. 'packed': ``config`` (needed) and ``real_layers``. The others: ``metadata``, texts to
-            keep in the file. 'c': ``mean`` and ``std`` of images of bytes. 'c' and 'openvino': ``calibration``,
-            batches by which real layers become int8.
+            keep in the file. 'c': ``mean`` and ``std`` of images of bytes, and ``maps='f16'|'bf16'``, in which feature
+            maps lie in memory. 'c' and 'openvino': ``calibration``, batches by which real layers become int8.
 
     Raises:
         InputError: an unknown format or option, a network that cannot be folded or that the engine cannot express.

@@ -120,6 +120,7 @@ def _export(
     metadata = network.metadata
     if precision.calibrated:
         options['calibration'] = calibration()
+    if precision.own_file:
         metadata = {**metadata, REAL_LAYERS: artefact.precision}
     if artefact.format == 'packed':
         if network.packed_config is None:

@@ -1,6 +1,6 @@
 """Write what a board needs of a trained digits network: digits.c and digits.h, test images, and PyTorch's classes.
 
-python prepare.py CHECKPOINT FOLDER
+python prepare.py CHECKPOINT FOLDER [--maps bf16]
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('checkpoint', help='of bireal_r18_digits')
     parser.add_argument('folder', type=Path, help='to write to')
+    parser.add_argument('--maps', default='f32', help='precision of feature maps: f32, f16 or bf16')
     arguments = parser.parse_args()
     model, config = load_trained(None, arguments.checkpoint)
     digits = DATASETS.build(config.test_dataloader.dataset)
@@ -30,7 +31,7 @@ def main() -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         classes = fold(model, images[:1].shape)(images).argmax(1)
-    export(model, 'c', images[:1].shape, path=arguments.folder / 'digits.c')
+    export(model, 'c', images[:1].shape, path=arguments.folder / 'digits.c', maps=arguments.maps)
     images.numpy().astype(np.float32).tofile(arguments.folder / 'images.bin')
     (arguments.folder / 'expected.txt').write_text(''.join(f'{each}\n' for each in classes.tolist()))
 

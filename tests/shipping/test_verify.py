@@ -87,7 +87,7 @@ def test_a_wrong_tensor_anywhere_is_caught(format, part, tmp_path):
         wrong.fc.weight.data *= 1.01
     (found,) = verify([written(wrong, format, tmp_path)], net, images())
     assert not found.passed
-    assert (found.layers.layer_share > LAYER_LIMIT) == (part == 'weight')
+    assert (found.layers.layer_share > LAYER_LIMIT['f32']) == (part == 'weight')
 
 
 @needs_compiler

@@ -44,20 +44,20 @@ def taps(graph: Graph) -> list[Tap]:
 
 
 class CallWriter:
-    """Writes calls that work in ``unsigned char *w``, with kernels from ``k`` and taps from ``float *taps``.
+    """Writes calls that work in ``unsigned char *w``, with kernels from ``k`` and taps from ``br_map *taps``.
 
     Args:
         macro: prefix of the file's macros.
     """
 
     def __init__(self, graph: Graph, plan: Plan, constants: Constants, macro: str) -> None:
-        self.plan, self.constants, self.macro, self.taps = plan, constants, macro, taps(graph)
+        self.graph, self.plan, self.constants, self.macro, self.taps = graph, plan, constants, macro, taps(graph)
 
     def lines(self, call: Call) -> Iterator[str]:
         """The statements of one call."""
         if call.kernel == 'move':
             for piece in call.pieces:
-                yield from self.copied(piece, self.floats(piece.source), self.floats(call.out))
+                yield from self.copied(piece, self.numbers(piece.source), self.numbers(call.out))
             return
         yield f'  {{ /* {described(call)} */'
         if call.window is not None:
@@ -90,7 +90,7 @@ class CallWriter:
         yield f'    static const br_window made = {{{", ".join(map(str, astuple(made)))}}};'
         yield from self._steps(conv, 'first')
         yield from self._steps(pool, 'steps')
-        yield f'    float *between = {self.floats(conv.out)};'
+        yield f'    br_map *between = {self.numbers(conv.out)};'
         yield f'    for (int row = 0; row < at.out_rows; row += {pool.band}) {{'
         yield f'      const br_band band = br_banded(&made, &at, row, {pool.band}, between);'
         kept = f'between + (size_t)band.kept * {made.out_columns * made.out_channels}'
@@ -130,7 +130,7 @@ class CallWriter:
     def _out(self, call: Call, behind: str = '') -> str:
         """Where a call stores floats, some of them ``behind`` the first."""
         shown = self._shown_at(call)
-        return f'{self.floats(call.out)}{behind}' if call.stored else self._tap(shown[0], behind) if shown else 'NULL'
+        return f'{self.numbers(call.out)}{behind}' if call.stored else self._tap(shown[0], behind) if shown else 'NULL'
 
     def _tap(self, tap: Tap, behind: str) -> str:
         return f'{self.macro}_TAP({tap.place}{behind})'
@@ -140,25 +140,25 @@ class CallWriter:
         signs = 'NULL, NULL' if call.signs is None else f'{self._signs(call.signs)}{words}, {self._shift(call.signs)}'
         return f'{{{self._counted(call, steps)}, {self._out(call, floats)}, {signs}}}'
 
-    def copied(self, piece: Piece, source: str, target: str) -> Iterator[str]:
-        """The statement of a strided copy."""
+    def copied(self, piece: Piece, source: str, target: str, function: str = 'br_move') -> Iterator[str]:
+        """The statement of a strided copy by one of the functions of ``move.h``."""
         source = f'{source} + {piece.start}' if piece.start else source
         target = f'{target} + {piece.out_start}' if piece.out_start else target
         yield f'  {{ /* {" x ".join(map(str, piece.sizes))} numbers to their places */'
         yield f'    static const br_walk at = {_walk(piece)};'
-        yield f'    br_move(&at, {source}, {target});'
+        yield f'    {function}(&at, {source}, {target});'
         yield '  }'
 
-    def floats(self, buffer: Buffer) -> str:
+    def numbers(self, buffer: Buffer) -> str:
         """A pointer to the numbers of a buffer."""
         if buffer.constant is not None:
-            return self.constants(buffer.constant)
-        return f'(float *)(void *)(w + {self.plan.places[buffer]})'
+            return self.constants(self.graph.kept(buffer.constant))
+        return f'(br_map *)(void *)(w + {self.plan.places[buffer]})'
 
     def _called(self, call: Call, target: str, at: str = '&at', offset: str = '') -> str:
         groups = 1 if call.signs is None else call.signs.groups
         window = f'{call.pixels}, {call.channels}, {groups}' if call.window is None else at
-        read = self.floats(call.inputs[0]) if call.reads is None else self._signs(call.reads)
+        read = self.numbers(call.inputs[0]) if call.reads is None else self._signs(call.reads)
         if call.kernel == 'conv_int8':
             read = f'w + {self.plan.places[call.inputs[0]]}{offset}'
         arrays = ['NULL' if array is None else self.constants(array) for array in call.arrays]
@@ -173,16 +173,21 @@ class CallWriter:
     def _step(self, step: Step) -> str:
         operand = step.operand
         if isinstance(operand, Buffer):
-            return f'{{BR_{step.operation}, BR_{step.shape}, {self.floats(operand)}, 0}}'
+            return f'{{BR_{step.operation}, BR_{step.shape}, {self.numbers(operand)}, 0}}'
         if isinstance(operand, np.ndarray):
-            return f'{{BR_{step.operation}, BR_{step.shape}, {self.constants(operand)}, 0}}'
+            values = operand if step.shape == 'CHANNEL' else self.graph.kept(operand)
+            return f'{{BR_{step.operation}, BR_{step.shape}, {self.constants(values)}, 0}}'
         return f'{{BR_{step.operation}, BR_NUMBER, NULL, {number(operand)}}}'
 
     def _signs(self, signs: Signs) -> str:
         return f'(uint32_t *)(void *)(w + {self.plan.places[signs]})'
 
     def _shift(self, signs: Signs) -> str:
-        return 'NULL' if signs.shift is None else self.constants(signs.shift)
+        if signs.shift is None:
+            return 'NULL'
+        # Half precision has a smallest number: a sum of two of its numbers that is not 0 is one too.
+        half = self.graph.maps == 'f16'
+        return self.constants(signs.shift.astype(np.float16).astype(np.float32) if half else signs.shift)
 
 
 def described(call: Call) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from bireal_plugin.export.c.workspace import ALIGNMENT
 
 WORD = 8  # bytes
-TYPES = {'f': 'float', 'u': 'uint32_t', 'i': 'int32_t', 'b': 'int8_t'}  # by the kind of numpy's types, b: one byte
+TYPES = {'float32': 'float', 'uint32': 'uint32_t', 'int32': 'int32_t', 'int8': 'int8_t', 'uint16': 'br_map'}
 LINE = 6  # words in a line of text
 
 
@@ -32,8 +32,10 @@ class Constants:
         self.texts: list[str] = []
 
     def __call__(self, array: np.ndarray) -> str:
-        """The expression of a pointer to the numbers of an array of float32, uint32, int32 or int8."""
-        kind, data = TYPES['b' if array.itemsize == 1 else array.dtype.kind], np.ascontiguousarray(array).tobytes()
+        """The expression of a pointer to the numbers of an array of float32, uint32, int32 or int8; uint16 are 16-bit
+        numbers of a feature map.
+        """
+        kind, data = TYPES[array.dtype.name], np.ascontiguousarray(array).tobytes()
         if (kind, data) not in self.names:
             name = self.names[kind, data] = f'{self.prefix}{len(self.names)}'
             words = np.frombuffer(data + bytes(-len(data) % WORD), '<u8')

@@ -14,9 +14,10 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
+import torch
 from torch import nn
 
 from bireal_plugin.c_compiler import built, chosen, has_openmp
@@ -24,7 +25,7 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.export.c.calls import taps
 from bireal_plugin.export.c.file import check_name, read_c, rewrite_c, write_c
 from bireal_plugin.export.c.fusion import fuse
-from bireal_plugin.export.c.graph import LARGEST, Graph
+from bireal_plugin.export.c.graph import LARGEST, Graph, MapPrecision
 from bireal_plugin.export.c.header import CODES, Interface, Statistics
 from bireal_plugin.export.c.quantization import observed
 from bireal_plugin.export.c.source import parts, write
@@ -36,16 +37,24 @@ from bireal_plugin.export.walk import expressed
 from bireal_plugin.folding.norm_pairs import shapes_of
 
 
-def convert(model: nn.Module, example_shape: Sequence[Any], calibration: Iterable[np.ndarray] | None = None) -> Graph:
+def convert(
+    model: nn.Module,
+    example_shape: Sequence[Any],
+    calibration: Iterable[np.ndarray] | None = None,
+    maps: MapPrecision = 'f32',
+) -> Graph:
     """A folded network as calls of kernels for one image of ``example_shape`` ``(N, C, H, W)``.
 
     Args:
-        calibration: see ``export_c``.
+        calibration, maps: see ``export_c``.
     """
+    if maps not in get_args(MapPrecision):
+        raise InputError(f'feature maps in C are {", ".join(get_args(MapPrecision))}, not {maps!r}')
     shapes = shapes_of(example_shape)
     program = expressed(traced(model, [(1, *shape[1:]) for shape in shapes]))
     images = None if calibration is None else calibration_batches(calibration, shapes[0])
     graph = translate(program, () if images is None else observed(program, np.split(images, len(images))))
+    graph.maps = maps
     fuse(graph)
     return graph
 
@@ -56,6 +65,7 @@ def export_c(
     example_shape: Sequence[Any],
     *,
     calibration: Iterable[np.ndarray] | None = None,
+    maps: MapPrecision = 'f32',
     metadata: Mapping[str, str] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -65,6 +75,7 @@ def export_c(
     Args:
         example_shape: ``(N, C, H, W)``: a call of the function takes N images, and runs them one after another.
         calibration: batches ``(N, C, H, W)`` of the example shape; real layers are int8 then, else float32.
+        maps: precision in which feature maps lie in memory, 'f32', 'f16' or 'bf16'; all is computed in float32.
         mean, std: per channel of images of bytes, for a function that takes these; where they are left out, those that
             a text of ``metadata`` tells, JSON with these keys.
 
@@ -72,7 +83,7 @@ def export_c(
         InputError: wrong shape or name, or an operator without a form in C, by its name.
     """
     check_name(path)
-    graph = convert(model, example_shape, calibration)
+    graph = convert(model, example_shape, calibration, maps)
     placed = plan(graph)
     if placed.size > LARGEST:
         raise InputError(f'{path} would need {placed.size} bytes of memory; give a smaller size of images')
@@ -88,6 +99,7 @@ def export_c(
         outputs=shapes,
         workspace=placed.size,
         layers=[tap.shape for tap in taps(graph)],
+        maps=maps,
         shown=None,
         metadata=dict(metadata or {}),
     )
@@ -138,6 +150,7 @@ class CSession(EngineSession):
         self.accepted = ('batch', *image)
         self.input_shape = (self.batch_size, *image)
         self.outputs, self.layers, self.shown = about['outputs'], about['layers'], about['shown']
+        self.maps: MapPrecision = about.get('maps', 'f32')
         self.threads = threads or len(os.sched_getaffinity(0))
         self.workspace_size = about['workspace']
         self.idle: list[np.ndarray] = []
@@ -174,7 +187,7 @@ class CSession(EngineSession):
         """One side of a 1-bit layer, ``(N, C, H, W)``, of those that every image has behind the outputs."""
         channels, rows, columns = self.layers[place]
         start = sum(math.prod(shape) for shape in self.layers[:place])
-        part = shown.reshape(self.batch_size, -1)[:, start : start + channels * rows * columns]
+        part = _numbers(shown.reshape(self.batch_size, -1), self.maps)[:, start : start + channels * rows * columns]
         return np.ascontiguousarray(part.reshape(-1, rows, columns, channels).transpose(0, 3, 1, 2))
 
     @contextmanager
@@ -199,6 +212,14 @@ class CSession(EngineSession):
         chosen = list(choice(list(zip(places[::2], places[1::2], strict=True))))
         rewrite_c(path, target, shown=chosen)
         return len(chosen)
+
+
+def _numbers(shown: np.ndarray, maps: MapPrecision) -> np.ndarray:
+    """Numbers of feature maps ``(N, ...)`` in float32, of memory that was taken for as many floats."""
+    if maps == 'f32':
+        return shown
+    bits = torch.from_numpy(shown).view(torch.float16 if maps == 'f16' else torch.bfloat16)
+    return bits.float().numpy()
 
 
 _loading = threading.Lock()

@@ -151,7 +151,7 @@ def _take_turns(graph: Graph, pool: Call, uses: Uses) -> None:
     if not alone or not alike or any(step.shape not in BY_CHANNEL for step in (*maker.steps, *pool.steps)):
         return
     row = window.columns * window.channels
-    fitting = BAND // (4 * row) - window.reached_rows(1)
+    fitting = BAND // (graph.map_bytes * row) - window.reached_rows(1)
     band = max(fitting, 0) // window.row_stride + 1
     if band >= window.out_rows:
         return

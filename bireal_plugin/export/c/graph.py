@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.c.quantization import Range
@@ -32,12 +33,13 @@ Kernel = Literal[
 REAL_CONVOLUTIONS: tuple[Kernel, ...] = ('conv', 'conv_winograd', 'conv_int8')
 STORING: tuple[Kernel, ...] = ('quantize', 'move')  # which store what they make, without a tail
 Shape = Literal['NUMBER', 'CHANNEL', 'PIXEL', 'MAP']
+MapPrecision = Literal['f32', 'f16', 'bf16']  # of the numbers of feature maps in memory
 LARGEST = 2**31 - 1  # of the sizes that kernels count in int
 
 
 @dataclass(eq=False)
 class Buffer:
-    """Floats of a feature map, or of a ``constant``."""
+    """Numbers of a feature map, or of a ``constant``."""
 
     size: int
     constant: np.ndarray | None = None
@@ -203,6 +205,7 @@ class Graph:
     Attributes:
         layers: for each 1-bit convolution, its input and its call.
         ranges: of the inputs of the real layers that are still to come, if these are to be in 8 bits.
+        maps: precision in which feature maps are stored; all is computed in float32.
     """
 
     input: Value | None = None
@@ -210,6 +213,19 @@ class Graph:
     calls: list[Call] = field(default_factory=list)
     layers: list[tuple[Value, Call]] = field(default_factory=list)
     ranges: list[Range] = field(default_factory=list)
+    maps: MapPrecision = 'f32'
+
+    @property
+    def map_bytes(self) -> int:
+        """Size of a number of a feature map."""
+        return 4 if self.maps == 'f32' else 2
+
+    def kept(self, values: np.ndarray) -> np.ndarray:
+        """float32 numbers as feature maps have them: 16-bit ones as uint16 of their bits."""
+        if self.maps == 'f32':
+            return values
+        dtype = torch.float16 if self.maps == 'f16' else torch.bfloat16
+        return torch.tensor(values).to(dtype).view(torch.uint16).numpy()
 
     def enter(self, shape: Sequence[int]) -> Value:
         """The value of the network's input, of PyTorch's ``shape`` with the batch."""

@@ -40,17 +40,18 @@ def plan(graph: Graph) -> Plan:
 
     blocks: dict[Buffer | Signs, _Block] = {}
     first = graph.input.buffer
-    blocks[first] = _Block(4 * first.size, -1, ends.get(first, 0))
+    blocks[first] = _Block(graph.map_bytes * first.size, -1, ends.get(first, 0))
     for index, call in enumerate(graph.calls):
         if call.stored:
             shared = _overwritten(call, index, ends, blocks)
             if shared is None:
-                blocks[call.out] = _Block(4 * call.out.size, index, ends[call.out])
+                width = 4 if call.kernel == 'quantize' else graph.map_bytes
+                blocks[call.out] = _Block(width * call.out.size, index, ends[call.out])
             else:
                 blocks[call.out] = blocks[shared]
                 blocks[shared].end = ends[call.out]
         if call.behind is not None:
-            blocks[call.behind.out] = _Block(4 * call.behind.out.size, index, index)
+            blocks[call.behind.out] = _Block(graph.map_bytes * call.behind.out.size, index, index)
         if call.signs is not None:
             blocks[call.signs] = _Block(4 * call.signs.words, index, ends[call.signs])
     size = _place(list(dict.fromkeys(blocks.values())))

@@ -48,8 +48,7 @@ def profile_c(engine: TimedEngine, forms: Forms, *, runs: int, warm_up: int) -> 
     behind each call. What a call does to its result before it stores it, such as BatchNorm, an addition and the next
     layer's signs, is in its time.
     """
-    calibration = forms.calibration if engine == 'c-int8' else None
-    graph = convert(forms.network, forms.shape, calibration)
+    graph = convert(forms.network, forms.shape, **forms.c_options(engine))
     placed = plan(graph)
     images, image = int(forms.shape[0]), tuple(map(int, forms.shape[1:]))
     shapes = tuple(output.shape for output in graph.outputs)
@@ -79,7 +78,7 @@ def profile_c(engine: TimedEngine, forms: Forms, *, runs: int, warm_up: int) -> 
             kind_of_call(call, image[0]),
             float(ms),
             images * products(call),
-            images * moved(call),
+            images * moved(call, graph.map_bytes),
         )
         for i, (call, ms) in enumerate(zip(graph.calls, np.median(spent, 0), strict=True))
     )
@@ -119,12 +118,12 @@ def _taps(outputs: int, size: int, kernel: int, stride: int, padding: int, dilat
     return int(((places >= 0) & (places < size)).sum())
 
 
-def moved(call: Call) -> int:
+def moved(call: Call, map_bytes: int) -> int:
     """Bytes that a call reads and writes for one image, each once: maps, signs and constants."""
-    inner = 0 if call.behind is None else moved(call.behind)
+    inner = 0 if call.behind is None else moved(call.behind, map_bytes)
     operands = [step.operand for step in call.steps] + [*call.inputs, *(piece.source for piece in call.pieces)]
-    maps = sum(4 * each.size for each in operands if isinstance(each, Buffer))
+    maps = sum(map_bytes * each.size for each in operands if isinstance(each, Buffer))
     constants = [*call.arrays, *(each for each in operands if isinstance(each, np.ndarray))]
     signs = sum(4 * each.words for each in (call.reads, call.signs) if each is not None)
-    stored = 4 * call.out.size if call.stored else 0
+    stored = map_bytes * call.out.size if call.stored else 0
     return inner + maps + signs + stored + sum(each.nbytes for each in constants if each is not None)

@@ -24,13 +24,15 @@ from bireal_plugin.export.openvino.engine import computes_in_bf16
 from bireal_plugin.export.tflite.larq_process import larq_python
 from bireal_plugin.studies.speed.networks import Contender
 
-CEngine = Literal['c-f32', 'c-int8']
+CEngine = Literal['c-f32', 'c-f16', 'c-bf16', 'c-int8']
 OpenVINOEngine = Literal['openvino-f32', 'openvino-bf16', 'openvino-int8']
 TorchEngine = Literal['torch', 'torch-c', 'torch-channels-last', 'torch-compile']
 TimedEngine = Literal[CEngine, OpenVINOEngine, 'onnxruntime', TorchEngine, 'tflite']
 TIMED_ENGINES: tuple[TimedEngine, ...] = get_args(TimedEngine)
 C: tuple[TimedEngine, ...] = get_args(CEngine)
 OPENVINO: tuple[TimedEngine, ...] = get_args(OpenVINOEngine)
+# Left out unless they are asked for: C's smaller feature maps, which are slower, and kernels that take seconds on x86.
+UNASKED: tuple[TimedEngine, ...] = ('c-f16', 'c-bf16', 'tflite')
 # The engine in C has fast kernels for 1-bit layers alone. Eager shows the folded network in PyTorch once; torch-c is it
 # as `switch_to_deploy('c')` leaves it.
 WITHOUT: dict[Contender, tuple[TimedEngine, ...]] = {
@@ -49,7 +51,7 @@ BEHIND: dict[TimedEngine, tuple[str, tuple[str, ...]]] = {
 
 
 def choose_engines(given: Sequence[str] | None, *, without: Sequence[TimedEngine] = ()) -> list[TimedEngine]:
-    """The engines called ``given``; by default all but tflite, whose x86 kernels take seconds.
+    """The engines called ``given``; by default all but ``UNASKED``.
 
     Args:
         without: engines to leave out of either.
@@ -61,7 +63,7 @@ def choose_engines(given: Sequence[str] | None, *, without: Sequence[TimedEngine
     unknown = [name for name in given or () if name not in TIMED_ENGINES]
     if unknown:
         raise InputError(f'there is no engine {unknown[0]!r}; there are {", ".join(TIMED_ENGINES)}')
-    wanted = [engine for engine in TIMED_ENGINES if (engine in given if given else engine != 'tflite')]
+    wanted = [engine for engine in TIMED_ENGINES if (engine in given if given else engine not in UNASKED)]
     chosen = [engine for engine in wanted if engine not in without]
     if not chosen:
         raise InputError(f'no engine is left without {", ".join(without)}')

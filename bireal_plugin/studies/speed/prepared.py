@@ -13,13 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bireal_plugin.export.c.engine import CSession, export_c
+from bireal_plugin.export.engines import ENGINES
 from bireal_plugin.export.openvino.engine import OpenVINOSession, convert, openvino
 from bireal_plugin.export.session_io import Precision
 from bireal_plugin.folding.engine_run import EngineRun
@@ -89,6 +90,11 @@ class Forms:
             torch.onnx.export(self.network, (self.images,), str(path), dynamo=True, verbose=False, external_data=False)
         return path
 
+    def c_options(self, engine: TimedEngine) -> dict[str, Any]:
+        """Options of the export for one of ``C``."""
+        precision = ENGINES['c'].precisions[cast(Precision, engine.removeprefix('c-'))]
+        return {**precision.exporting, **(dict(calibration=self.calibration) if precision.calibrated else {})}
+
     def openvino_session(self, engine: TimedEngine) -> OpenVINOSession:
         """A session of its own for one of ``OPENVINO``."""
         model = self.openvino_int8 if engine == 'openvino-int8' else self.openvino
@@ -110,8 +116,8 @@ def prepare(engine: TimedEngine, forms: Forms) -> Prepared:
 
 
 def _c(engine: TimedEngine, forms: Forms) -> Prepared:
-    calibration = forms.calibration if engine == 'c-int8' else None
-    path = export_c(forms.network, forms.folder / f'{engine.replace("-", "_")}.c', forms.shape, calibration=calibration)
+    path = forms.folder / f'{engine.replace("-", "_")}.c'
+    export_c(forms.network, path, forms.shape, **forms.c_options(engine))
     session = CSession(path, threads=forms.threads)
     images = forms.images.numpy()
     return Prepared(lambda: session.run(images), session.threads, path.stat().st_size)

@@ -131,6 +131,17 @@ def ran(path, command, emulator, data, folder, *arguments):
     return np.frombuffer(done.stdout, np.float32)
 
 
+@pytest.mark.parametrize(
+    ('name', 'maps'), [('aarch64', 'f16'), ('aarch64', 'bf16'), ('armv7', 'bf16'), ('riscv64', 'f16')]
+)
+def test_small_feature_maps_are_the_same_on_other_processors(name, maps, tmp_path):
+    path, x = export_c(network(), tmp_path / 'net.c', SHAPE, maps=maps), torch.randn(SHAPE)
+    got = ran(path, *EMULATED[name], x.numpy(), tmp_path)
+    with CSession(path, threads=1) as session:
+        (want,) = session(x)
+    np.testing.assert_allclose(got, want.reshape(-1), atol=1e-2 * np.abs(want).max())
+
+
 @pytest.mark.parametrize('name', EMULATED)
 def test_a_digits_network_predicts_as_torch_on_other_processors(name, digits, tmp_path):
     path, x, want = digits

@@ -5,6 +5,35 @@ typedef __m256 BR_NAME(f);
 typedef __m256i BR_NAME(b);
 BR_INLINE __m256 BR_NAME(load)(const float *x) { return _mm256_loadu_ps(x); }
 BR_INLINE void BR_NAME(store)(float *x, __m256 v) { _mm256_storeu_ps(x, v); }
+#if BR_MAPS != BR_F32
+#define BR_SEES
+BR_INLINE __m256 BR_NAME(see)(const br_map *x) {
+  const __m128i halves = _mm_loadu_si128((const __m128i *)(const void *)x);
+#if BR_MAPS == BR_F16
+  return _mm256_cvtph_ps(halves);
+#else
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+#endif
+}
+BR_INLINE void BR_NAME(keep)(br_map *x, __m256 v) {
+#if BR_MAPS == BR_F16
+  const __m128i halves = _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+  const __m256i bits = _mm256_castps_si256(v), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+  const __m256i upper = _mm256_srli_epi32(rounded, 16);
+  const __m128i halves = _mm_packus_epi32(_mm256_castsi256_si128(upper), _mm256_extracti128_si256(upper, 1));
+#endif
+  _mm_storeu_si128((__m128i *)(void *)x, halves);
+}
+BR_INLINE __m256 BR_NAME(spread)(const br_map *x) {
+#if BR_MAPS == BR_F16
+  return _mm256_set1_ps(_cvtsh_ss(*x));
+#else
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_set1_epi16((short)*x), 16));
+#endif
+}
+#endif
 BR_INLINE __m256 BR_NAME(all)(float x) { return _mm256_set1_ps(x); }
 BR_INLINE __m256 BR_NAME(add)(__m256 a, __m256 b) { return _mm256_add_ps(a, b); }
 BR_INLINE __m256 BR_NAME(max)(__m256 a, __m256 b) { return _mm256_max_ps(a, b); }

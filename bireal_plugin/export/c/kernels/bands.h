@@ -21,7 +21,7 @@ BR_INLINE void br_band_rows(const br_window *pool, int row, int count, int *firs
 }
 
 /* The band of up to `count` rows from row `row` on, a multiple of it; rows to keep move to the front of `between`. */
-BR_INLINE br_band br_banded(const br_window *conv, const br_window *pool, int row, int count, float *between) {
+BR_INLINE br_band br_banded(const br_window *conv, const br_window *pool, int row, int count, br_map *between) {
   br_band band = {*conv, *pool, 0, 0};
   const size_t width = (size_t)conv->out_columns * (size_t)conv->out_channels;
   int first, end, before, done = 0;
@@ -31,7 +31,7 @@ BR_INLINE br_band br_banded(const br_window *conv, const br_window *pool, int ro
     br_band_rows(pool, row - count, count, &before, &done);
     if (done > first) {
       band.kept = done - first;
-      memmove(between, between + (size_t)(first - before) * width, (size_t)band.kept * width * sizeof(float));
+      memmove(between, between + (size_t)(first - before) * width, (size_t)band.kept * width * sizeof(br_map));
     }
   }
   band.from = first + band.kept;

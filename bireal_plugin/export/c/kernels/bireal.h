@@ -1,6 +1,6 @@
 /* Data that the kernels of a 1-bit network share. C11; needs two's complement and little-endian words.
  *
- * Feature maps hold float32 as (rows, columns, channels), channels last. Sign maps hold, in the same order, one run of
+ * Feature maps hold br_map, float32 unless BR_MAPS says otherwise, as (rows, columns, channels). Sign maps hold, in the same order, one run of
  * 32-bit words for each group of channels: bit i % 32 of word i / 32 is channel i of the group, 1 for +1 (a value of
  * exactly 0 too) and 0 for -1; bits behind the last channel are 0.
  *
@@ -18,6 +18,8 @@
 #define BR_INLINE static inline
 #endif
 
+#include "half.h"
+
 /* Output channels that are computed together: kernels' weights are stored in blocks of as many channels. */
 #define BR_BLOCK 16
 #define BR_WORD 32
@@ -33,7 +35,7 @@ typedef struct {
 } br_window;
 
 /* Steps from a sum to the stored value, in the order in which they are applied. An operand is one number `a`, or an
- * array: BR_CHANNEL has one number per channel, BR_PIXEL one per pixel, BR_MAP one per element of the output. */
+ * array: BR_CHANNEL has one float per channel, BR_PIXEL one br_map per pixel, BR_MAP one per element of the output. */
 typedef enum { BR_NUMBER, BR_CHANNEL, BR_PIXEL, BR_MAP } br_shape;
 typedef enum {
   BR_ADD,     /* x + v */
@@ -55,7 +57,7 @@ typedef enum {
 typedef struct {
   br_operation operation;
   br_shape shape;
-  const float *values; /* null for BR_NUMBER and for operations without an operand */
+  const void *values; /* null for BR_NUMBER and for operations without an operand */
   float a;
 } br_step;
 
@@ -63,7 +65,7 @@ typedef struct {
 typedef struct {
   const br_step *steps;
   int count;
-  float *out;              /* (rows, columns, channels), or null */
+  br_map *out;             /* (rows, columns, channels), or null */
   uint32_t *signs;         /* the sign map of the result, one group, or null; null if a convolution has groups of
                             * outputs that are no multiple of BR_BLOCK */
   const float *sign_shift; /* per channel, added before the sign alone; or null */
@@ -84,24 +86,24 @@ typedef struct {
   void (*binary_conv)(const br_window *, const uint32_t *signs, const uint32_t *weights, const float *scale,
                       const float *bias, const br_tail *);
   /* A real convolution or, with one pixel, a linear layer; `bias` may be null. */
-  void (*conv)(const br_window *, const float *x, const float *weights, const float *bias, const br_tail *);
+  void (*conv)(const br_window *, const br_map *x, const float *weights, const float *bias, const br_tail *);
   /* The same with windows of 7 columns and up to 7 rows that move by 2 columns, without dilation or groups, of up to 4
    * channels. */
-  void (*conv_winograd)(const br_window *, const float *x, const float *weights, const float *bias, const br_tail *);
+  void (*conv_winograd)(const br_window *, const br_map *x, const float *weights, const float *bias, const br_tail *);
   /* x in 8 bits, round(x / scale) + zero within -127 and 127, with the padding of the window around it, for
    * conv_int8; `br_bytes(w)` bytes, in a form that depends on the instruction set. */
-  void (*quantize)(const br_window *, const float *x, float scale, int zero, uint8_t *bytes);
+  void (*quantize)(const br_window *, const br_map *x, float scale, int zero, uint8_t *bytes);
   /* Sums of 8-bit products: sum(w (q - zero)) * scale + bias; `weight_sums` holds those of each output's weights. */
   void (*conv_int8)(const br_window *, const uint8_t *bytes, int zero, const int8_t *weights,
                     const int32_t *weight_sums, const float *scale, const float *bias, const br_tail *);
-  void (*max_pool)(const br_window *, const float *x, const br_tail *);
+  void (*max_pool)(const br_window *, const br_map *x, const br_tail *);
   /* The mean over the windows: of their pixels on the image, or with `padded` of all pixels on image and padding. */
-  void (*average_pool)(const br_window *, const float *x, int padded, const br_tail *);
+  void (*average_pool)(const br_window *, const br_map *x, int padded, const br_tail *);
   /* The tail alone, on (pixels, channels); it may store where it reads. `groups` is that of the sign map. */
-  void (*map)(int pixels, int channels, int groups, const float *x, const br_tail *);
+  void (*map)(int pixels, int channels, int groups, const br_map *x, const br_tail *);
   /* Resizing by whole factors, or bilinearly as PyTorch does, from (rows, columns) to (out_rows, out_columns). */
-  void (*nearest)(const br_window *, const float *x, const br_tail *);
-  void (*bilinear)(const br_window *, const float *x, int align_corners, const br_tail *);
+  void (*nearest)(const br_window *, const br_map *x, const br_tail *);
+  void (*bilinear)(const br_window *, const br_map *x, int align_corners, const br_tail *);
 } br_kernels_t;
 
 /* Rows and columns of an image with the padding that the windows reach. */

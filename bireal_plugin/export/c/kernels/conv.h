@@ -2,13 +2,15 @@
 #ifdef BR_HAS_CONV
 typedef struct {
   const br_window *w;
-  const float *x, *weights, *bias;
+  const br_map *x;
+  const float *weights, *bias;
   const br_tail *tail;
   int inputs, blocks; /* channels of a group; blocks of its output channels */
 } BR_NAME(real_layer);
 
 typedef struct {
-  const float *x, *weights;
+  const br_map *x;
+  const float *weights;
   ptrdiff_t row, column, stride, next_row, next_column;
   int rows, runs, length;
   BR_NAME(place) at;
@@ -17,17 +19,18 @@ typedef struct {
 
 BR_INLINE void BR_NAME(real_pixels)(const BR_NAME(real_task) *t, int done, const int count) {
   const ptrdiff_t stride = t->stride;
-  const float *x0 = t->x + done * stride;
+  const br_map *x0 = t->x + done * stride;
   F y[BR_PIXELS][BR_PARTS];
   BR_UNROLL for (int p = 0; p < count; p++) BR_UNROLL for (int k = 0; k < BR_PARTS; k++) y[p][k] = t->bias[k];
   for (int r = 0; r < t->rows; r++)
     for (int c = 0; c < t->runs; c++) {
-      const float *x = x0 + r * t->row + c * t->column, *v = t->weights + r * t->next_row + c * t->next_column;
-      for (const float *end = x + t->length; x < end; x++, v += BR_BLOCK)
+      const br_map *x = x0 + r * t->row + c * t->column;
+      const float *v = t->weights + r * t->next_row + c * t->next_column;
+      for (const br_map *end = x + t->length; x < end; x++, v += BR_BLOCK)
         BR_UNROLL for (int k = 0; k < BR_PARTS; k++) {
           F weight = BR_NAME(load)(v + k * BR_LANES);
           BR_UNROLL for (int p = 0; p < count; p++)
-            y[p][k] = BR_NAME(fma)(y[p][k], BR_NAME(all)(x[p * stride]), weight);
+            y[p][k] = BR_NAME(fma)(y[p][k], BR_NAME(spread)(x + p * stride), weight);
         }
     }
   BR_NAME(finish)(&t->at, done, count, y);
@@ -57,7 +60,7 @@ static void BR_NAME(real_run)(const void *layer, const br_run *run, int block) {
   BR_PIECES(BR_NAME(real_pixels), &t, run->count);
 }
 
-static void BR_NAME(conv)(const br_window *w, const float *x, const float *weights, const float *bias,
+static void BR_NAME(conv)(const br_window *w, const br_map *x, const float *weights, const float *bias,
                           const br_tail *tail) {
   BR_NAME(real_layer) layer = {w, x, weights, bias, tail, w->channels / w->groups, 0};
   layer.blocks = (w->out_channels / w->groups + BR_BLOCK - 1) / BR_BLOCK;

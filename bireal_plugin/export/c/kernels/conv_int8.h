@@ -1,6 +1,6 @@
 /* Real convolutions and linear layers in 8 bits. */
 #ifdef BR_HAS_CONV_INT8
-static void BR_NAME(quantize)(const br_window *w, const float *x, float scale, int zero, uint8_t *bytes) {
+static void BR_NAME(quantize)(const br_window *w, const br_map *x, float scale, int zero, uint8_t *bytes) {
   const int rows = br_reached_rows(w), columns = br_reached_columns(w), channels = w->channels;
   const float factor = 1 / scale, nearest = 12582912; /* 1.5 * 2^23: what is added to it is rounded */
   const int right = columns - w->left < w->columns ? columns - w->left : w->columns; /* columns that are read */
@@ -11,13 +11,18 @@ static void BR_NAME(quantize)(const br_window *w, const float *x, float scale, i
     const int from = row - w->top;
     memset(to, padding, (size_t)columns * (size_t)channels);
     if (from < 0 || from >= w->rows) continue;
-    const float *values = x + (size_t)from * (size_t)w->columns * (size_t)channels;
+    const br_map *row_of_map = x + (size_t)from * (size_t)w->columns * (size_t)channels;
     to += (size_t)w->left * (size_t)channels;
-    for (int i = 0; i < right * channels; i++) {
-      float q = (values[i] * factor + nearest) - nearest + (float)zero;
-      q = q < -127 ? -127 : q;
-      q = q > 127 ? 127 : q;
-      to[i] = (uint8_t)((int)q + BR_FLIP);
+    for (int start = 0; start < right * channels; start += BR_COPIED) {
+      const int left = right * channels - start, count = left < BR_COPIED ? left : BR_COPIED;
+      float copy[BR_COPIED];
+      const float *values = BR_NAME(floats)(row_of_map + start, count, copy);
+      for (int i = 0; i < count; i++) {
+        float q = (values[i] * factor + nearest) - nearest + (float)zero;
+        q = q < -127 ? -127 : q;
+        q = q > 127 ? 127 : q;
+        to[start + i] = (uint8_t)((int)q + BR_FLIP);
+      }
     }
   }
 }

@@ -42,21 +42,21 @@
 #define BR_UNROLL
 #endif
 
-/* Functions that follow may use an instruction set; the file is compiled for any processor. */
+/* Functions that follow may use an instruction set; the file is compiled for any processor. All with AVX2 have F16C. */
 #if defined(__clang__)
 #define BR_TARGET_END _Pragma("clang attribute pop")
-#define BR_TARGET_AVX2 _Pragma("clang attribute push(__attribute__((target(\"avx2,fma\"))), apply_to = function)")
+#define BR_TARGET_AVX2 _Pragma("clang attribute push(__attribute__((target(\"avx2,fma,f16c\"))), apply_to = function)")
 #define BR_TARGET_AMX \
-  _Pragma("clang attribute push(__attribute__((target(\"amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx512vnni,avx2,fma\"))), apply_to = function)")
+  _Pragma("clang attribute push(__attribute__((target(\"amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx512vnni,avx2,fma,f16c\"))), apply_to = function)")
 #define BR_TARGET_AVX512 \
-  _Pragma("clang attribute push(__attribute__((target(\"avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx512vnni,avx2,fma\"))), apply_to = function)")
+  _Pragma("clang attribute push(__attribute__((target(\"avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx512vnni,avx2,fma,f16c\"))), apply_to = function)")
 #elif defined(__GNUC__)
 #define BR_TARGET_END _Pragma("GCC pop_options")
-#define BR_TARGET_AVX2 _Pragma("GCC push_options") _Pragma("GCC target(\"avx2,fma\")")
+#define BR_TARGET_AVX2 _Pragma("GCC push_options") _Pragma("GCC target(\"avx2,fma,f16c\")")
 #define BR_TARGET_AMX \
-  _Pragma("GCC push_options") _Pragma("GCC target(\"amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx512vnni,avx2,fma\")")
+  _Pragma("GCC push_options") _Pragma("GCC target(\"amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx512vnni,avx2,fma,f16c\")")
 #define BR_TARGET_AVX512 \
-  _Pragma("GCC push_options") _Pragma("GCC target(\"avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx512vnni,avx2,fma\")")
+  _Pragma("GCC push_options") _Pragma("GCC target(\"avx512f,avx512bw,avx512vl,avx512vpopcntdq,avx512vnni,avx2,fma,f16c\")")
 #endif
 
 #if defined(__x86_64__) && defined(__GNUC__)

@@ -5,6 +5,31 @@ typedef float32x4_t BR_NAME(f);
 typedef uint8x16_t BR_NAME(b);
 BR_INLINE float32x4_t BR_NAME(load)(const float *x) { return vld1q_f32(x); }
 BR_INLINE void BR_NAME(store)(float *x, float32x4_t v) { vst1q_f32(x, v); }
+#if BR_MAPS == BR_BF16 || (BR_MAPS == BR_F16 && defined(__aarch64__))
+#define BR_SEES
+BR_INLINE float32x4_t BR_NAME(see)(const br_map *x) {
+#if BR_MAPS == BR_F16
+  return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(x)));
+#else
+  return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(x), 16));
+#endif
+}
+BR_INLINE void BR_NAME(keep)(br_map *x, float32x4_t v) {
+#if BR_MAPS == BR_F16
+  vst1_u16(x, vreinterpret_u16_f16(vcvt_f16_f32(v)));
+#else
+  const uint32x4_t bits = vreinterpretq_u32_f32(v), odd = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+  vst1_u16(x, vshrn_n_u32(vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff))), 16));
+#endif
+}
+BR_INLINE float32x4_t BR_NAME(spread)(const br_map *x) {
+#if BR_MAPS == BR_F16
+  return vcvt_f32_f16(vreinterpret_f16_u16(vld1_dup_u16(x)));
+#else
+  return vdupq_n_f32(br_number(*x));
+#endif
+}
+#endif
 BR_INLINE float32x4_t BR_NAME(all)(float x) { return vdupq_n_f32(x); }
 BR_INLINE float32x4_t BR_NAME(add)(float32x4_t a, float32x4_t b) { return vaddq_f32(a, b); }
 BR_INLINE float32x4_t BR_NAME(max)(float32x4_t a, float32x4_t b) { return vmaxq_f32(a, b); }

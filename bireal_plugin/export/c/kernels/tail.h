@@ -25,6 +25,13 @@ BR_INLINE void BR_NAME(fetch)(const float *values, int width, F *v) {
   BR_UNROLL for (int k = 0; k < BR_PARTS; k++) v[k] = BR_NAME(load)(values + k * BR_LANES);
 }
 
+/* The same of a feature map. */
+BR_INLINE void BR_NAME(look)(const br_map *map, int width, F *v) {
+  br_map x[BR_BLOCK] = {0};
+  if (width < BR_BLOCK) map = memcpy(x, map, (size_t)width * sizeof(br_map));
+  BR_UNROLL for (int k = 0; k < BR_PARTS; k++) v[k] = BR_NAME(see)(map + k * BR_LANES);
+}
+
 static void BR_NAME(apply)(const BR_NAME(place) *at, size_t first, int count, float (*y)[BR_BLOCK]) {
   float v[BR_PIXELS][BR_BLOCK];
   float *x = y[0], *u = v[0];
@@ -35,14 +42,19 @@ static void BR_NAME(apply)(const BR_NAME(place) *at, size_t first, int count, fl
     const br_step *step = at->tail->steps + s;
     for (int p = 0; p < count; p++) {
       size_t pixel = first + (size_t)p * at->step;
-      if (step->shape == BR_MAP || step->shape == BR_CHANNEL) {
-        const float *from = step->values + (step->shape == BR_MAP ? pixel * (size_t)at->channels : 0) + at->channel;
+      if (step->shape == BR_MAP) {
+        F map[BR_PARTS];
+        BR_NAME(look)((const br_map *)step->values + pixel * (size_t)at->channels + at->channel, at->width, map);
+        BR_UNROLL for (int k = 0; k < BR_PARTS; k++) BR_NAME(store)(v[p] + k * BR_LANES, map[k]);
+      }
+      if (step->shape == BR_CHANNEL) {
+        const float *from = (const float *)step->values + at->channel;
         if (at->width == BR_BLOCK)
           memcpy(v[p], from, sizeof v[p]); /* of a size that the compiler knows */
         else
           memcpy(v[p], from, size);
       }
-      float a = step->shape == BR_PIXEL ? step->values[pixel] : step->a;
+      const float a = step->shape == BR_PIXEL ? br_number(((const br_map *)step->values)[pixel]) : step->a;
       if (step->shape == BR_PIXEL || step->shape == BR_NUMBER)
         for (int i = 0; i < BR_BLOCK; i++) v[p][i] = a;
     }
@@ -73,7 +85,7 @@ BR_INLINE void BR_NAME(store_signs)(const BR_NAME(place) *at, size_t first, cons
   unsigned bits[BR_PIXELS];
   F v[BR_PIXELS][BR_PARTS];
   BR_UNROLL for (int p = 0; p < count; p++)
-    BR_UNROLL for (int k = 0; k < BR_PARTS; k++) v[p][k] = y[p][k];
+    BR_UNROLL for (int k = 0; k < BR_PARTS; k++) v[p][k] = BR_NAME(nearest_map)(y[p][k]); /* as maps have it */
   if (tail->sign_shift) {
     F shift[BR_PARTS];
     BR_NAME(fetch)(tail->sign_shift + at->channel, at->width, shift);
@@ -105,9 +117,9 @@ BR_INLINE void BR_NAME(finish)(const BR_NAME(place) *at, int done, const int cou
   const int full = at->width == BR_BLOCK;
   const br_step *only = tail->steps;
   if (tail->count == 1 && full && only->operation == BR_ADD && only->shape == BR_MAP) {
-    const float *v = only->values + start;
+    const br_map *v = (const br_map *)only->values + start;
     BR_UNROLL for (int p = 0; p < count; p++, v += next)
-      BR_UNROLL for (int k = 0; k < BR_PARTS; k++) y[p][k] = BR_NAME(add)(y[p][k], BR_NAME(load)(v + k * BR_LANES));
+      BR_UNROLL for (int k = 0; k < BR_PARTS; k++) y[p][k] = BR_NAME(add)(y[p][k], BR_NAME(see)(v + k * BR_LANES));
   } else if (tail->count) {
     float x[BR_PIXELS][BR_BLOCK];
     BR_UNROLL for (int p = 0; p < count; p++)
@@ -117,14 +129,14 @@ BR_INLINE void BR_NAME(finish)(const BR_NAME(place) *at, int done, const int cou
       BR_UNROLL for (int k = 0; k < BR_PARTS; k++) y[p][k] = BR_NAME(load)(x[p] + k * BR_LANES);
   }
   if (tail->out && full) {
-    float *out = tail->out + start;
+    br_map *out = tail->out + start;
     BR_UNROLL for (int p = 0; p < count; p++, out += next)
-      BR_UNROLL for (int k = 0; k < BR_PARTS; k++) BR_NAME(store)(out + k * BR_LANES, y[p][k]);
+      BR_UNROLL for (int k = 0; k < BR_PARTS; k++) BR_NAME(keep)(out + k * BR_LANES, y[p][k]);
   } else if (tail->out) {
-    float *out = tail->out + start, x[BR_BLOCK];
-    const size_t size = (size_t)at->width * sizeof(float);
+    br_map *out = tail->out + start, x[BR_BLOCK];
+    const size_t size = (size_t)at->width * sizeof(br_map);
     BR_UNROLL for (int p = 0; p < count; p++, out += next) {
-      BR_UNROLL for (int k = 0; k < BR_PARTS; k++) BR_NAME(store)(x + k * BR_LANES, y[p][k]);
+      BR_UNROLL for (int k = 0; k < BR_PARTS; k++) BR_NAME(keep)(x + k * BR_LANES, y[p][k]);
       memcpy(out, x, size);
     }
   }

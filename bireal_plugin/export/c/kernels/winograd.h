@@ -43,14 +43,17 @@ typedef struct {
 } BR_NAME(winograd_task);
 
 /* A row of the input, or null for one of padding; `column` is the first that the windows reach. */
-static void BR_NAME(winograd_evaluate)(const br_window *w, const float *row, int column, int count,
+static void BR_NAME(winograd_evaluate)(const br_window *w, const br_map *row, int column, int count,
                                        BR_NAME(winograd_row) to) {
   float x[(8 * BR_PIXELS + BR_REACHED - 8) * BR_MOST_CHANNELS] = {0};
   const int channels = w->channels, end = column + 8 * count + BR_REACHED - 8;
   const int first = column < 0 ? 0 : column, last = end < w->columns ? end : w->columns;
-  if (row && first < last)
-    memcpy(x + (first - column) * channels, row + (ptrdiff_t)first * channels,
-           (size_t)(last - first) * (size_t)channels * sizeof(float));
+  if (row && first < last) {
+    const int count = (last - first) * channels;
+    float *to_x = x + (first - column) * channels;
+    const float *from = BR_NAME(floats)(row + (ptrdiff_t)first * channels, count, to_x);
+    if (from != to_x) memcpy(to_x, from, (size_t)count * sizeof(float));
+  }
   for (int c = 0; c < channels; c++)
     for (int p = 0; p < count; p++) {
       F v[BR_PARTS];
@@ -109,7 +112,8 @@ BR_INLINE void BR_NAME(winograd_finish)(const BR_NAME(winograd_task) *t, int don
 
 typedef struct {
   const br_window *w;
-  const float *x, *weights, *bias;
+  const br_map *x;
+  const float *weights, *bias;
   const br_tail *tail;
   int top, bottom; /* rows of the output */
 } BR_NAME(winograd_band);
@@ -128,7 +132,7 @@ static void BR_NAME(winograd_columns)(const BR_NAME(winograd_band) *band, int do
   for (int row = band->top; row < band->bottom; row++) {
     for (int r = 0; r < w->kernel_rows; r++) {
       const int reached = row * w->row_stride + r, from = reached - w->top, slot = reached % w->kernel_rows;
-      const float *x = from < 0 || from >= w->rows ? NULL : band->x + (ptrdiff_t)from * w->columns * w->channels;
+      const br_map *x = from < 0 || from >= w->rows ? NULL : band->x + (ptrdiff_t)from * w->columns * w->channels;
       t.slots[r] = slot;
       if (held[slot] != reached) BR_NAME(winograd_evaluate)(w, x, 8 * done - w->left, count, seen[slot]);
       held[slot] = reached;
@@ -145,7 +149,7 @@ static void BR_NAME(winograd_columns)(const BR_NAME(winograd_band) *band, int do
   }
 }
 
-static void BR_NAME(conv_winograd)(const br_window *w, const float *x, const float *weights, const float *bias,
+static void BR_NAME(conv_winograd)(const br_window *w, const br_map *x, const float *weights, const float *bias,
                                    const br_tail *tail) {
 #ifdef _OPENMP
   const int threads = omp_get_max_threads(), wanted = threads == 1 ? 1 : 2 * threads;
