@@ -157,7 +157,10 @@ def trained(arguments: argparse.Namespace, checkpoint: str | Path) -> dict[str, 
     if arguments.config is not None:
         config = load_config(arguments.config, overrides)
     elif Path(checkpoint).suffix == '.py':
-        raise InputError(f'{checkpoint} is a config; name the file of trained weights after it')
+        raise InputError(
+            f'{checkpoint} is a config, where the file of trained weights belongs: CONFIG stands in front of that, or '
+            'is given as --config'
+        )
     elif overrides:
         config = checkpoint_config(checkpoint, overrides)
     choices = dict(stage=arguments.stage, allow_other_network=arguments.allow_other_network)

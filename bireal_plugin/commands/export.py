@@ -103,7 +103,8 @@ def shipped(arguments: argparse.Namespace, load: Callable[..., Network], **optio
         if channels not in (None, found.channels):
             raise InputError(f'--shape: the network takes images of {found.channels} channels, not {channels}')
         shape = 'x'.join(map(str, (batch, found.channels, *found.size)))
-        print(f'{arguments.checkpoint} for inputs {shape} ({found.size_source}), to {order.folder}', flush=True)
+        part = f', its {found.part} alone,' if found.part else ''
+        print(f'{arguments.checkpoint}{part} for inputs {shape} ({found.size_source}), to {order.folder}', flush=True)
         if not any(isinstance(module, FoldedLayer) for module in found.model.modules()):
             print('a real network: none of its layers is 1-bit', flush=True)
         return found

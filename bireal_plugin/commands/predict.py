@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -58,22 +59,23 @@ def run(arguments: argparse.Namespace) -> int:
         images, arguments.file = [arguments.file, *images], None
     inputs, problems = find_inputs(images)
     problems += [f'{item.path} is a video; predict takes images' for item in inputs if item.is_video]
-    predict = _predictor(arguments)
     results: list[dict[str, Any]] = []
-    for problem in problems:
-        print(f'error: {problem}', file=sys.stderr, flush=True)
-    for item in inputs:
-        if item.is_video:
-            continue
-        try:
-            result, lines = predict(item)
-        except (InputError, OSError) as error:
-            problems.append(str(error))
-            print(f'error: {error}', file=sys.stderr, flush=True)
-            continue
-        results.append(dict(file=str(item.path), **result))
-        if not arguments.json:
-            print('\n'.join([str(item.path), *(f'  {line}' for line in lines)]), flush=True)
+    with redirect_stdout(sys.stderr) if arguments.json else nullcontext():  # the logs of libraries are no JSON
+        predict = _predictor(arguments)
+        for problem in problems:
+            print(f'error: {problem}', file=sys.stderr, flush=True)
+        for item in inputs:
+            if item.is_video:
+                continue
+            try:
+                result, lines = predict(item)
+            except (InputError, OSError) as error:
+                problems.append(str(error))
+                print(f'error: {error}', file=sys.stderr, flush=True)
+                continue
+            results.append(dict(file=str(item.path), **result))
+            if not arguments.json:
+                print('\n'.join([str(item.path), *(f'  {line}' for line in lines)]), flush=True)
     if arguments.json:
         print(json.dumps(results, indent=2))
     return 1 if problems else 0

@@ -24,7 +24,7 @@ from bireal_plugin.export.session_io import EngineSession, pinned
 from bireal_plugin.models.classifier import BiRealClassifier, ImagePreprocessor
 from bireal_plugin.training.config import dataset_of
 
-KEY = 'preparation'  # in the metadata of an exported file
+KEY, PART = 'preparation', 'part'  # in the metadata of an exported file
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,13 @@ class Preparation:
         """The preparation that an exported file carries.
 
         Raises:
-            InputError: it carries none, or a damaged one.
+            InputError: it carries none, or a damaged one, or holds a part of a network alone.
         """
+        if PART in metadata:
+            raise InputError(
+                f'{source} holds the {metadata[PART]} of a network alone, whose outputs are feature maps: give the '
+                'checkpoint of the whole'
+            )
         if KEY not in metadata:
             raise InputError(
                 f'{source} does not say how its images are made; export it again: bireal export CHECKPOINT'

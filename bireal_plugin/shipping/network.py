@@ -20,7 +20,7 @@ from bireal_plugin.dry_run import input_shape
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.packed.format import is_packed
 from bireal_plugin.folding.fold import fold
-from bireal_plugin.shipping.classification import preparation_metadata
+from bireal_plugin.shipping.classification import PART, preparation_metadata
 from bireal_plugin.shipping.packed_source import open_source
 from bireal_plugin.training.config import dataset_of
 from bireal_plugin.training.image_size import Size, record_of, same_data, tested_size
@@ -56,6 +56,7 @@ class Network:
         image_key: of the raw image in an item of a dataset.
         metadata: texts that every file keeps.
         recorded_top1: accuracy that training measured on the test data of ``config``, 0 to 1; None where it did not.
+        part: of the trained network that ``model`` is; None where it is the whole.
     """
 
     model: nn.Module
@@ -69,6 +70,7 @@ class Network:
     image_key: str = 'inputs'
     metadata: Mapping[str, str] = field(default_factory=dict)
     recorded_top1: float | None = None
+    part: Part | None = None
 
 
 def load_network(
@@ -107,11 +109,14 @@ def load_network(
             metadata={**found.metadata, **size_metadata(found.size[0])},
         )
     whole, trained = load_trained(config, checkpoint, stage=stage, allow_other_network=allow_other_network)
+    part = part or _usual_part(whole)
     model, packed_config = _part(whole, trained.model, part, str(trained.filename))
     preprocessor = getattr(whole, 'data_preprocessor', None)
     if preprocessor is None:
         preprocessor = MODELS.build(trained.get('data_preprocessor') or dict(type='ImagePreprocessor'))
     taken, source = taken_size(size, config, trained, checkpoint)
+    is_whole = model is whole
+    preparation = preparation_metadata(trained, model, taken, checkpoint) if is_whole else {PART: str(part)}
     return Network(
         model=_folded(model),
         config=trained,
@@ -122,8 +127,9 @@ def load_network(
         bgr=isinstance(preprocessor, ImgDataPreprocessor),
         normalise=normaliser(preprocessor),
         packed_config=packed_config,
-        metadata={**size_metadata(taken), **preparation_metadata(trained, model, taken, checkpoint)},
-        recorded_top1=recorded_top1(trained, checkpoint) if model is whole else None,
+        metadata={**size_metadata(taken), **preparation},
+        recorded_top1=recorded_top1(trained, checkpoint) if is_whole else None,
+        part=None if is_whole else part,
     )
 
 
@@ -201,14 +207,18 @@ def without_loading(config: Any) -> Any:
     return config
 
 
+def _usual_part(whole: nn.Module) -> Part | None:
+    """Of a network of OpenMMLab all but its head; None of another, which is taken whole."""
+    if not hasattr(whole, 'extract_feat') or getattr(whole, 'backbone', None) is None:
+        return None
+    return 'backbone' if getattr(whole, 'neck', None) is None else 'backbone+neck'
+
+
 def _part(whole: nn.Module, config: Mapping[str, Any], part: Part | None, where: str) -> tuple[nn.Module, Any]:
     """Module to export, and its config for a packed file."""
     backbone, neck = getattr(whole, 'backbone', None), getattr(whole, 'neck', None)
     if part is None:
-        if hasattr(whole, 'extract_feat') and backbone is not None:
-            part = 'backbone' if neck is None else 'backbone+neck'
-        else:
-            return whole, without_loading(config)
+        return whole, without_loading(config)
     if part == 'backbone':
         return (whole, without_loading(config)) if backbone is None else (backbone, without_loading(config['backbone']))
     if backbone is None or neck is None:

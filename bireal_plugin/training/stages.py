@@ -15,7 +15,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,8 @@ from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop
 
 from bireal_plugin.checkpoints.file import (
-    KEY,
     Origin,
     origin_of,
-    plain,
     read_checkpoint,
     state_dict_of,
     write_checkpoint,
@@ -157,8 +155,6 @@ def _run_stage(config: Config, work_dir: Path, name: str, previous: str | None, 
     checkpoint = latest_checkpoint(folder)
     if checkpoint is None:
         raise InputError(f'stage {name!r} left no checkpoint; default_hooks.checkpoint must save the last epoch')
-    if is_main_process():
-        note_metrics(checkpoint, record.metrics)
     by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
     return {
         'name': name,
@@ -245,13 +241,6 @@ def note_start(work_dir: Path, previous: str, name: str) -> None:
     """Write into the folder of stage ``name`` from which weights of ``previous`` it starts."""
     result = read_json(work_dir / previous / RESULT) or {}
     write_json(work_dir / name / START, dict(stage=previous, digest=result.get('digest')))
-
-
-def note_metrics(checkpoint: Path, metrics: Mapping[str, float]) -> None:
-    """Write into a checkpoint what was measured after it was saved, with its weights."""
-    content = read_checkpoint(checkpoint)
-    content['meta'][KEY]['metrics'] = plain(metrics)
-    write_checkpoint(content, checkpoint)
 
 
 def weights_digest(checkpoint: Path) -> str:

@@ -311,6 +311,7 @@ def test_a_detectors_backbone_and_neck_on_photographs(run_tool, shared_data, tmp
         *('--size', 96, 128, '--verify', photographs, '--images', 2),
     )
     assert ended.status == 0, ended.err
+    assert 'detector.pth, its backbone+neck alone, for inputs 1x3x96x128' in ended.out
     x = torch.randn(1, 3, 96, 128)
     with torch.no_grad():
         want = model.eval().extract_feat(x)

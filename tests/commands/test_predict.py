@@ -5,10 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from bireal_plugin import export
+from bireal_plugin.commands import predict as command
 from bireal_plugin.training.config import load_config
 from bireal_plugin.training.recipe import build_model
 from bireal_plugin.training.trained import load_trained
@@ -95,11 +98,38 @@ def test_names_of_a_file_replace_the_networks(predict, exported, images, tmp_pat
     assert (ended.status, 'has 10 classes, but there are 2 names' in ended.err) == (1, True)
 
 
-def test_a_file_that_does_not_say_how_its_images_are_made_is_refused(predict, run_tool, checkpoint, images, tmp_path):
+def test_a_part_of_a_network_is_refused_as_what_it_is(predict, run_tool, checkpoint, images, tmp_path):
     run_tool('export.py', checkpoint, '--part', 'backbone', '--format', 'packed', '--out', tmp_path, '--name', 'trunk')
     ended = predict(tmp_path / 'trunk.safetensors', images)
     assert (ended.status, ended.out) == (1, '')
-    assert 'trunk.safetensors does not say how its images are made; export it again: bireal export' in ended.err
+    assert 'trunk.safetensors holds the backbone of a network alone, whose outputs are feature maps' in ended.err
+
+
+def test_a_file_that_does_not_say_how_its_images_are_made_is_refused(predict, checkpoint, images, tmp_path):
+    model, _ = load_trained(None, checkpoint)
+    export(model, 'onnx', (1, 1, 16, 16), path=tmp_path / 'net.onnx')
+    ended = predict(tmp_path / 'net.onnx', images)
+    assert (ended.status, ended.out) == (1, '')
+    assert 'net.onnx does not say how its images are made; export it again: bireal export' in ended.err
+
+
+def test_a_config_in_the_place_of_weights_is_told_where_it_goes(predict, checkpoint, images):
+    ended = predict(REPOSITORY / 'configs/bireal_r18_digits.py', checkpoint, images)
+    assert (ended.status, ended.out) == (1, '')
+    assert 'is a config, where the file of trained weights belongs' in ended.err
+    assert '--config' in ended.err
+
+
+def test_json_is_alone_on_stdout_whatever_libraries_print(predict, checkpoint, images, monkeypatch):
+    def chatty(**choices):
+        print_log('a line of a log', logger='current')
+        print('a line of a library')
+        return load_trained(**choices)
+
+    monkeypatch.setattr(command, 'load_trained', chatty)
+    ended = predict(checkpoint, images / '0.png', '--json')
+    assert len(json.loads(ended.out)) == 1
+    assert 'a line of a library' in ended.err
 
 
 DETECTOR = """

@@ -39,6 +39,13 @@ def assert_same_weights(path, other):
     assert {name for name in theirs if not torch.equal(ours[name], theirs[name])} == set()
 
 
+def test_the_last_checkpoint_holds_what_was_measured_with_its_weights(plain_run):
+    log = next(plain_run.rglob('scalars.json')).read_text()
+    last = [json.loads(line) for line in log.splitlines()][-1]
+    trained = torch.load(plain_run / 'epoch_3.pth', weights_only=True)['meta']['trained']
+    assert trained['metrics'] == {key: last[key] for key in ('accuracy/top1', 'accuracy/top5')}
+
+
 def test_resume_continues_in_the_work_directory(run_tool, plain_config, plain_run, tmp_path):
     folder = tmp_path / 'moved'
     shutil.copytree(plain_run, folder)

@@ -1,7 +1,7 @@
 """Write rendered streets in the form of KITTI raw recordings: pairs, calibration, exact depth.
 
 bireal depth render streets --count 8 --size 96 320
-bireal depth infer streets --checkpoint net.xml
+bireal depth infer 'streets/*/*/image_02/data/*' --checkpoint net.xml
 """
 
 from __future__ import annotations

@@ -9,12 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import get_world_size
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.registry import HOOKS
 
-from bireal_plugin.checkpoints.file import KEY, Checkpoint, Origin, not_finite, plain
+from bireal_plugin.checkpoints.file import (
+    KEY,
+    Checkpoint,
+    Origin,
+    not_finite,
+    plain,
+    read_checkpoint,
+    write_checkpoint,
+)
 from bireal_plugin.errors import InputError, listed
 from bireal_plugin.training.hooks.plan import unwrapped
 from bireal_plugin.training.image_size import Size, items_size
@@ -66,10 +74,10 @@ class PlainCheckpointHook(Hook):
     mmengine pickles its message hub (``HistoryBuffer`` objects), which torch >= 2.6 refuses to load on resume. On
     saving, the log curves become tensors; on loading they become buffers again. ``meta.trained`` holds the run's config
     and stage as plain data, for ``load_trained``, the ``size`` of its validation images, and the ``metrics`` of these
-    very weights where they have been measured; ``meta.data`` its ``data_facts``, and
-    ``message_hub.runtime_info.validated_at`` the iterations of the validations. Functions that some schedulers keep in
-    their state are left out; their constructors set them. A network with NaN or infinite weights is not saved at all,
-    so that the last good checkpoint stays the last.
+    very weights where they have been measured, which of a run's last checkpoint is after the run; ``meta.data`` its
+    ``data_facts``, and ``message_hub.runtime_info.validated_at`` the iterations of the validations. Functions that some
+    schedulers keep in their state are left out; their constructors set them. A network with NaN or infinite weights is
+    not saved at all, so that the last good checkpoint stays the last.
     """
 
     priority = 'VERY_LOW'
@@ -112,6 +120,16 @@ class PlainCheckpointHook(Hook):
         schedulers = checkpoint.get('param_schedulers', [])
         for states in schedulers.values() if isinstance(schedulers, dict) else [schedulers]:
             states[:] = [{key: value for key, value in state.items() if not callable(value)} for state in states]
+
+    def after_train(self, runner: Any) -> None:
+        """Note the last validation in the checkpoint that was saved before it, of the same iteration."""
+        if is_main_process() and runner.message_hub.runtime_info.get(VALIDATED, [])[-1:] == [runner.iter]:
+            path = latest_checkpoint(runner.work_dir)
+            content = {} if path is None else read_checkpoint(path)
+            meta = content.get('meta') or {}
+            if KEY in meta and meta.get('iter') == runner.iter and not meta[KEY].get('metrics'):
+                meta[KEY]['metrics'] = last_metrics(runner.message_hub)
+                write_checkpoint(content, str(path))
 
     def after_load_checkpoint(self, runner: Any, checkpoint: Checkpoint) -> None:
         hub = checkpoint.get('message_hub')

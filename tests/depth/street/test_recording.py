@@ -1,8 +1,12 @@
 """Rendered streets on disk, read back by what reads recordings."""
 
+import shlex
+
 import numpy as np
 import pytest
 
+from bireal_plugin.commands.depth import render as command
+from bireal_plugin.depth.inference.inputs import find_inputs
 from bireal_plugin.depth.kitti.calibration import stereo_camera
 from bireal_plugin.depth.kitti.ground_truth import true_depth
 from bireal_plugin.depth.kitti.raw import RawFolder
@@ -49,3 +53,12 @@ def test_nothing_is_replaced(scenes, tmp_path):
     write_recording(tmp_path, scenes)
     with pytest.raises(InputError, match='exists; give another folder'):
         write_recording(tmp_path, scenes)
+
+
+def test_the_example_of_the_help_finds_the_pictures(run_command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rendering, inference = (shlex.split(line)[2:] for line in command.__doc__.splitlines() if line.startswith('bireal'))
+    assert run_command(f'depth {rendering[0]}', *rendering[1:]).status == 0
+    found, problems = find_inputs([inference[1]])
+    assert problems == []
+    assert [item.path.name for item in found] == [f'{i:010d}.png' for i in range(8)]
