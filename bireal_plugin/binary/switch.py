@@ -11,11 +11,12 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from bireal_plugin.binary.activation import build_activation
+from bireal_plugin.binary.activation import REAL_ACTIVATIONS, build_activation
 from bireal_plugin.binary.conv import BinaryConv2d
 from bireal_plugin.errors import InputError
 
 WeightStep = Literal['real', 'step1', 'binary']
+PHASES = (*REAL_ACTIVATIONS, 'step1', 'step2', 'bn')  # of the two-step scheme, in their order
 
 
 def binary_convolutions(model: nn.Module) -> Iterator[tuple[str, BinaryConv2d]]:
@@ -30,6 +31,13 @@ def latent_weights(model: nn.Module) -> set[str]:
     convs = dict(binary_convolutions(model))
     is_real = not any(conv.binary_input or conv.binary_weight for conv in convs.values())
     return set() if is_real else {f'{name}.weight' for name in convs}
+
+
+def set_phase(model: nn.Module, phase: str) -> None:
+    """Switch activation and weights to one of ``PHASES``: real, then binary in two steps, then of +-1 ('bn')."""
+    real = phase in REAL_ACTIVATIONS
+    set_activation(model, phase if real else 'sign')
+    set_weights(model, 'real' if real else 'step1' if phase == 'step1' else 'binary')
 
 
 def set_activation(model: nn.Module, activation: str) -> None:

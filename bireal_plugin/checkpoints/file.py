@@ -270,7 +270,9 @@ def origin_of(checkpoint: Mapping[str, Any], source: str) -> Origin | None:
             f'{source}: meta.{KEY} must name config and stages by text, not {file!r}, {stage!r} of {recipe}'
         )
     phases = meta.get(PHASES)  # another type is refused by those who put a network into them
-    return Origin(dict(told['config']), stage, tuple(recipe or ()), file, phases if isinstance(phases, Mapping) else {})
+    named = phases.items() if isinstance(phases, Mapping) else ()
+    phases = {key: phase for key, phase in named if isinstance(phase, str)}
+    return Origin(dict(told['config']), stage, tuple(recipe or ()), file, phases)
 
 
 def plain(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -26,13 +27,15 @@ from bireal_plugin.checkpoints.file import (
     refused,
     state_dict_of,
 )
-from bireal_plugin.checkpoints.layouts import PUBLISHED_BASIC, STOCK, TAKEN_IN, check_depth, mean_behind, naming
+from bireal_plugin.checkpoints.function import backbone_of, differences, other_weights, preprocessor_of, seen
+from bireal_plugin.checkpoints.layouts import OWN, PUBLISHED_BASIC, STOCK, TAKEN_IN, check_depth, mean_behind, naming
 from bireal_plugin.checkpoints.report import LoadReport
 from bireal_plugin.errors import InputError, listed
 from bireal_plugin.hosts.mmengine_private import note_initialisation
 from bireal_plugin.zoo import HUB, ZOO, is_address, local_file
 
 State = dict[str, Tensor]
+UNTOLD = 'the file does not tell how it was trained, so that names and shapes alone were compared'
 STEPS = (*REAL_ACTIVATIONS, 'sign')  # of the recipe, in their order
 # Phases of a run that binarizes by a hook, to the step that its network was at.
 REACHED = {step: step for step in REAL_ACTIVATIONS} | dict.fromkeys(('step1', 'step2', 'bn'), 'sign')
@@ -156,7 +159,6 @@ def load_weights(
         missing=tuple(name for name in target if name not in placed and name not in found.absent),
         unknown=tuple(old for old, new in found.names.items() if new not in target),
         wrong_shape=wrong_shape,
-        advice='; '.join(_advice(model, found.layout, origin)),
     )
     for prefix in () if tensors else dict.fromkeys(name.partition('.')[0] + '.' for name in state if '.' in name):
         part = naming(part_of(state, prefix, source), target, source)
@@ -173,21 +175,21 @@ def load_weights(
             f'another network; to take the {len(tensors)} all the same, give allow_partial=True'
         )
     model.load_state_dict(tensors, strict=False)
-    return report
+    return replace(report, advice='; '.join(_advice(model, found.layout, origin, tensors)))
 
 
-def _advice(model: nn.Module, layout: str, origin: Origin | None) -> Iterator[str]:
-    """Consequences of weights that were trained in another structure or behind another activation than the model's."""
+def _advice(model: nn.Module, layout: str, origin: Origin | None, tensors: State) -> Iterator[str]:
+    """Consequences of weights that were trained as another network than the model, with the same tensors."""
     convs = [conv for _, conv in binary_convolutions(model)]
     binary = sum(conv.binary_input or conv.binary_weight for conv in convs)
     found = (getattr(module, 'structure', None) for module in model.modules())
     structures = {structure for structure in found if isinstance(structure, str)}
     theirs: Mapping[str, Any] = dict(structure='resnet', activation='relu') if layout == STOCK else {}
-    if origin is not None:
+    if origin is not None and layout != STOCK:
         network = origin.config.get('model') or {}
         theirs = {'structure': 'bireal', 'activation': 'sign', **network.get('backbone', network)}
     structure, activation = theirs.get('structure'), theirs.get('activation')
-    if origin is not None:
+    if origin is not None and layout != STOCK:
         activation = next((REACHED[phase] for phase in origin.phases.values() if phase in REACHED), activation)
     if layout == STOCK and binary:
         yield (
@@ -209,6 +211,34 @@ def _advice(model: nn.Module, layout: str, origin: Origin | None) -> Iterator[st
             f'the weights were trained with structure={structure!r} and the model has {ours!r}, whose shortcuts start '
             'and end elsewhere: it begins at the accuracy of chance, and needs a whole training, no fine-tuning'
         )
+    if origin is not None and layout != STOCK:
+        yield from _other_function(model, origin, tensors)
+
+
+def _other_function(model: nn.Module, origin: Origin, tensors: State) -> Iterator[str]:
+    """Differences that are in no tensor, of backbones and of their images."""
+    ours = getattr(model, 'backbone', model)
+    theirs = backbone_of(origin)
+    if theirs is None:
+        yield 'the network of the config in the file cannot be built here: strides, norms and rules were not compared'
+        return
+    inner = {name.removeprefix('backbone.') if ours is not model else name: each for name, each in tensors.items()}
+    for what, found in (('with', differences(theirs, ours)), ('by the rule', other_weights(theirs, ours, inner))):
+        for name, then, now in found[:1]:
+            others = f' (and {len(found) - 1} more)' if found[1:] else ''
+            yield (
+                f'the weights were trained {what} {name} = {then}, and the model has {now}{others}: it computes '
+                'something else with the same weights, which only training makes good'
+            )
+    images = [seen(preprocessor_of(origin)), seen(getattr(model, 'data_preprocessor', None))]
+    if None not in images and images[0] != images[1]:
+        yield f'the weights were trained on images as {images[0]}, and the model sees {images[1]}'
+
+
+def log_line(report: LoadReport, origin: Origin | None) -> str:
+    """The line for the log, with a word on files that do not tell what was trained."""
+    compared = origin is not None or report.naming.layout != OWN
+    return str(report) if compared else f'{report}; {UNTOLD}'
 
 
 class ReportedPretrained(PretrainedInit):
@@ -235,7 +265,7 @@ class ReportedPretrained(PretrainedInit):
             state = part_of(state, self.prefix, source)
         choices = dict(strict=self.strict, allow_partial=self.allow_partial)
         report = load_weights(module, state, source=source, origin=origin, **choices)
-        print_log(str(report), logger='current', level=report.level)
+        print_log(log_line(report, origin), logger='current', level=report.level)
         note_initialisation(module, self)
 
 

@@ -22,13 +22,13 @@ from mmengine.visualization import Visualizer
 from torch import nn
 
 from bireal_plugin.checkpoints.file import PHASES, origin_of, state_dict_of
-from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights
+from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights, log_line
 from bireal_plugin.errors import InputError
 from bireal_plugin.hosts.mmengine_private import mark_loaded
 from bireal_plugin.training.config import config_mistakes
 from bireal_plugin.training.data_check import check_data
 from bireal_plugin.training.hooks.plain_checkpoint import PlainCheckpointHook
-from bireal_plugin.training.hooks.plan import settle_phases, unwrapped
+from bireal_plugin.training.hooks.plan import PlanHook, settle_phases, unwrapped
 from bireal_plugin.training.hooks.stage import MissedValidationHook, MonitorHook
 from bireal_plugin.training.resume import continue_run, keep_within, read_resumed
 from bireal_plugin.training.saved_progress import check_counters, check_states, resumable
@@ -119,6 +119,9 @@ class BiRealRunner(Runner):
             self.logger.warning(told)
 
     def train(self) -> nn.Module:
+        for hook in self.hooks:
+            if isinstance(hook, PlanHook):
+                hook.begin(unwrapped(self.model))
         with machine_failures():
             return super().train()
 
@@ -204,10 +207,11 @@ class BiRealRunner(Runner):
         source, allow_partial = str(filename), bool(self.cfg.get('allow_partial', False))
         model, state = unwrapped(self.model), state_dict_of(checkpoint, source)
         check_finite(state, source)
-        how: dict[str, Any] = dict(strict=strict, allow_partial=allow_partial, origin=origin_of(checkpoint, source))
+        origin = None if resuming else origin_of(checkpoint, source)  # a resumed run's config has been compared
+        how: dict[str, Any] = dict(strict=strict, allow_partial=allow_partial, origin=origin)
         report = load_weights(model, state, source=source, **how)
         if self.cfg.get('absorb_scales'):
             check_absorbed(model, str(filename))
         mark_loaded(self)
-        self.logger.log(report.level, str(report))
+        self.logger.log(report.level, str(report) if resuming else log_line(report, origin))
         return checkpoint

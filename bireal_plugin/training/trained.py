@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.config.utils import MODULE2PACKAGE
 from torch import Tensor, nn
 
 from bireal_plugin.binary.switch import binary_convolutions
 from bireal_plugin.checkpoints.file import PHASES, Origin, not_finite, origin_of, state_dict_of, unusual
+from bireal_plugin.checkpoints.function import check_types
 from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights
 from bireal_plugin.errors import InputError, listed
 from bireal_plugin.models.distill import student_config
@@ -76,7 +76,7 @@ def trained_config(
         given = config if isinstance(config, Config) else load_config(str(config))
         chosen = _with_stage(given, origin, source, stage)
         if origin is not None and not allow_other_network:
-            networks = (student_config(each.get('model') or {}) for each in (origin.config, chosen))
+            networks = (_with_images(each) for each in (origin.config, chosen))
             with scope_of(chosen):
                 found = network_difference(*networks)
             if found is not None:
@@ -116,7 +116,7 @@ def checkpoint_name(checkpoint: str | Path) -> str:
 def _carried_config(origin: Origin | None, source: str) -> Config:
     if origin is None:
         raise InputError(f'{source} does not carry the config it was trained with: give CONFIG, the file of that run')
-    _check_types(origin.config, source)
+    check_types(origin.config, source)
     config = _without_tensors(origin.config, source)
     for name in (config.get('custom_imports') or {}).get('imports') or []:
         if str(name).partition('.')[0] == __package__.partition('.')[0]:
@@ -140,21 +140,6 @@ def _without_tensors(value: Any, source: str) -> Any:
     return value
 
 
-def _check_types(value: Any, source: str) -> None:
-    """Refuse importable names: mmengine would import and call ``dict(type='os.system', ...)``."""
-    if isinstance(value, Mapping):
-        kind = value.get('type')
-        if isinstance(kind, str) and '.' in kind and kind.rpartition('.')[0] not in MODULE2PACKAGE:
-            raise InputError(f'{source}: the config in it names {kind}, which is no registered name: give CONFIG')
-        for key in ('default_scope', '_scope_'):  # mmengine would import SCOPE.registry
-            if value.get(key) not in (None, 'mmengine', *MODULE2PACKAGE):
-                raise InputError(
-                    f'{source}: the config in it has {key}={value[key]!r}, no library it knows: give CONFIG'
-                )
-    for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ():
-        _check_types(item, source)
-
-
 def _with_stage(config: Config, origin: Origin | None, source: str, stage: str | None) -> Config:
     """Of a recipe the stage named, else the checkpoint's; a file that tells none needs a name."""
     if not config.get('stages'):
@@ -174,6 +159,12 @@ def _with_stage(config: Config, origin: Origin | None, source: str, stage: str |
             f'{source} does not tell which stage of {config.filename} it is of: name one with --stage ({stages})'
         )
     return stage_config(config, str(stage))
+
+
+def _with_images(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config of a model, with the preprocessor of its images where that stands beside it."""
+    model, shared = student_config(config.get('model') or {}), config.get('data_preprocessor')
+    return {'data_preprocessor': shared, **model} if shared else model
 
 
 def _stage_words(origin: Origin | None) -> str:

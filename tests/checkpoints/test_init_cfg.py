@@ -118,7 +118,7 @@ def test_own_backbone_is_no_warning(logged, tmp_path):
     net = BiRealResNet(18, base_channels=4, init_cfg=dict(type='Pretrained', checkpoint=path))
     net.init_weights()
     assert all(torch.equal(value, own.state_dict()[name]) for name, value in net.state_dict().items())
-    assert logged == [(f"{path}: 120 of the model's 120 tensors loaded", logging.INFO)]
+    assert logged == [(f"{path}: 120 of the model's 120 tensors loaded; {loading.UNTOLD}", logging.INFO)]
 
 
 def test_real_stage_gets_no_advice_about_1_bit_layers(logged, tmp_path):

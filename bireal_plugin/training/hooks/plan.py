@@ -63,6 +63,12 @@ class PlanHook(Hook):
         """
         raise NotImplementedError
 
+    def begin(self, model: nn.Module) -> None:
+        """Give ``model`` the layers of the first phase, against which weights that it starts from are held."""
+        phase = phase_at(self.plan, 0)
+        if phase is not None:
+            self.settle(model, phase)
+
     def enter(self, runner: Any, phase: str) -> None:
         """Put the model into ``phase``; must not depend on the phases before."""
         self.settle(unwrapped(runner.model), phase)

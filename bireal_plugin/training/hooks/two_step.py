@@ -9,8 +9,9 @@ from mmengine.dist import broadcast
 from mmengine.registry import HOOKS
 from torch import nn
 
-from bireal_plugin.binary import binary_convolutions, set_activation, set_weights
+from bireal_plugin.binary import binary_convolutions
 from bireal_plugin.binary.activation import REAL_ACTIVATIONS
+from bireal_plugin.binary.switch import PHASES, set_phase
 from bireal_plugin.errors import InputError
 from bireal_plugin.folding.absorb import absorb_scales, conv_norm_pairs
 from bireal_plugin.hosts.torch_private import Convolution
@@ -83,10 +84,9 @@ class TwoStepBinarizationHook(PlanHook):
 
     @classmethod
     def settle(cls, model: nn.Module, phase: str) -> None:
-        if phase not in (*REAL_ACTIVATIONS, 'step1', 'step2', 'bn'):
+        if phase not in PHASES:
             raise InputError(f'TwoStepBinarizationHook: there is no phase {phase!r}')
-        set_activation(model, phase if phase in REAL_ACTIVATIONS else 'sign')
-        set_weights(model, 'real' if phase in REAL_ACTIVATIONS else 'step1' if phase == 'step1' else 'binary')
+        set_phase(model, phase)
 
     def enter(self, runner: Any, phase: str) -> None:
         super().enter(runner, phase)
