@@ -35,7 +35,7 @@ def add_part(parser: argparse.ArgumentParser) -> None:
     """``--max-loss``, ``--min-agreement`` and ``--part``, which depth networks have not."""
     points = 'of top-1 accuracy that may be lost where labels are known (default: 0.5; int8 1.5)'
     parser.add_argument('--max-loss', type=float, metavar='POINTS', help=points)
-    share = 'of equal classes (default without labels: 0.995, f16 0.99, bf16 and int8 0.95)'
+    share = 'of equal classes (default without labels, where the network is sure: 0.995, f16 0.99, others 0.95)'
     parser.add_argument('--min-agreement', type=float, metavar='SHARE', help=share)
     part = 'of a detector: backbone or backbone+neck'
     parser.add_argument('--part', choices=['backbone', 'backbone+neck'], metavar='PART', help=part)

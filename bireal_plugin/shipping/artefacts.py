@@ -147,7 +147,8 @@ def mark_all(verifications: Iterable[Verification]) -> None:
 LEFT = ('format', 'file', 'verdict')
 LEGEND = (
     'layer error: largest error of a 1-bit layer, in units of its output; between: of the operations between 1-bit\n'
-    'layers, in parts of their range; flips: inputs of 1-bit layers with another sign; ms: a batch on one thread;\n'
+    'layers, in parts of their range (with int8 of 99.9 % of the values); flips: inputs of 1-bit layers with another\n'
+    'sign; sure: agreement where the network gives a probability of 0.9 or more; ms: a batch on one thread;\n'
     'reference: top-1 accuracy of the network itself on these images; recorded: at the end of its training'
 )
 
@@ -165,9 +166,11 @@ def verification_table(verifications: Sequence[Verification]) -> str:
         row = {**_file(found.artefact), 'input': found.input}
         layers = found.layers
         row['layer error'] = '' if layers is None else f'{layers.layer_error:.1e}'
-        row['between'] = '' if layers is None else f'{layers.real_share:.1e}'
+        row['between'] = '' if layers is None else f'{found.between:.1e}'
         if found.agreement is not None:
             row['agreement'] = f'{found.agreement:.2%}'
+        if found.sure_agreement is not None and found.top1 is None:
+            row['sure'] = f'{found.sure_agreement:.2%}'
         if found.feature_error is not None and found.output_flips is not None:
             row['feature error'] = f'{found.feature_error:.1e}'
             row['output flips'] = f'{found.output_flips:.3%}'

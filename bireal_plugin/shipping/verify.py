@@ -22,7 +22,7 @@ from bireal_plugin.export.child import CrashError
 from bireal_plugin.export.engines import ENGINES
 from bireal_plugin.export.session_io import ChildSession, flat_outputs, tapped_child
 from bireal_plugin.shipping.compare import LayerComparison, both_sides, compare_layers, fused_error, inputs_apart
-from bireal_plugin.shipping.limits import USUAL, Artefact, Demands, Verification, mistakes
+from bireal_plugin.shipping.limits import SURE, USUAL, Artefact, Demands, Verification, mistakes
 from bireal_plugin.whole_file import write_whole
 
 # Engines that fuse operators run again with only every third layer read, since reading a tensor keeps it from being
@@ -56,7 +56,7 @@ class Trial:
         self.session: ChildSession | None = None
         self.crashed = False
         self.seconds: list[float] = []
-        self.classes: list[np.ndarray] = []  # per batch (3, images): found, the reference's, the label or -1
+        self.classes: list[np.ndarray] = []  # per batch (4, images): found, the reference's, the label or -1, sure
         self.features: list[np.ndarray] = []  # per batch (outputs, 4): sums of (a - b)^2, b^2, other signs, values
         self.layers: LayerComparison | None = None
         self.fused_error: float | None = None
@@ -88,7 +88,8 @@ class Trial:
             ):  # one column is no choice of classes
                 found, expected = (arrays[0][: batch.count].argmax(1) for arrays in (outputs, wanted))
                 labels = np.full(batch.count, -1) if batch.labels is None else batch.labels
-                self.classes.append(np.stack([found, expected, labels]))
+                sure = probability(wanted[0][: batch.count]) >= SURE
+                self.classes.append(np.stack([found, expected, labels, sure]))
             else:
                 pairs = [(a, b, (a >= 0) != (b >= 0)) for a, b in zip(outputs, wanted, strict=True)]
                 sums = [(np.square(a - b).sum(), np.square(b).sum(), flips.sum(), b.size) for a, b, flips in pairs]
@@ -122,8 +123,11 @@ class Trial:
         """The measurements, judged."""
         found = Verification(self.artefact, self.layers, self.fused_error, crashed=self.crashed, other=self.other)
         if self.classes:
-            classes, expected, labels = np.concatenate(self.classes, axis=1)
+            classes, expected, labels, sure = np.concatenate(self.classes, axis=1)
             found = replace(found, images=len(classes), agreement=float(np.mean(classes == expected)))
+            if sure.any():
+                share = float(np.mean((classes == expected)[sure == 1]))
+                found = replace(found, sure_images=int(sure.sum()), sure_agreement=share)
             if (labels >= 0).all():
                 right, reference = classes == labels, expected == labels
                 error = float(np.std(reference.astype(int) - right)) / len(labels) ** 0.5
@@ -135,7 +139,8 @@ class Trial:
         if len(self.seconds) > 1:
             found = replace(found, milliseconds=1000 * float(np.median(self.seconds[1:])))
         if self.other:
-            return replace(found, agreement=None, reference_top1=None, feature_error=None, reasons=tuple(self.reasons))
+            found = replace(found, agreement=None, sure_agreement=None, reference_top1=None, feature_error=None)
+            return replace(found, reasons=tuple(self.reasons))
         return replace(found, reasons=(*self.reasons, *mistakes(found, demands)))
 
     def _timed(self, images: np.ndarray) -> list[np.ndarray]:
@@ -143,6 +148,11 @@ class Trial:
         outputs = self.session(images)
         self.seconds.append(self.session.seconds)
         return outputs
+
+
+def probability(logits: np.ndarray) -> np.ndarray:
+    """The largest probability ``(N,)`` that logits ``(N, classes)`` stand for."""
+    return 1 / np.exp(logits - logits.max(1, keepdims=True)).sum(1)
 
 
 # Layers are compared on as many images as have about this many pixels together, at most 16 of them.

@@ -17,7 +17,8 @@ import torch.distributed
 from mmengine.config import Config
 from mmengine.config.utils import ConfigParsingError
 from mmengine.dist import init_dist
-from mmengine.registry import DATASETS, RUNNERS, DefaultScope
+from mmengine.optim import AmpOptimWrapper
+from mmengine.registry import DATASETS, OPTIM_WRAPPERS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
 
 from bireal_plugin.errors import InputError
@@ -84,7 +85,19 @@ def load_config(path: str, overrides: Mapping[str, Any] | None = None) -> Config
             raise InputError(str(error)) from error
         except ImportError as error:  # mmengine's own sentence is the list of all imports and sys.path
             raise InputError(f'custom_imports: {error.__cause__ or error}') from error
-    return override(config, overrides or {})
+    override(config, overrides or {})
+    with config_mistakes(path):
+        for part in _with_optimizers(config):
+            kind = part.optim_wrapper.get('type')
+            kind = OPTIM_WRAPPERS.get(kind) if isinstance(kind, str) and '.' in kind else kind
+            if kind is AmpOptimWrapper:  # imported, past the registry, where ours has its place
+                part.optim_wrapper.type = AmpOptimWrapper.__name__
+    return config
+
+
+def _with_optimizers(config: Config) -> list[Any]:
+    """The parts of a config, itself and its stages, in which an optimizer stands."""
+    return [part for part in (config, *(config.get('stages') or {}).values()) if part.get('optim_wrapper')]
 
 
 def override(config: Config, overrides: Mapping[str, Any]) -> Config:
@@ -163,9 +176,8 @@ def work_dir_of(config: Config, given: str | None) -> str:
 
 def use_amp(config: Config) -> None:
     """Train in mixed precision (``--amp``), in every stage; on a CPU that is bfloat16."""
-    for part in (config, *(config.get('stages') or {}).values()):
-        if 'optim_wrapper' in part:
-            part.optim_wrapper.type = 'AmpOptimWrapper'
+    for part in _with_optimizers(config):
+        part.optim_wrapper.type = AmpOptimWrapper.__name__
 
 
 def use_auto_scale_lr(config: Config) -> None:

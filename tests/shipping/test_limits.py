@@ -37,6 +37,16 @@ def test_without_labels_the_agreement_decides(precision, limit):
     assert sentence == f'{limit - 0.01:.2%} of 200 images have the class of the reference ({limit:.2%} must)'
 
 
+@pytest.mark.parametrize(('precision', 'limit'), [('f32', 0.995), ('f16', 0.99), ('bf16', 0.95), ('int8', 0.95)])
+def test_without_labels_the_images_decide_that_the_network_is_sure_of(precision, limit):
+    measured = dict(agreement=0.88, sure_images=160)
+    assert mistakes(found(precision, sure_agreement=limit, **measured), Demands()) == []
+    (sentence,) = mistakes(found(precision, sure_agreement=limit - 0.01, **measured), Demands())
+    assert sentence.startswith(f'{limit - 0.01:.2%} of the 160 images that the network is sure of have the class')
+    (sentence,) = mistakes(found(precision, sure_agreement=1.0, **measured), Demands(min_agreement=0.9))
+    assert sentence == '88.00% of 10000 images have the class of the reference (90.00% must)'
+
+
 def test_demands_replace_the_usual_limits():
     assert judged('int8', 0.3, demands=Demands(max_loss=0.2)) != []
     assert judged('bf16', 0.7, demands=Demands(max_loss=1.0)) == []

@@ -90,6 +90,20 @@ def test_a_wrong_tensor_anywhere_is_caught(format, part, tmp_path):
     assert (found.layers.layer_share > LAYER_LIMIT['f32']) == (part == 'weight')
 
 
+@pytest.mark.parametrize('labels', [None, np.zeros(8, int)])
+def test_images_are_sure_by_the_probability_that_the_network_gives(tmp_path, labels):
+    shape, net = (8, 1, 32, 32), classifier()
+    net.fc.weight.data *= 7
+    (batch,) = images(shape=shape)[:1]
+    with torch.no_grad():
+        probabilities = net(torch.from_numpy(batch.images)).softmax(1).amax(1).numpy()
+    path = export(net, 'onnx', shape, path=tmp_path / 'net.onnx')
+    (row,) = verify([Artefact(path, 'onnx')], net, [Batch(batch.images, 8, labels)])
+    assert 0 < row.sure_images == (probabilities >= 0.9).sum() < 8
+    assert row.sure_agreement == 1.0
+    assert ('  sure  ' in verification_table([row])) == (labels is None)
+
+
 @needs_compiler
 def test_int8_is_judged_by_all_values_but_the_few_that_it_cuts_off(tmp_path):
     shape = (4, 1, 32, 32)
@@ -107,6 +121,7 @@ def test_int8_is_judged_by_all_values_but_the_few_that_it_cuts_off(tmp_path):
     assert found['wrong'].layers.usual_share > REAL_LIMIT['int8']
     sentences = {name: [text for text in row.reasons if 'between 1-bit layers' in text] for name, row in found.items()}
     assert {name: len(texts) for name, texts in sentences.items()} == dict(right=0, wrong=1)
+    assert f'{found["right"].layers.usual_share:.1e}' in verification_table([found['right']])  # what was judged
 
 
 @pytest.mark.parametrize('format', [C, 'openvino', 'onnx'])

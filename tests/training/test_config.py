@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from bireal_plugin import InputError
 from bireal_plugin.training import config as config_module
@@ -22,6 +24,7 @@ from bireal_plugin.training.config import (
     use_amp,
     work_dir_of,
 )
+from bireal_plugin.training.optimizer import AmpOptimWrapper
 from bireal_plugin.training.recipe import stage_config
 from bireal_plugin.training.runner import BiRealRunner
 
@@ -162,6 +165,22 @@ def test_amp_reaches_every_stage_on_a_gpu(monkeypatch):
     use_amp(config)
     types = {name: stage_config(config, name).optim_wrapper.type for name in config.stages}
     assert types == dict.fromkeys(types, 'AmpOptimWrapper')
+
+
+@pytest.mark.parametrize(
+    'named',
+    ["'mmengine.optim.AmpOptimWrapper'", "'AmpOptimWrapper'", 'AmpOptimWrapper'],
+    ids=['by import', 'by name', 'as a class'],
+)
+def test_amp_is_ours_however_a_config_names_it(tmp_path, named):
+    """mmengine's refuses a CPU; a class in a config goes past the registry."""
+    imported = '' if named.startswith("'") else 'from mmengine.optim import AmpOptimWrapper\n'
+    optim = f'dict(type={named}, optimizer=dict(type="SGD", lr=0.1))'
+    content = f'{imported}optim_wrapper = {optim}\nstages = dict(one=dict(optim_wrapper={optim}))\n'
+    (tmp_path / 'amp.py').write_text(content)
+    config = load_config(str(tmp_path / 'amp.py'))
+    for part in (config, config.stages.one):
+        assert type(build_optim_wrapper(nn.Linear(1, 1), part.optim_wrapper)) is AmpOptimWrapper
 
 
 class Reads:

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 
 from bireal_plugin import InputError
-from bireal_plugin.checkpoints.file import read_checkpoint
+from bireal_plugin.checkpoints.file import Origin, read_checkpoint
 from bireal_plugin.training.differences import network_difference
 from bireal_plugin.training.recipe import stage_config, stage_model
 from bireal_plugin.training.trained import checkpoint_config, load_trained, trained_config
@@ -118,6 +118,17 @@ def test_a_stage_of_another_network_is_refused(tiny_config, elsewhere, trained, 
 def test_a_config_of_another_network_is_refused(tiny_config_with, elsewhere, changed, words):
     with pytest.raises(InputError, match=words):
         trained_config(tiny_config_with(f'model = dict({changed})'), elsewhere('clip'))
+
+
+def test_images_are_compared_where_their_preprocessor_stands_beside_the_model():
+    model = dict(type='BiRealClassifier', num_classes=3, backbone=dict(type='BiRealResNet', depth=18, base_channels=4))
+    grey, other = (dict(type='ImagePreprocessor', mean=(mean,), std=(96.0,)) for mean in (78.0, 1.0))
+    content = dict(state_dict={}, meta=Origin(dict(model=model, data_preprocessor=grey)).as_meta())
+    for config in (dict(model=model, data_preprocessor=grey), dict(model={**model, 'data_preprocessor': grey})):
+        assert trained_config(Config(config), 'a.pth', content=content).model.num_classes == 3
+    made = dict(model=model, data_preprocessor=other)
+    with pytest.raises(InputError, match=r'model.data_preprocessor.mean = \[78.0\] .* has \[1.0\]'):
+        trained_config(Config(made), 'a.pth', content=content)
 
 
 def test_another_network_is_taken_when_it_is_asked_for(tiny_config, finished_run, elsewhere):

@@ -90,3 +90,21 @@ def test_a_run_that_starts_from_it_has_the_phases_of_its_own_config(planned, run
     options = ('--cfg-options', f'load_from={planned[1]}/epoch_2.pth', 'stages.float.train_cfg.max_epochs=1')
     assert run_tool('train.py', tiny_config, '--work-dir', tmp_path, '--stage', 'float', *options).status == 0
     assert 'phases' not in trained_config(None, tmp_path / 'float' / 'epoch_1.pth')
+
+
+@pytest.mark.parametrize(
+    ('changed', 'words'),
+    [
+        ([], None),
+        (['model.backbone.strides=[1,2,2,1]'], 'layer4.0.conv1.stride = (2, 2), and the model has (1, 1)'),
+    ],
+    ids=['same', 'strides'],
+)
+def test_weights_to_start_from_are_held_against_the_first_phase(planned, run_tool, tmp_path, changed, words):
+    config, folder = planned
+    options = ('--cfg-options', f'load_from={folder}/epoch_1.pth', 'train_cfg.max_epochs=1', *changed)
+    ended = run_tool('train.py', config, '--work-dir', tmp_path, *options)
+    assert ended.status == 0, ended.err
+    (line,) = (line for line in ended.out.splitlines() if f'{folder}/epoch_1.pth: 122 of' in line)
+    assert ('WARNING' in line) == ('the weights were trained' in line) == (words is not None)
+    assert words is None or words in line
