@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from bireal_plugin.checkpoints.file import DATASET
 from bireal_plugin.errors import InputError, listed
 from bireal_plugin.training.config import build_dataset, dataset_of
 from bireal_plugin.training.image_size import image_of
@@ -40,6 +41,40 @@ def check_data(model: nn.Module, dataset: Any) -> None:
     image = _first_image(dataset)
     if image is not None:
         _check_image(model, image, name)
+
+
+def other_classes(meta: Any, dataset: Any) -> str | None:
+    """Words on a checkpoint's classes that are not the data set's, in name or order; None where they are.
+
+    None too where one of the two does not name them, or they are not as many, so that the layer behind does not fit.
+
+    Args:
+        meta: of the checkpoint.
+    """
+    theirs, ours = _named_classes(_mapping(_mapping(meta).get(DATASET))), _named_classes(_mapping(_metainfo(dataset)))
+    if not theirs or not ours or len(theirs[0]) != len(ours[0]) or any(each in ours for each in theirs):
+        return None
+    place = next(i for i, (then, now) in enumerate(zip(theirs[0], ours[0], strict=True)) if then != now)
+    return (
+        f'it was trained with {theirs[0][place]} as class {place}, which is {ours[0][place]} in '
+        f'{type(dataset).__name__}: its outputs stand for the classes of its training, in their order'
+    )
+
+
+def _named_classes(told: Mapping[str, Any]) -> list[list[str]]:
+    """The names of the classes in their order, human ones first; empty where there are none."""
+    found = [told.get(key) for key in ('class_names', 'classes')]
+    return [list(map(str, names)) for names in found if isinstance(names, (list, tuple)) and names]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _metainfo(dataset: Any) -> Any:
+    """What a data set, or the one inside of it, tells of itself."""
+    inner = getattr(dataset, 'dataset', None)
+    return getattr(dataset, 'metainfo', None) or (None if inner is None else _metainfo(inner))
 
 
 def settle_classes(config: Config) -> None:

@@ -26,7 +26,7 @@ from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights, lo
 from bireal_plugin.errors import InputError
 from bireal_plugin.hosts.mmengine_private import mark_loaded
 from bireal_plugin.training.config import config_mistakes
-from bireal_plugin.training.data_check import check_data
+from bireal_plugin.training.data_check import check_data, other_classes
 from bireal_plugin.training.hooks.plain_checkpoint import PlainCheckpointHook
 from bireal_plugin.training.hooks.plan import PlanHook, settle_phases, unwrapped
 from bireal_plugin.training.hooks.stage import MissedValidationHook, MonitorHook
@@ -45,7 +45,8 @@ def _naming_config(build: Callable[..., Any]) -> Callable[..., Any]:
         with config_mistakes(str(self.cfg.filename)):
             built = build(self, *args, **kwargs)
             if isinstance(built, BaseLoop):
-                check_data(unwrapped(self.model), built.dataloader.dataset)
+                self.data = built.dataloader.dataset
+                check_data(unwrapped(self.model), self.data)
             return built
 
     return told
@@ -101,6 +102,8 @@ class BiRealRunner(Runner):
         if isinstance(cfg.get('visualizer'), dict):
             cfg.visualizer['name'] = cfg.experiment_name
         return super().from_cfg(cfg)
+
+    data: Any = None  # the data set of the loop that was built last
 
     # Built when a run starts, long after the Runner itself.
     build_train_loop = _naming_config(Runner.build_train_loop)
@@ -214,4 +217,7 @@ class BiRealRunner(Runner):
             check_absorbed(model, str(filename))
         mark_loaded(self)
         self.logger.log(report.level, str(report) if resuming else log_line(report, origin))
+        head = [name for name in report.loaded if not name.startswith('backbone.')]
+        if head and not resuming and (words := other_classes(checkpoint.get('meta'), self.data)) is not None:
+            self.logger.warning(f'{source}: {words}')
         return checkpoint

@@ -11,7 +11,7 @@ from torch.utils.data import ConcatDataset, Subset
 
 from bireal_plugin import InputError
 from bireal_plugin.models.classifier import ImagePreprocessor
-from bireal_plugin.training.data_check import check_data
+from bireal_plugin.training.data_check import check_data, other_classes
 
 DIGITS = 'Digits has images of 1 channel (grey)'
 CASES = {
@@ -158,3 +158,45 @@ def test_looking_at_the_data_draws_no_random_number():
             check_data(model, Items(byte(3)))
         drawn.append((random.random(), np.random.rand(), torch.rand(1).item()))
     assert drawn[0] == drawn[1]
+
+
+def told(**entries):
+    return dict(dataset_meta=entries)
+
+
+@pytest.mark.parametrize(
+    ('meta', 'metainfo', 'words'),
+    [
+        (told(classes=['cat', 'dog']), dict(classes=('cat', 'dog')), None),
+        (
+            told(classes=['cat', 'dog']),
+            dict(classes=('dog', 'cat')),
+            'with cat as class 0, which is dog in SimpleNamespace',
+        ),
+        (told(classes=['cat', 'dog']), dict(classes=('cat', 'owl')), 'dog as class 1, which is owl in SimpleNamespace'),
+        (told(classes=['n1', 'n2'], class_names=['cat', 'dog']), dict(classes=('n1', 'n2')), None),
+        (told(classes=['cat', 'dog']), dict(classes=('n1', 'n2'), class_names=('cat', 'dog')), None),
+        (told(classes=[]), dict(classes=('cat', 'dog')), None),
+        (told(classes=['cat', 'dog', 'owl']), dict(classes=('cat', 'dog')), None),
+        (None, dict(classes=('cat', 'dog')), None),
+        (told(classes=['cat', 'dog']), None, None),
+    ],
+)
+@pytest.mark.parametrize('wrapped', [False, True])
+def test_classes_of_a_checkpoint_that_are_not_the_datas_are_told(meta, metainfo, words, wrapped):
+    dataset = SimpleNamespace(metainfo=metainfo)
+    dataset = Subset(dataset, [0]) if wrapped else dataset
+    found = other_classes(meta, dataset)
+    assert (found is None) == (words is None)
+    assert words is None or words.replace('SimpleNamespace', type(dataset).__name__) in found
+
+
+def test_a_test_on_other_classes_is_a_warning(run_tool, finished_run, tmp_path):
+    path = finished_run.folder / next(row['checkpoint'] for row in finished_run.results if row['name'] == 'bn')
+    content = torch.load(path, weights_only=True)
+    for classes, warned in ((content['meta']['dataset_meta']['classes'], False), ([*'9876543210'], True)):
+        content['meta']['dataset_meta'] = dict(classes=classes)
+        torch.save(content, tmp_path / 'net.pth')
+        ended = run_tool('test.py', tmp_path / 'net.pth', '--work-dir', tmp_path / 'test')
+        assert ended.status == 0, ended.err
+        assert ('with 9 as class 0, which is 0 in Digits' in ended.out) == warned
