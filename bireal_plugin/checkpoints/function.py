@@ -16,14 +16,76 @@ from mmengine.model import ImgDataPreprocessor
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
+from bireal_plugin.binary.activation import REAL_ACTIVATIONS
 from bireal_plugin.binary.conv import BinaryConv2d
 from bireal_plugin.binary.switch import PHASES, binary_convolutions, set_phase
 from bireal_plugin.checkpoints.file import Origin
+from bireal_plugin.checkpoints.layouts import STOCK
 from bireal_plugin.errors import InputError
 from bireal_plugin.registry import WEIGHT_BINARIZERS
 
+STEPS = (*REAL_ACTIVATIONS, 'sign')  # of the recipe, in their order
+# Phases of a run that binarizes by a hook, to the step that its network was at.
+REACHED = dict.fromkeys(PHASES, 'sign') | {step: step for step in REAL_ACTIVATIONS}
 # Constants of PyTorch's modules that no output of evaluation depends on.
 NOT_OF_THE_OUTPUT = ('momentum', 'inplace')
+
+
+def advice(model: nn.Module, layout: str, origin: Origin | None, tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    """Consequences of weights that were trained as another network than the model, with the same tensors."""
+    convs = [conv for _, conv in binary_convolutions(model)]
+    binary = sum(conv.binary_input or conv.binary_weight for conv in convs)
+    found = (getattr(module, 'structure', None) for module in model.modules())
+    structures = {structure for structure in found if isinstance(structure, str)}
+    theirs: Mapping[str, Any] = dict(structure='resnet', activation='relu') if layout == STOCK else {}
+    if origin is not None and layout != STOCK:
+        network = origin.config.get('model') or {}
+        theirs = {'structure': 'bireal', 'activation': 'sign', **network.get('backbone', network)}
+    structure, activation = theirs.get('structure'), theirs.get('activation')
+    if origin is not None and layout != STOCK:
+        activation = next((REACHED[phase] for phase in origin.phases.values() if phase in REACHED), activation)
+    if layout == STOCK and binary:
+        yield (
+            f'the {binary} 1-bit convolutions start from real weights trained behind ReLU: train real stages (ReLU, '
+            'leaky clip, clip) before the binary one, as configs/_base_/recipe_basic.py does, or expect little of the '
+            'start'
+        )
+    elif activation in STEPS and convs:
+        real = (name for name, kind in REAL_ACTIVATIONS.items() if type(convs[0].activation) is kind)
+        ours = 'sign' if convs[0].binary_input else next(real, '')
+        if ours in STEPS and STEPS.index(ours) - STEPS.index(activation) not in (0, 1):
+            yield (
+                f'the weights were trained behind {activation} and the model has {ours}: it begins at the accuracy of '
+                f'chance; the recipe goes from one to the next of {", ".join(STEPS)}, and trains at each'
+            )
+    if structure and structures and {structure} != structures:
+        ours = ', '.join(sorted(structures))
+        yield (
+            f'the weights were trained with structure={structure!r} and the model has {ours!r}, whose shortcuts start '
+            'and end elsewhere: it begins at the accuracy of chance, and needs a whole training, no fine-tuning'
+        )
+    if origin is not None and layout != STOCK:
+        yield from _other_function(model, origin, tensors)
+
+
+def _other_function(model: nn.Module, origin: Origin, tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    """Differences that are in no tensor, of backbones and of their images."""
+    ours = getattr(model, 'backbone', model)
+    theirs = backbone_of(origin)
+    if theirs is None:
+        yield 'the network of the config in the file cannot be built here: strides, norms and rules were not compared'
+        return
+    inner = {name.removeprefix('backbone.') if ours is not model else name: each for name, each in tensors.items()}
+    for what, found in (('with', differences(theirs, ours)), ('by the rule', other_weights(theirs, ours, inner))):
+        for name, then, now in found[:1]:
+            others = f' (and {len(found) - 1} more)' if found[1:] else ''
+            yield (
+                f'the weights were trained {what} {name} = {then}, and the model has {now}{others}: it computes '
+                'something else with the same weights, which only training makes good'
+            )
+    images = [seen(preprocessor_of(origin)), seen(getattr(model, 'data_preprocessor', None))]
+    if None not in images and images[0] != images[1]:
+        yield f'the weights were trained on images as {images[0]}, and the model sees {images[1]}'
 
 
 def check_types(value: Any, source: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -15,7 +15,6 @@ from mmengine.model import PretrainedInit
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from bireal_plugin.binary.activation import REAL_ACTIVATIONS
 from bireal_plugin.binary.switch import binary_convolutions
 from bireal_plugin.checkpoints.containers import drop_unread, plain_containers
 from bireal_plugin.checkpoints.file import (
@@ -27,8 +26,8 @@ from bireal_plugin.checkpoints.file import (
     refused,
     state_dict_of,
 )
-from bireal_plugin.checkpoints.function import backbone_of, differences, other_weights, preprocessor_of, seen
-from bireal_plugin.checkpoints.layouts import OWN, PUBLISHED_BASIC, STOCK, TAKEN_IN, check_depth, mean_behind, naming
+from bireal_plugin.checkpoints.function import advice
+from bireal_plugin.checkpoints.layouts import OWN, PUBLISHED_BASIC, TAKEN_IN, check_depth, mean_behind, naming
 from bireal_plugin.checkpoints.report import LoadReport
 from bireal_plugin.errors import InputError, listed
 from bireal_plugin.hosts.mmengine_private import note_initialisation
@@ -36,9 +35,6 @@ from bireal_plugin.zoo import HUB, ZOO, is_address, local_file
 
 State = dict[str, Tensor]
 UNTOLD = 'the file does not tell how it was trained, so that names and shapes alone were compared'
-STEPS = (*REAL_ACTIVATIONS, 'sign')  # of the recipe, in their order
-# Phases of a run that binarizes by a hook, to the step that its network was at.
-REACHED = {step: step for step in REAL_ACTIVATIONS} | dict.fromkeys(('step1', 'step2', 'bn'), 'sign')
 
 
 @CheckpointLoader.register_scheme(prefixes='timm://')
@@ -124,7 +120,7 @@ def load_weights(
         source: name of the weights in sentences, such as a file name.
         strict: demand that names and shapes agree, but for what the layout explains.
         allow_partial: take them too where less than half of the model's tensors and of the file's fit.
-        origin: the training behind the weights, whose structure and activation are compared with the model's.
+        origin: the training behind the weights, whose network is compared with the model, see ``function.py``.
 
     Raises:
         InputError: another depth or kind of network, nothing fits, less than half does, or ``strict`` and something
@@ -175,64 +171,7 @@ def load_weights(
             f'another network; to take the {len(tensors)} all the same, give allow_partial=True'
         )
     model.load_state_dict(tensors, strict=False)
-    return replace(report, advice='; '.join(_advice(model, found.layout, origin, tensors)))
-
-
-def _advice(model: nn.Module, layout: str, origin: Origin | None, tensors: State) -> Iterator[str]:
-    """Consequences of weights that were trained as another network than the model, with the same tensors."""
-    convs = [conv for _, conv in binary_convolutions(model)]
-    binary = sum(conv.binary_input or conv.binary_weight for conv in convs)
-    found = (getattr(module, 'structure', None) for module in model.modules())
-    structures = {structure for structure in found if isinstance(structure, str)}
-    theirs: Mapping[str, Any] = dict(structure='resnet', activation='relu') if layout == STOCK else {}
-    if origin is not None and layout != STOCK:
-        network = origin.config.get('model') or {}
-        theirs = {'structure': 'bireal', 'activation': 'sign', **network.get('backbone', network)}
-    structure, activation = theirs.get('structure'), theirs.get('activation')
-    if origin is not None and layout != STOCK:
-        activation = next((REACHED[phase] for phase in origin.phases.values() if phase in REACHED), activation)
-    if layout == STOCK and binary:
-        yield (
-            f'the {binary} 1-bit convolutions start from real weights trained behind ReLU: train real stages (ReLU, '
-            'leaky clip, clip) before the binary one, as configs/_base_/recipe_basic.py does, or expect little of the '
-            'start'
-        )
-    elif activation in STEPS and convs:
-        real = (name for name, kind in REAL_ACTIVATIONS.items() if type(convs[0].activation) is kind)
-        ours = 'sign' if convs[0].binary_input else next(real, '')
-        if ours in STEPS and STEPS.index(ours) - STEPS.index(activation) not in (0, 1):
-            yield (
-                f'the weights were trained behind {activation} and the model has {ours}: it begins at the accuracy of '
-                f'chance; the recipe goes from one to the next of {", ".join(STEPS)}, and trains at each'
-            )
-    if structure and structures and {structure} != structures:
-        ours = ', '.join(sorted(structures))
-        yield (
-            f'the weights were trained with structure={structure!r} and the model has {ours!r}, whose shortcuts start '
-            'and end elsewhere: it begins at the accuracy of chance, and needs a whole training, no fine-tuning'
-        )
-    if origin is not None and layout != STOCK:
-        yield from _other_function(model, origin, tensors)
-
-
-def _other_function(model: nn.Module, origin: Origin, tensors: State) -> Iterator[str]:
-    """Differences that are in no tensor, of backbones and of their images."""
-    ours = getattr(model, 'backbone', model)
-    theirs = backbone_of(origin)
-    if theirs is None:
-        yield 'the network of the config in the file cannot be built here: strides, norms and rules were not compared'
-        return
-    inner = {name.removeprefix('backbone.') if ours is not model else name: each for name, each in tensors.items()}
-    for what, found in (('with', differences(theirs, ours)), ('by the rule', other_weights(theirs, ours, inner))):
-        for name, then, now in found[:1]:
-            others = f' (and {len(found) - 1} more)' if found[1:] else ''
-            yield (
-                f'the weights were trained {what} {name} = {then}, and the model has {now}{others}: it computes '
-                'something else with the same weights, which only training makes good'
-            )
-    images = [seen(preprocessor_of(origin)), seen(getattr(model, 'data_preprocessor', None))]
-    if None not in images and images[0] != images[1]:
-        yield f'the weights were trained on images as {images[0]}, and the model sees {images[1]}'
+    return replace(report, advice='; '.join(advice(model, found.layout, origin, tensors)))
 
 
 def log_line(report: LoadReport, origin: Origin | None) -> str:
