@@ -20,7 +20,7 @@ from bireal_plugin.whole_file import whole
 
 UNKNOWN_RATE = Fraction(25)  # frames per second, where a file does not say
 QUALITY = '18'  # x264's constant rate factor: hardly to be told from the source
-PRESET = 'ultrafast'  # a quarter of the time of 'veryfast' on maps, as true to them, in files half again as large
+PRESET = 'ultrafast'  # a quarter of the time of 'veryfast', as true; maps half again as large, with the image twice
 TICK = Fraction(1, 90_000)  # s, of frames at times of their own; whole in all usual rates
 WEBCAMS = dict(linux=('v4l2', '/dev/video{}'), darwin=('avfoundation', '{}'), win32=('vfwcap', '{}'))
 PATIENCE = 20  # s to wait for a stream
