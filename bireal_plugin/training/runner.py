@@ -28,7 +28,7 @@ from bireal_plugin.hosts.mmengine_private import mark_loaded
 from bireal_plugin.training.config import config_mistakes
 from bireal_plugin.training.data_check import check_data, other_classes
 from bireal_plugin.training.hooks.plain_checkpoint import PlainCheckpointHook
-from bireal_plugin.training.hooks.plan import PlanHook, settle_phases, unwrapped
+from bireal_plugin.training.hooks.plan import settle_phases, unwrapped
 from bireal_plugin.training.hooks.stage import MissedValidationHook, MonitorHook
 from bireal_plugin.training.resume import continue_run, keep_within, read_resumed
 from bireal_plugin.training.saved_progress import check_counters, check_states, resumable
@@ -122,9 +122,6 @@ class BiRealRunner(Runner):
             self.logger.warning(told)
 
     def train(self) -> nn.Module:
-        for hook in self.hooks:
-            if isinstance(hook, PlanHook):
-                hook.begin(unwrapped(self.model))
         with machine_failures():
             return super().train()
 

@@ -155,7 +155,7 @@ def killed(job: Job, folder: Path, number: int, delay: float, *, warm: bool, goe
             wrong.append(f'status {status} and no sentence: {said[-2000:]}')
         if 'Traceback' in said or 'Exception ignored' in said:
             wrong.append(f'a traceback: {said[-2000:]}')
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30  # workers look for their parent every 5 s, and take some to end
     while started.running() and time.monotonic() < deadline:
         time.sleep(0.1)
     return wrong + [f'process {each} was left' for each in started.running()]

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from torch import nn
 
 from bireal_plugin.checkpoints.file import PHASES
@@ -63,11 +64,14 @@ class PlanHook(Hook):
         """
         raise NotImplementedError
 
-    def begin(self, model: nn.Module) -> None:
-        """Give ``model`` the layers of the first phase, against which weights that it starts from are held."""
+    def before_run(self, runner: Any) -> None:
+        """Give a model in training the layers of its first phase, against which weights that it starts from are held.
+
+        The optimizer was built before, for layers that become binary.
+        """
         phase = phase_at(self.plan, 0)
-        if phase is not None:
-            self.settle(model, phase)
+        if phase is not None and isinstance(runner.optim_wrapper, OptimWrapper):
+            self.settle(unwrapped(runner.model), phase)
 
     def enter(self, runner: Any, phase: str) -> None:
         """Put the model into ``phase``; must not depend on the phases before."""

@@ -19,7 +19,7 @@ custom_hooks = [
     dict(type='MagnitudeAwareHook', interval=0, plan=dict(Sign=0, MagnitudeAware=3)),
 ]
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=-1))
-optim_wrapper = dict(optimizer=dict(lr=0.02))
+optim_wrapper = dict(optimizer=dict(lr=0.02, weight_decay=1e-4))
 train_cfg = dict(max_epochs=5)
 train_dataloader = dict(dataset=dict(subset=200))
 """
