@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.export.nodes import LayerWriter
 
 aten = torch.ops.aten
 
@@ -22,9 +23,6 @@ EXPRESSED = (aten.rsub.Scalar, aten.transpose.int)
 UNCHANGED = (aten.clone.default, aten.alias.default, aten.contiguous.default, aten.detach.default)
 CHECKS = (aten._assert_tensor_metadata.default,)
 CONSTANTS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
-# From the output's shape in PyTorch and the node's own arguments (values of the engine, constants as tensors, plain
-# numbers) to the engine's value.
-LayerWriter = Callable[..., Any]
 
 
 def expressed(program: ExportedProgram) -> ExportedProgram:
@@ -46,7 +44,7 @@ def walk(
 
     Args:
         program: as ``expressed`` gives it.
-        layers: by ATen operator. enter: gives the value of an input of a shape.
+        layers: by ATen operator, see ``nodes``. enter: gives the value of an input of a shape.
         computed: class of the engine's values, all others are constants. engine: its name, for sentences.
 
     Raises:

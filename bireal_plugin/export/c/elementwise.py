@@ -15,7 +15,7 @@ from torch import Tensor
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.c.graph import Buffer, Call, Graph, Shape, Step, Value
 from bireal_plugin.export.c.moves import expanded, in_order, one_image
-from bireal_plugin.export.walk import LayerWriter
+from bireal_plugin.export.nodes import LayerWriter
 
 # From an operation on (x, v) to that on (v, x) with the same result.
 TURNED = dict(ADD='ADD', MUL='MUL', MAX='MAX', MIN='MIN', SUB='RSUB', DIV='RDIV')
@@ -24,9 +24,7 @@ TURNED = dict(ADD='ADD', MUL='MUL', MAX='MAX', MIN='MIN', SUB='RSUB', DIV='RDIV'
 def arithmetic(operation: str) -> LayerWriter:
     """An operation of two tensors, of which one may be a constant or a number."""
 
-    def layer(graph: Graph, shape: Sequence[int], x: Any, y: Any, *, alpha: float = 1) -> Value:
-        if alpha != 1:
-            raise InputError(f'alpha={alpha} is not exported; multiply the second operand by it')
+    def layer(graph: Graph, shape: Sequence[int], x: Any, y: Any) -> Value:
         return combined(graph, operation, shape, x, y)
 
     return layer
@@ -71,15 +69,6 @@ def clamp(graph: Graph, shape: Sequence[int], x: Value, low: Any = None, high: A
     return x
 
 
-def elu(
-    graph: Graph, shape: Sequence[int], x: Value, alpha: float = 1, scale: float = 1, input_scale: float = 1
-) -> Value:
-    """ELU with its usual parameters."""
-    if (alpha, scale, input_scale) != (1, 1, 1):
-        raise InputError(f'ELU is exported with alpha=1, not with alpha={alpha}, scale={scale} * {input_scale}')
-    return applied(graph, x, 'ELU')
-
-
 def leaky_relu(graph: Graph, shape: Sequence[int], x: Value, slope: float = 0.01) -> Value:
     """``x`` where it is positive, ``slope x`` elsewhere."""
     return applied(graph, x, 'PRELU', slope)
@@ -87,8 +76,6 @@ def leaky_relu(graph: Graph, shape: Sequence[int], x: Value, slope: float = 0.01
 
 def prelu(graph: Graph, shape: Sequence[int], x: Value, slope: Tensor) -> Value:
     """``x`` where it is positive, ``slope x`` elsewhere; one slope per channel, or one for all."""
-    if isinstance(slope, Value):
-        raise InputError('its slope is computed from the input, and is exported as a constant alone')
     return combined(graph, 'PRELU', shape, x, slope.reshape(-1, *[1] * (len(shape) - 2)))
 
 

@@ -279,9 +279,3 @@ def constant_value(array: np.ndarray) -> Value:
     """A constant of PyTorch's shape without the batch."""
     shape = tuple(array.shape)
     return Value(Buffer(array.size, np.ascontiguousarray(array, np.float32)), shape, tuple(range(len(shape))))
-
-
-def pair(value: Any) -> list[int]:
-    """Rows and columns from ``v``, ``[v]`` or ``[rows, columns]``."""
-    values = [value] if isinstance(value, int) else list(value)
-    return [int(v) for v in (values * 2 if len(values) == 1 else values)]

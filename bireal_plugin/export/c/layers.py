@@ -1,7 +1,8 @@
 """The layers of a network as calls of kernels: convolutions, pools, linear layers and resizing.
 
 Every function appends the calls of one ATen node to a graph and gives their result. It is called with the graph,
-PyTorch's shape of the output, and the node's own arguments: values, constants as torch tensors, plain numbers.
+PyTorch's shape of the output, and the node's arguments as ``nodes`` has them: values, constants as torch tensors, plain
+numbers.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from torch import Tensor
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.c.elementwise import applied, combined
-from bireal_plugin.export.c.graph import Graph, Value, Window, pair, settled
+from bireal_plugin.export.c.graph import Graph, Value, Window, settled
 from bireal_plugin.export.c.layout import binary_weights, byte_weights, real_weights, takes_winograd, winograd_weights
 from bireal_plugin.export.c.moves import feature_map, in_order, usual
 from bireal_plugin.export.c.quantization import rounded
+from bireal_plugin.export.nodes import exact_ratio, whole_factor
 
 
 def binary_conv2d(
@@ -53,22 +55,19 @@ def conv2d(
     shape: Sequence[int],
     x: Value,
     weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
 ) -> Value:
-    """A real convolution; ``padding`` may be 'same' or 'valid'."""
+    """A real convolution."""
     x = feature_map(graph, x)
-    if isinstance(padding, str):
-        extents = zip(pair(dilation), weight.shape[2:], strict=True)
-        padding = [d * (k - 1) // 2 for d, k in extents] if padding == 'same' else 0
-    window = _window(x, shape, weight.shape[2:], pair(stride), pair(padding), pair(dilation), groups)
+    window = _window(x, shape, weight.shape[2:], stride, padding, dilation, groups)
     return _convolved(graph, shape[1:], x, window, weight, bias)
 
 
-def linear(graph: Graph, shape: Sequence[int], x: Value, weight: Tensor, bias: Tensor | None = None) -> Value:
+def linear(graph: Graph, shape: Sequence[int], x: Value, weight: Tensor, bias: Tensor | None) -> Value:
     """A linear layer on the last dimension: a convolution of one pixel."""
     x = in_order(graph, x, range(len(x.shape)))
     channels, pixels = x.shape[-1], math.prod(x.shape[:-1])
@@ -101,15 +100,14 @@ def max_pool2d(
     graph: Graph,
     shape: Sequence[int],
     x: Value,
-    kernel: Any,
-    stride: Any = (),
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
 ) -> Value:
-    """Max pool; ``ceil_mode`` shows in ``shape`` already."""
-    x, kernel = feature_map(graph, x), pair(kernel)
-    window = _window(x, shape, kernel, pair(stride or kernel), pair(padding), pair(dilation), 1)
+    """Max pool."""
+    x = feature_map(graph, x)
+    window = _window(x, shape, kernel, stride, padding, dilation, 1)
     return graph.add('max_pool', shape[1:], [x], window=window)
 
 
@@ -117,38 +115,34 @@ def avg_pool2d(
     graph: Graph,
     shape: Sequence[int],
     x: Value,
-    kernel: Any,
-    stride: Any = (),
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    padded: bool,
 ) -> Value:
-    """Average pool.
+    """Average pool; ``padded`` counts the padding.
 
     Raises:
-        InputError: there is a divisor of its own, or windows that count padding end behind it.
+        InputError: windows that count padding end behind it.
     """
-    x, kernel, stride, padding = feature_map(graph, x), pair(kernel), pair(stride or kernel), pair(padding)
+    x = feature_map(graph, x)
     window = _window(x, shape, kernel, stride, padding, [1, 1], 1)
-    if divisor_override is not None:
-        raise InputError('an average pool with divisor_override is not exported')
-    padded = count_include_pad and any(padding)
     ends = [(out - 1) * step + size for out, step, size in zip(shape[2:], stride, kernel, strict=True)]
     if padded and any(end > size + 2 * p for end, size, p in zip(ends, x.shape[1:], padding, strict=True)):
         raise InputError(
-            f'an average pool of {tuple(kernel)} pixels with stride {tuple(stride)}, padding {tuple(padding)}, '
-            f'ceil_mode={ceil_mode} and count_include_pad={count_include_pad} is not exported'
+            f'an average pool of {tuple(kernel)} pixels with stride {tuple(stride)}, padding {tuple(padding)} and '
+            'ceil_mode=True is not exported, since its last windows end behind the padding that they count'
         )
     return graph.add('average_pool', shape[1:], [x], window=window, numbers=[int(padded)])
 
 
-def adaptive_avg_pool2d(graph: Graph, shape: Sequence[int], x: Value, size: Any) -> Value:
+def adaptive_avg_pool2d(graph: Graph, shape: Sequence[int], x: Value, size: Sequence[int]) -> Value:
     """The average pool to a size that divides the image's."""
     sizes, wanted = x.shape[-2:], shape[-2:]
     if any(have % want for have, want in zip(sizes, wanted, strict=True)):
         raise InputError(f'an adaptive average pool of {sizes} to {tuple(wanted)} pixels is not by a whole factor')
-    return avg_pool2d(graph, shape, x, [have // want for have, want in zip(sizes, wanted, strict=True)])
+    kernel = [have // want for have, want in zip(sizes, wanted, strict=True)]
+    return avg_pool2d(graph, shape, x, kernel, kernel, [0, 0], False)
 
 
 def mean(
@@ -174,8 +168,7 @@ def softmax(graph: Graph, shape: Sequence[int], x: Value, dim: int, dtype: Any =
 def upsample_nearest2d(graph: Graph, shape: Sequence[int], x: Value, size: Any = None, scale: Any = None) -> Value:
     """Nearest neighbour by whole factors."""
     x = feature_map(graph, x)
-    if any(out % have for out, have in zip(shape[2:], x.shape[1:], strict=True)):
-        raise InputError(f'nearest upsampling of {x.shape[1:]} to {tuple(shape[2:])} pixels is not by a whole factor')
+    whole_factor(x.shape[1:], shape[2:])
     return graph.add('nearest', shape[1:], [x], window=_resized(x, shape))
 
 
@@ -184,11 +177,8 @@ def upsample_bilinear2d(
 ) -> Value:
     """Bilinear resizing; the scale factor, where given, must be the ratio of the sizes."""
     x = feature_map(graph, x)
-    for out, have, factor in zip(shape[2:], x.shape[1:], scale or (None, None), strict=True):
-        if factor is not None and not align_corners and out != have * factor:
-            raise InputError(
-                f'bilinear resizing of {have} pixels by {factor} gives no whole number of pixels; give size='
-            )
+    if not align_corners:
+        exact_ratio(x.shape[1:], shape[2:], scale)
     return graph.add('bilinear', shape[1:], [x], window=_resized(x, shape), numbers=[int(align_corners)])
 
 

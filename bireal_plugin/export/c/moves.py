@@ -107,10 +107,10 @@ def cut(
     graph: Graph,
     shape: Sequence[int],
     x: Value,
-    dim: int = 0,
-    start: int | None = None,
-    end: int | None = None,
-    step: int = 1,
+    dim: int,
+    start: int | None,
+    end: int | None,
+    step: int,
 ) -> Value:
     """Every ``step``-th element along ``dim``, from ``start`` to before ``end``."""
     axis = dim % len(shape) - 1

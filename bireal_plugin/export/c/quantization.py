@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from bireal_plugin.export.walk import LayerWriter, walk
+from bireal_plugin.export.nodes import LayerWriter
+from bireal_plugin.export.walk import walk
 from bireal_plugin.hosts.torch_private import tree_map_only
 
 aten = torch.ops.aten

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from bireal_plugin.errors import InputError
-from bireal_plugin.export.tflite.graph import Graph, GraphTensor, operand, require_constant, stored_axis, stored_shape
-
-LayerWriter = Callable[..., GraphTensor]
+from bireal_plugin.export.nodes import LayerWriter
+from bireal_plugin.export.tflite.graph import Graph, GraphTensor, operand, stored_axis, stored_shape
 
 
 def arithmetic(kind: str) -> LayerWriter:
     """ADD, SUB, MUL or DIV of two tensors, of which one may be a constant or a number."""
 
-    def layer(graph: Graph, shape: Sequence[int], x: Any, y: Any, *, alpha: float = 1) -> GraphTensor:
-        if alpha != 1:
-            raise InputError(f'alpha={alpha} is not exported; multiply the second operand by it')
+    def layer(graph: Graph, shape: Sequence[int], x: Any, y: Any) -> GraphTensor:
         operands = [operand(graph, value, len(shape)) for value in (x, y)]
         # A sum of two numbers is -0.0 only where both are; a difference only where the first is.
         deciding = {'ADD': operands, 'SUB': operands[:1]}.get(kind)
@@ -51,18 +48,8 @@ def leaky_relu(graph: Graph, shape: Sequence[int], x: GraphTensor, slope: float 
     return graph.add('LEAKY_RELU', (x,), x.shape, alpha=float(slope))
 
 
-def elu(
-    graph: Graph, shape: Sequence[int], x: GraphTensor, alpha: float = 1, scale: float = 1, input_scale: float = 1
-) -> GraphTensor:
-    """ELU with its usual parameters."""
-    if (alpha, scale, input_scale) != (1, 1, 1):
-        raise InputError(f'ELU is exported with alpha=1, not with alpha={alpha}, scale={scale} * {input_scale}')
-    return graph.add('ELU', (x,), x.shape)
-
-
 def prelu(graph: Graph, shape: Sequence[int], x: GraphTensor, slope: Tensor) -> GraphTensor:
     """``x`` where it is positive, ``slope x`` elsewhere; one slope per channel, or one for all."""
-    require_constant('slope', slope)
     values = np.broadcast_to(slope.numpy(), (shape[1],))
     return graph.add('PRELU', (x, graph.constant(values.reshape((1,) * (len(shape) - 2) + values.shape))), x.shape)
 

@@ -133,15 +133,3 @@ def operand(graph: Graph, value: Any, rank: int) -> GraphTensor:
     values = value.numpy()
     values = values.reshape((1,) * (rank - values.ndim) + values.shape)
     return graph.constant(values.transpose(TO_STORED.get(rank, range(rank))))
-
-
-def require_constant(name: str, value: Any) -> None:
-    """Refuse a weight that the network computes."""
-    if not isinstance(value, Tensor):
-        raise InputError(f'its {name} is computed from the input, where TFLite wants a constant')
-
-
-def pair(value: Any) -> list[int]:
-    """Rows and columns from ``v``, ``[v]`` or ``[rows, columns]``."""
-    values = [value] if isinstance(value, int) else list(value)
-    return [int(v) for v in (values * 2 if len(values) == 1 else values)]

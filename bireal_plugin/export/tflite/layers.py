@@ -1,7 +1,8 @@
 """The real layers of a network in TFLite's operators: convolutions, pools, linear layers and resizing.
 
 Every function appends the operators of one ATen node to a graph and gives their output. It is called with the graph,
-PyTorch's shape of the output, and the node's own arguments: graph tensors, constants as torch tensors, plain numbers.
+PyTorch's shape of the output, and the node's arguments as ``nodes`` has them: graph tensors, constants as torch
+tensors, plain numbers.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import numpy as np
 from torch import Tensor
 
 from bireal_plugin.errors import InputError
+from bireal_plugin.export.nodes import exact_ratio, whole_factor
 from bireal_plugin.export.tflite.binary import SAME, VALID
-from bireal_plugin.export.tflite.graph import Graph, GraphTensor, pair, require_constant, stored_axis, stored_shape
+from bireal_plugin.export.tflite.graph import Graph, GraphTensor, stored_axis, stored_shape
 from bireal_plugin.export.tflite.shapes import LOWEST, Windows, padded, pads, reshape, windows
 
 
@@ -23,19 +25,14 @@ def conv2d(
     shape: Sequence[int],
     x: GraphTensor,
     weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
 ) -> GraphTensor:
-    """A real convolution; ``padding`` may be 'same' or 'valid'. Groups are left to CONV_2D."""
-    require_constant('weight', weight)
-    stride, dilation = pair(stride), pair(dilation)
-    if isinstance(padding, str):
-        same = [d * (k - 1) // 2 for d, k in zip(dilation, weight.shape[2:], strict=True)]
-        padding = same if padding == 'same' else 0
-    axes = windows(x.shape, stored_shape(shape), weight.shape[2:], stride, pair(padding), dilation)
+    """A real convolution. Groups are left to CONV_2D."""
+    axes = windows(x.shape, stored_shape(shape), weight.shape[2:], stride, padding, dilation)
     x, kind = _placed(graph, x, axes)
     kernels = graph.constant(weight.numpy().transpose(0, 2, 3, 1))
     operands = (x, kernels, _bias(graph, bias, weight.shape[0]))
@@ -45,11 +42,8 @@ def conv2d(
     return graph.add('CONV_2D', operands, stored_shape(shape), negative_zero=False, padding=kind, **options)
 
 
-def linear(
-    graph: Graph, shape: Sequence[int], x: GraphTensor, weight: Tensor, bias: Tensor | None = None
-) -> GraphTensor:
+def linear(graph: Graph, shape: Sequence[int], x: GraphTensor, weight: Tensor, bias: Tensor | None) -> GraphTensor:
     """A linear layer on ``(N, C)``."""
-    require_constant('weight', weight)
     if len(x.shape) != 2:
         raise InputError(f'a linear layer is exported for inputs (N, C), not of {len(x.shape)} dimensions')
     operands = (x, graph.constant(weight.numpy()), _bias(graph, bias, weight.shape[0]))
@@ -60,18 +54,15 @@ def max_pool2d(
     graph: Graph,
     shape: Sequence[int],
     x: GraphTensor,
-    kernel: Any,
-    stride: Any = (),
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
 ) -> GraphTensor:
-    """Max pool; padding is the lowest float there is. ``ceil_mode`` shows in ``shape`` already."""
-    if pair(dilation) != [1, 1]:
-        raise InputError(f'a max pool with dilation {tuple(pair(dilation))} has no form in TFLite')
-    kernel = pair(kernel)
-    stride = pair(stride or kernel)
-    axes = windows(x.shape, stored_shape(shape), kernel, stride, pair(padding))
+    """Max pool; padding is the lowest float there is."""
+    if list(dilation) != [1, 1]:
+        raise InputError(f'a max pool with dilation {tuple(dilation)} has no form in TFLite')
+    axes = windows(x.shape, stored_shape(shape), kernel, stride, padding)
     x, kind = _placed(graph, x, axes, fill=LOWEST)
     return _pool(graph, 'MAX_POOL_2D', shape, x, kernel, stride, kind)
 
@@ -80,24 +71,17 @@ def avg_pool2d(
     graph: Graph,
     shape: Sequence[int],
     x: GraphTensor,
-    kernel: Any,
-    stride: Any = (),
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    counted: bool,
 ) -> GraphTensor:
-    """Average pool; SAME averages over real pixels alone, so it is what leaves padding out of the count.
+    """Average pool; SAME averages over real pixels alone, so it is what leaves padding out where it is not ``counted``.
 
     Raises:
-        InputError: there is a divisor of its own, or windows that TFLite cannot place.
+        InputError: windows that TFLite cannot place.
     """
-    kernel = pair(kernel)
-    stride = pair(stride or kernel)
-    axes = windows(x.shape, stored_shape(shape), kernel, stride, pair(padding))
-    counted = count_include_pad and np.any(pair(padding))
-    if divisor_override is not None:
-        raise InputError('an average pool with divisor_override has no form in TFLite')
+    axes = windows(x.shape, stored_shape(shape), kernel, stride, padding)
     if all(axis.inside for axis in axes):
         kind = VALID
     elif not counted and all(axis.same() for axis in axes):
@@ -106,9 +90,9 @@ def avg_pool2d(
         x, kind = padded(graph, x, pads(axes)), VALID
     else:
         raise InputError(
-            f'an average pool of {tuple(kernel)} pixels with stride {tuple(stride)}, padding {tuple(pair(padding))}, '
-            f'ceil_mode={ceil_mode} and count_include_pad={count_include_pad} on {x.shape[1]} x {x.shape[2]} pixels '
-            'has no exact form in TFLite'
+            f'an average pool of {tuple(kernel)} pixels with stride {tuple(stride)} and padding {tuple(padding)}, '
+            f'{"counted" if counted else "not counted"}, from {x.shape[1]} x {x.shape[2]} to {shape[2]} x {shape[3]} '
+            'pixels has no exact form in TFLite'
         )
     return _pool(graph, 'AVERAGE_POOL_2D', shape, x, kernel, stride, kind)
 
@@ -126,10 +110,10 @@ def mean(
     return y if keepdim else reshape(graph, shape, y)
 
 
-def adaptive_avg_pool2d(graph: Graph, shape: Sequence[int], x: GraphTensor, size: Any) -> GraphTensor:
+def adaptive_avg_pool2d(graph: Graph, shape: Sequence[int], x: GraphTensor, size: Sequence[int]) -> GraphTensor:
     """The global average pool."""
-    if pair(size) != [1, 1]:
-        raise InputError(f'an adaptive average pool to {tuple(pair(size))} is not exported, only one to (1, 1)')
+    if list(shape[2:]) != [1, 1]:
+        raise InputError(f'an adaptive average pool to {tuple(shape[2:])} is not exported, only one to (1, 1)')
     return mean(graph, shape, x, (2, 3), True)
 
 
@@ -138,8 +122,7 @@ def upsample_nearest2d(
 ) -> GraphTensor:
     """Nearest neighbour by whole factors."""
     out = stored_shape(shape)
-    if any(o % i for o, i in zip(out[1:3], x.shape[1:3], strict=True)):
-        raise InputError(f'nearest upsampling of {x.shape[1:3]} to {out[1:3]} pixels is not by a whole factor')
+    whole_factor(x.shape[1:3], out[1:3])
     return graph.move('RESIZE_NEAREST_NEIGHBOR', x, out, out[1:3])
 
 
@@ -148,9 +131,8 @@ def upsample_bilinear2d(
 ) -> GraphTensor:
     """Bilinear resizing; the scale factor, where given, must be the ratio of the sizes, which TFLite computes with."""
     out = stored_shape(shape)
-    for o, i, factor in zip(out[1:3], x.shape[1:3], scale or (None, None), strict=True):
-        if factor is not None and not align_corners and o != i * factor:
-            raise InputError(f'bilinear resizing of {i} pixels by {factor} gives no whole number of pixels; give size=')
+    if not align_corners:
+        exact_ratio(x.shape[1:3], out[1:3], scale)
     options: dict[str, Any] = dict(align_corners=bool(align_corners), half_pixel_centers=not align_corners)
     return graph.add('RESIZE_BILINEAR', (x, out[1:3]), out, **options)
 

@@ -136,10 +136,10 @@ def cut(
     graph: Graph,
     shape: Sequence[int],
     x: GraphTensor,
-    dim: int = 0,
-    start: int | None = None,
-    end: int | None = None,
-    step: int = 1,
+    dim: int,
+    start: int | None,
+    end: int | None,
+    step: int,
 ) -> GraphTensor:
     """Every ``step``-th element along ``dim``, from ``start`` to before ``end``."""
     axis = stored_axis(dim, len(shape))
