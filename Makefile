@@ -18,6 +18,9 @@ install() { \
 endef
 INSTALL = $(FUNCTION) $(VENV) --constraint constraints.txt
 
+# uv compiles nothing that it installs, so that a python which may not write would compile all imports at every start.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo demo-depth test lint docs matrix clean
 
 demo: $(VENV)/.engines
