@@ -132,7 +132,7 @@ def _limited() -> list[str]:
 
 @cache
 def _processor() -> str:
-    """What tells processors apart for which a compiler makes other code, since several may share a cache."""
+    """Instruction sets of this processor, as a key of compiled code: machines of several kinds may share a cache."""
     info = Path('/proc/cpuinfo')
     lines = info.read_text().splitlines() if info.is_file() else []
     return next((line for line in lines if line.startswith(('flags', 'Features'))), '') + platform.machine()

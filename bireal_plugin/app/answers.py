@@ -1,4 +1,4 @@
-"""What the page shows: classes of a photograph, and its depth as a picture, as numbers, as points and as files."""
+"""Answers of the page: classes of a photograph, and its depth as a picture, as numbers, as points and as files."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def check_archive(path: Path) -> None:
 
 
 def as_bytes(content: Checkpoint) -> memoryview:
-    """What a file holds that ``read_checkpoint`` reads. (torch's own writer of files aborts on a full disk.)"""
+    """The bytes of a checkpoint file, as ``read_checkpoint`` reads them. (torch's own writer aborts on a full disk.)"""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     return buffer.getbuffer()
@@ -195,7 +195,7 @@ def _holds_weights(entry: Mapping[Any, Any]) -> bool:
 
 
 def unusual(tensor: Tensor) -> str | None:
-    """What a tensor is that is no dense one of real numbers in memory; None for one that is."""
+    """The kind of a tensor that is not dense, real and in memory, in a word; None for one that is."""
     if tensor.is_nested or tensor.layout is not torch.strided:
         return 'nested' if tensor.is_nested else f'sparse ({tensor.layout})'
     if tensor.is_complex() or tensor.is_quantized:

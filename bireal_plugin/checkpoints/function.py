@@ -127,7 +127,7 @@ def backbone_of(origin: Origin) -> nn.Module | None:
 
 
 def preprocessor_of(origin: Origin) -> nn.Module | None:
-    """What made the images of a checkpoint's training; None where it does not say, or it cannot be built here."""
+    """The data preprocessor of a checkpoint's training; None where it is not told, or cannot be built here."""
     network = origin.config.get('model') or {}
     config = network.get('data_preprocessor') or origin.config.get('data_preprocessor')
     return _built(config, origin) if config else None

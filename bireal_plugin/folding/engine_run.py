@@ -67,7 +67,7 @@ class EngineRun:
             return tuple(self.runs[size](x))
 
     def _state(self) -> tuple[object, ...]:
-        """What the compiled forms are of: tensors and children of all modules. A session does not outlive a fork."""
+        """Key of the compiled forms: tensors and children of all modules, and the process: forks inherit no session."""
         inside = chain.from_iterable(map(dict.values, self.tables))
         return os.getpid(), *map(id, inside), *[tensor._version for tensor in self.tensors]
 

@@ -70,7 +70,7 @@ def _without_numbers(
     dilation: list[int],
     groups: int,
 ) -> Tensor:
-    """What tracing sees of ``binary_conv2d``: one convolution instead of all operations of the unpacking."""
+    """The fake kernel: shapes of ``binary_conv2d`` by one convolution, without the operations of the unpacking."""
     out_channels, height, width, _ = packed_weight.shape
     weight = x.new_empty(out_channels, x.shape[1] // groups, height, width)
     return F.conv2d(x, weight, None, stride, padding, dilation, groups)

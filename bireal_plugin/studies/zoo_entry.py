@@ -119,7 +119,7 @@ def _recipe(name: str, stages: Mapping[str, Mapping[str, Any]]) -> tuple[Config,
 
 
 def _comparable(config: Mapping[str, Any], like: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What decides a run, as JSON; of another one's config the keys that ``like`` has, since a Runner adds its own."""
+    """A config as JSON without what no result depends on, and only with the keys of ``like``: a Runner adds its own."""
     kept = {
         key: value
         for key, value in config.items()

@@ -72,7 +72,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _metainfo(dataset: Any) -> Any:
-    """What a data set, or the one inside of it, tells of itself."""
+    """``metainfo`` of a data set, or of the one inside of it."""
     inner = getattr(dataset, 'dataset', None)
     return getattr(dataset, 'metainfo', None) or (None if inner is None else _metainfo(inner))
 

@@ -1,4 +1,4 @@
-"""What a batch of images and videos shares: the network, the files wanted, counts; and the work on one image."""
+"""A batch of images and videos: the network, the files wanted and the counts they share, and the work on one image."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Batch:
 
     @staticmethod
     def tried(item: Input, work: Callable[[Told], None]) -> Told:
-        """What the work on an input has told; where it fails, the reason is the last of its problems."""
+        """Run the work on an input and return its messages; the reason of a failure is the last of the problems."""
         told = Told()
         try:
             work(told)

@@ -128,7 +128,7 @@ class CallWriter:
         yield from (f'    {self._shown(call.signs, tap, out)}' for tap in reversed(self._shown_at(call)) if call.signs)
 
     def _out(self, call: Call, behind: str = '') -> str:
-        """Where a call stores floats, some of them ``behind`` the first."""
+        """C expression of the address at which a call stores floats, ``behind`` the first of them."""
         shown = self._shown_at(call)
         return f'{self.numbers(call.out)}{behind}' if call.stored else self._tap(shown[0], behind) if shown else 'NULL'
 

@@ -121,7 +121,7 @@ def _of_value(graph: Graph, x: Value, y: Value) -> tuple[Shape, Buffer]:
 
 
 def _kind(x: Value, varying: Sequence[int]) -> Shape:
-    """How an operand that varies along some dimensions of ``x`` is stored."""
+    """Storage of an operand that varies along some dimensions of ``x``."""
     if not varying:
         return 'NUMBER'
     fastest = x.layout[-1]

@@ -46,7 +46,7 @@ def rewrite_c(path: Path, target: Path, **changes: Any) -> None:
 
 
 def read_c(path: Path) -> tuple[dict[str, Any], bytes]:
-    """What the file says about itself, and its bytes, as ``write_c`` wrote them.
+    """The description in a file that ``write_c`` wrote, and its bytes.
 
     Raises:
         InputError: it is missing, of another origin, or was changed or cut since.

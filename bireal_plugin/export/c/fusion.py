@@ -37,7 +37,7 @@ def fuse(graph: Graph) -> None:
 
 
 class Uses:
-    """Who makes each buffer, and how often its floats and its signs are read; an output of the network is a reading."""
+    """The call that makes each buffer, and how often its floats and its signs are read; outputs count as readings."""
 
     def __init__(self, graph: Graph) -> None:
         self.makers = {call.out: call for call in graph.calls}

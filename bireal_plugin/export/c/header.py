@@ -37,7 +37,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Interface:
-    """What a caller of a network in C knows.
+    """The interface of a network in C, as its header declares it.
 
     Attributes:
         name: of the network in C. images: in one call.

@@ -149,7 +149,7 @@ def unit_config(config: Config, unit: Unit, roles: Roles, *, start: str | None =
 
 
 def seed_overrides(config: Config, seed: int) -> dict[str, Any]:
-    """What a config with ``seed`` has another: the seed of the run, and of the training data where they take one."""
+    """Overrides that give a config the ``seed``: of the run, and of the training data where they take one."""
     overrides: dict[str, Any] = {'randomness.seed': seed}
     if _takes_seed(config.train_dataloader.dataset):
         overrides['train_dataloader.dataset.seed'] = seed

@@ -47,7 +47,7 @@ def spread_batch(config: Config, count: int) -> Any:
 
 @torch.no_grad()
 def activations_of(model: nn.Module, batch: Any, *, most: int = 50_000) -> dict[str, np.ndarray]:
-    """What every binary convolution convolves with, by layer: the sign of its input, or its real activation of it.
+    """Operands of the binary convolutions, by layer: the signs of their inputs, or the real activations of these.
 
     Args:
         model: an mmengine model, whose ``test_step`` takes ``batch``.
