@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import gc
 import os
 import re
 import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from runpy import run_path
@@ -101,7 +103,7 @@ def command_parser(name: str, parser: argparse.ArgumentParser, spelled: Callable
 
     ``spelled`` gives the words that start a command, for usage and examples.
     """
-    module = import_module('bireal_plugin.commands.' + name.replace(' ', '.').replace('-', '_'))
+    module = command_module(name)
     longest_first = '|'.join(sorted(COMMANDS, key=len, reverse=True))
     parser.description = re.sub(
         rf'\bbireal ({longest_first})\b', lambda match: spelled(match[1]), (module.__doc__ or '').strip()
@@ -110,6 +112,29 @@ def command_parser(name: str, parser: argparse.ArgumentParser, spelled: Callable
     parser.add_argument('-h', '--help', action='help', help=argparse.SUPPRESS)
     module.add_arguments(parser)
     return module
+
+
+def command_module(name: str) -> ModuleType:
+    """The module of a command."""
+    return import_module('bireal_plugin.commands.' + name.replace(' ', '.').replace('-', '_'))
+
+
+@contextmanager
+def _first_imports() -> Iterator[None]:
+    """Look for no garbage in what the block imports, then or at the end of the process: a third of a short command.
+
+    Where the package is imported already, in a process with a life of its own, nothing changes.
+    """
+    if 'bireal_plugin' in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+        atexit.register(gc.freeze)
 
 
 class OneScreen(argparse.RawDescriptionHelpFormatter):
@@ -195,7 +220,9 @@ def _run(name: str, words: list[str], spelled: Callable[[str], str]) -> None:
     mistake was found instead.
     """
     with Stop(GOING_ON.get(name, '')) as stop:
-        mistakes = (import_module('bireal_plugin.errors').InputError, OSError)
+        with _first_imports():
+            mistakes = (import_module('bireal_plugin.errors').InputError, OSError)
+            command_module(name)
         parser = argparse.ArgumentParser(prog=spelled(name), add_help=False)
         try:
             module = command_parser(name, parser, spelled)

@@ -53,6 +53,23 @@ def test_names_are_listed_without_torch(words):
     )
 
 
+@pytest.mark.parametrize('imported', [False, True])
+def test_nothing_that_a_command_imports_is_looked_through_for_garbage(imported):
+    """It stays. A process that has the package already keeps its garbage collector as it is."""
+    code = f"""if True:
+        import gc, sys, bireal
+        {'import bireal_plugin' if imported else ''}
+        sys.argv = ['bireal', 'zoo', '--help']
+        try:
+            bireal.main()
+        finally:
+            assert gc.isenabled()
+            assert gc.get_freeze_count() {'== 0' if imported else '> 100_000'}
+    """
+    done = subprocess.run([sys.executable, '-c', code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_command_is_listed_with_its_own_line(started):
     listed = started('--help')[1] + started('depth', '--help')[1]
     assert all(' '.join(listed.split()).count(line) == 1 for line in bireal.COMMANDS.values())
