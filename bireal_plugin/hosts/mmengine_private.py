@@ -15,6 +15,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 
+from bireal_plugin.hosts.torch_private import end_workers
+
 
 def mark_loaded(runner: Runner) -> None:
     """Tell a Runner that the weights of its ``load_from`` are in its model, or it would load them once more."""
@@ -31,6 +33,12 @@ def validation_due(loop: BaseLoop) -> bool:
         return True
     loop._decide_current_val_interval()
     return now >= loop.val_begin and (now % loop.val_interval == 0 or now == last)
+
+
+def end_workers_of(loop: BaseLoop) -> None:
+    """End the processes of a loop's data loader."""
+    endless = getattr(loop, 'dataloader_iterator', None)  # of a loop by iterations
+    end_workers(loop.dataloader, getattr(endless, '_iterator', None))
 
 
 def accumulated_iterations(wrapper: OptimWrapper) -> int:

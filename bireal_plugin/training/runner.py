@@ -24,7 +24,7 @@ from torch import nn
 from bireal_plugin.checkpoints.file import PHASES, origin_of, state_dict_of
 from bireal_plugin.checkpoints.loading import fetch_checkpoint, load_weights, log_line
 from bireal_plugin.errors import InputError
-from bireal_plugin.hosts.mmengine_private import mark_loaded
+from bireal_plugin.hosts.mmengine_private import end_workers_of, mark_loaded
 from bireal_plugin.training.config import config_mistakes
 from bireal_plugin.training.data_check import check_data, other_classes
 from bireal_plugin.training.hooks.plain_checkpoint import PlainCheckpointHook
@@ -88,6 +88,7 @@ class BiRealRunner(Runner):
     * Resuming takes the schedule as the config has it now, and refuses another network or other data.
     * A config that cannot be built is an InputError that names the config.
     * A total batch that the learning rate is not for (``auto_scale_lr.base_batch_size``) is a warning.
+    * Processes of data loaders, persistent ones too, end with the training.
     * ``tensorboard=True`` in the config adds TensorBoard's curves, where its package is installed.
     """
 
@@ -122,12 +123,22 @@ class BiRealRunner(Runner):
             self.logger.warning(told)
 
     def train(self) -> nn.Module:
-        with machine_failures():
+        with machine_failures(), self._workers():
             return super().train()
 
     def test(self) -> dict[str, float]:
-        with machine_failures():
+        with machine_failures(), self._workers():
             return super().test()
+
+    @contextmanager
+    def _workers(self) -> Iterator[None]:
+        """End the data loaders' processes behind the block, or those of a stage stay for a while of the next one."""
+        try:
+            yield
+        finally:
+            for loop in (self._train_loop, self._val_loop, self._test_loop):
+                if isinstance(loop, BaseLoop):
+                    end_workers_of(loop)
 
     def build_model(self, model: Any) -> nn.Module:
         """mmengine's, in the phases of the checkpoint that it is to be tested with."""

@@ -1,6 +1,8 @@
 """What is asked of torch's private interface. A failure here means: mend bireal_plugin/hosts/torch_private.py."""
 
 import importlib
+import multiprocessing
+import time
 
 import pytest
 import torch
@@ -135,3 +137,15 @@ def test_tables_are_of_what_a_module_holds_itself(private):
     parameters, buffers, children = private.tables(module[0])
     assert [id(each) for each in parameters.values()] == [id(module[0].weight), id(module[0].bias)], MEND
     assert (list(buffers), children) == (['running_mean', 'running_var', 'num_batches_tracked'], {}), MEND
+
+
+def test_persistent_workers_of_a_loader_end_at_once(private):
+    loader = torch.utils.data.DataLoader(range(8), num_workers=2, persistent_workers=True)
+    assert sum(len(batch) for batch in loader) == 8
+    workers, start = multiprocessing.active_children(), time.monotonic()
+    assert len(workers) == 2, MEND
+    private.end_workers(loader)
+    assert time.monotonic() - start < 4, MEND  # torch waits 5 s for one that does not hear
+    assert multiprocessing.active_children() == [], MEND
+    assert sum(len(batch) for batch in loader) == 8  # as before
+    private.end_workers(loader)

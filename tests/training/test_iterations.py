@@ -1,5 +1,7 @@
 """Recipes that count iterations instead of epochs."""
 
+import multiprocessing
+
 import pytest
 import torch
 
@@ -65,6 +67,12 @@ def test_a_run_stopped_between_two_checkpoints_resumes_to_the_same_weights(
     expected = uninterrupted.weights('binary')
     assert all(torch.equal(value, expected[name]) for name, value in resumed.weights('binary').items())
     assert [row['top1'] for row in resumed.results] == [row['top1'] for row in uninterrupted.results]
+
+
+def test_the_process_of_an_endless_loader_ends_with_the_training(run_tool, config, tmp_path):
+    options = ('--cfg-options', 'train_cfg.max_iters=4', 'train_dataloader.num_workers=1')
+    assert run_tool('train.py', config, '--work-dir', tmp_path / 'run', '--stage', 'clip', *options).status == 0
+    assert multiprocessing.active_children() == []
 
 
 def test_no_iteration_is_refused_before_training(run_tool, config, tmp_path):

@@ -1,6 +1,7 @@
 """Stages in training and on disk: the weights each starts from, and which have ended and follow from each other."""
 
 import json
+import multiprocessing
 import shutil
 
 import pytest
@@ -69,6 +70,15 @@ def test_first_stage_starts_from_load_from(run_tool, tiny_config_with, finished_
     run_tool('train.py', config, '--work-dir', tmp_path / 'run', '--stage', 'float', '--cfg-options', *options)
     started = torch.load(tmp_path / 'run' / 'float' / 'first_0.pth', weights_only=True)
     assert differing(started, finished_run.weights('clip')) == set()
+
+
+def test_processes_of_the_data_loaders_end_with_the_training(run_tool, tiny_config, tmp_path):
+    workers = ('num_workers=1', 'persistent_workers=True')
+    loaders = [f'{name}_dataloader.{option}' for name in ('train', 'val') for option in workers]
+    options = ('--cfg-options', *loaders, 'stages.float.train_cfg.max_epochs=1')
+    ended = run_tool('train.py', tiny_config, '--work-dir', tmp_path / 'run', '--stage', 'float', *options)
+    assert ended.status == 0, ended.err
+    assert multiprocessing.active_children() == []
 
 
 @pytest.fixture

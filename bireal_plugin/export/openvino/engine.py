@@ -4,7 +4,7 @@
 
 int8 for real layers is NNCF's post-training quantization of convolutions and linear layers, and of nothing else:
 additions, pooling and the signs in front of 1-bit convolutions keep float32, since quantizers there cost more than they
-save and keep the engine from fusing the addition into the 1-bit convolution.
+save and keep the engine from fusing the addition into the 1-bit convolution. Every CPU computes the same numbers.
 """
 
 from __future__ import annotations
@@ -246,8 +246,12 @@ def quantize_real_layers(model: Any, calibration: Iterable[np.ndarray]) -> Any:
     types = {operation.get_type_name() for operation in model.get_ops()}
     left = sorted(types.difference(QUANTIZED, NOT_OPERATIONS))
     scope = nncf.IgnoredScope(types=left, validate=False)
+    # Weights of 7 bits: a CPU without VNNI adds pairs of products in 16 bits, which those of 8 overflow without a word.
+    within = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
     with contextlib.redirect_stdout(sys.stderr):  # its progress bars are no output
-        return nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches), ignored_scope=scope)
+        return nncf.quantize(
+            model, nncf.Dataset(batches), subset_size=len(batches), ignored_scope=scope, advanced_parameters=within
+        )
 
 
 def _layers(model: Any) -> Iterator[tuple[Any, Any]]:

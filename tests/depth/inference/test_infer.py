@@ -308,7 +308,9 @@ def test_a_video_cut_short_is_told_after_its_frames_are_written(infer, film, tmp
     (tmp_path / 'long.mp4').write_bytes(content[: len(content) // 2])
     ended = infer(tmp_path / 'long.mp4')
     assert ended.status == 1
-    assert re.search(r'long\.mp4 ended after \d+ frames, and its last frame is [\d.]+ s before its end', ended.err)
+    # A decoder of one thread, as on one core, meets the cut as an error, one of several as the end.
+    ends = r'its last frame is [\d.]+ s before its end|it cannot be decoded any further'
+    assert re.search(rf'long\.mp4 ended after \d+ frames, and ({ends})', ended.err)
     assert written(tmp_path) == {'long_colour.mp4'}
 
 
