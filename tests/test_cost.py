@@ -239,7 +239,7 @@ def test_representable_values_are_those_of_the_papers_sections_3_1_to_3_3():
 
 def test_representable_values_are_those_that_occur():
     torch.manual_seed(0)
-    first, second = (BinaryConv2d(1, 1, 3, weight='Sign') for _ in range(2))
+    first, second = (BinaryConv2d(1, 1, 3, weight='Sign', bias=False) for _ in range(2))
     rows = torch.arange(512)[:, None] >> torch.arange(9) & 1
     every = (2.0 * rows - 1).view(512, 1, 3, 3)  # every pattern of nine signs
     one, two = first(every).flatten(), second(every).flatten() * 0.1234  # a BatchNorm's scale

@@ -166,12 +166,13 @@ def test_amp_trains_every_kind_of_convolution_on_a_cpu(conv):
         type='BiRealResNet', depth=18, base_channels=4, in_channels=1, stem='cifar', out_indices=(3,), conv=conv
     )
     model = MODELS.build(dict(type='BiRealClassifier', backbone=backbone, num_classes=3))
-    config = dict(type='AmpOptimWrapper', constructor='BinaryOptimWrapperConstructor', optimizer=SGD)
+    slow = {**SGD, 'lr': 0.01}  # every one of 20 seeds learns, with the products of AVX2 as with those of AVX-512
+    config = dict(type='AmpOptimWrapper', constructor='BinaryOptimWrapperConstructor', optimizer=slow)
     wrapper = build_optim_wrapper(model, config)
     batch = dict(inputs=torch.randint(0, 256, (6, 1, 16, 16), dtype=torch.uint8), labels=torch.arange(6) % 3)
     before = {name: value.clone() for name, value in model.named_parameters()}
-    losses = [model.train_step(batch, wrapper)['loss'].item() for _ in range(8)]
+    losses = [model.train_step(batch, wrapper)['loss'].item() for _ in range(24)]
     assert all(map(math.isfinite, losses))
-    assert losses[-1] < losses[0]
+    assert sum(losses[-8:]) / 8 < 0.9 * losses[0]
     still = {name for name, value in model.named_parameters() if torch.equal(value, before[name])}
     assert still == set()
