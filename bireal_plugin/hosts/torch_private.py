@@ -54,12 +54,15 @@ def remove_forward_hooks(model: nn.Module) -> None:
         module._forward_pre_hooks.clear()
 
 
-def end_workers(loader: DataLoader[Any], *iterators: Any) -> None:
-    """End the processes of ``loader`` that persist between epochs, and those of further iterators of it.
+def end_workers(loader: Any, iterator: Any = None) -> None:
+    """End the processes of a DataLoader that persist between epochs, and those of ``iterator``, another one of it.
 
-    Where the garbage collector finds them, they do not hear that they should end, and torch waits 5 s for each.
+    Where the garbage collector finds them, they do not hear that they should end, and torch waits 5 s for each. Loaders
+    of other classes are left alone.
     """
-    for iterator in (loader._iterator, *iterators):
-        if isinstance(iterator, _MultiProcessingDataLoaderIter):
-            iterator._shutdown_workers()  # type: ignore[attr-defined]
-    loader._iterator = None
+    kept = loader._iterator if isinstance(loader, DataLoader) else None
+    for running in (kept, iterator):
+        if isinstance(running, _MultiProcessingDataLoaderIter):
+            running._shutdown_workers()  # type: ignore[attr-defined]
+    if kept is not None:
+        loader._iterator = None

@@ -4,7 +4,8 @@
 
 int8 for real layers is NNCF's post-training quantization of convolutions and linear layers, and of nothing else:
 additions, pooling and the signs in front of 1-bit convolutions keep float32, since quantizers there cost more than they
-save and keep the engine from fusing the addition into the 1-bit convolution. Every CPU computes the same numbers.
+save and keep the engine from fusing the addition into the 1-bit convolution. Sums of products in int8 are exact on
+every CPU.
 """
 
 from __future__ import annotations
