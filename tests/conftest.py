@@ -1,9 +1,7 @@
 """Fixtures that several test folders share."""
 
 import contextlib
-import functools
 import gc
-import importlib
 import io
 import json
 import os
@@ -21,6 +19,7 @@ import pytest
 import torch
 
 import bireal
+from tests.asked_once import ask_once
 from tests.warm import Ended, Python
 
 sys.modules['openvino_telemetry'] = None  # as bireal_plugin has it, for tests that import openvino themselves
@@ -55,45 +54,10 @@ def pytest_collection() -> None:
 
 
 def pytest_collection_finish() -> None:
+    ask_once()
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
     gc.enable()
-
-
-# Functions of other packages that compute the same again and again: the text of a config for each of its checkpoints,
-# a third of a tiny training; the signatures of all operators for each export to ONNX, half of a small one; and the list
-# of all operators, twice for every other export, though those that a network calls are on it.
-ASKED_AGAIN = (
-    'mmengine.config.config.FormatCode',
-    'torch.onnx._internal.exporter._schemas.op_signature_from_function',
-    'torch._export.utils._materialize_cpp_cia_ops',
-)
-
-
-def once(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``functools.cache`` for options that have no hash."""
-    results: dict[Any, Any] = {}
-
-    @functools.wraps(function)
-    def kept(*arguments: Any, **options: Any) -> Any:
-        key = arguments, repr(options)
-        if key not in results:
-            results[key] = function(*arguments, **options)
-        return results[key]
-
-    return kept
-
-
-@pytest.fixture(scope='session', autouse=True)
-def asked_once() -> Iterator[None]:
-    """Keeps results of ``ASKED_AGAIN`` in this process, where the installed versions have these functions."""
-    with contextlib.ExitStack() as patches:
-        for name in ASKED_AGAIN:
-            with contextlib.suppress(ImportError):
-                module, _, function = name.rpartition('.')
-                if there := getattr(importlib.import_module(module), function, None):
-                    patches.enter_context(patch(name, once(there)))
-        yield
 
 
 @pytest.fixture(scope='session')

@@ -14,20 +14,35 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-SERVER = multiprocessing.get_context('forkserver')
-SERVER.set_forkserver_preload(
-    [
-        'torch.distributed',
-        *(f'bireal_plugin.commands.{name}' for name in ('train', 'export', 'predict', 'depth.export', 'depth.infer')),
-    ]
+from tests.asked_once import ask_once
+
+COMMANDS = tuple(
+    f'bireal_plugin.commands.{name}' for name in ('train', 'export', 'predict', 'depth.export', 'depth.infer')
 )
+# What a training and an export import when they have begun, which takes longer than many of them here.
+LATE = (
+    *('torch.distributed', 'sklearn.datasets', 'matplotlib.pyplot', 'mmcv.ops', 'torch.utils.tensorboard'),
+    *('bireal_plugin.export.onnx.lower', 'qonnx.core.modelwrapper', 'openvino', 'tflite'),
+)
+SERVER = multiprocessing.get_context('forkserver')
+SERVER.set_forkserver_preload([*COMMANDS, *LATE])
+
+
+def import_all() -> None:
+    """Import here, for forks of this process, what the server has imported; what is not installed is left out."""
+    for name in (*COMMANDS, *LATE):
+        with suppress(ImportError):
+            import_module(name)
+    ask_once()
 
 
 @dataclass
@@ -73,6 +88,7 @@ def _python(words: list[str], folder: str, environment: dict[str, str], streams:
         with open(stream, 'wb') as file:
             os.dup2(file.fileno(), descriptor)
     torch.set_num_threads(int(environment['OMP_NUM_THREADS']))  # which torch has read before
+    ask_once()
     np.random.seed()  # as in a new process, and not as in all forks
     script = None if words[0] in ('-c', '-m') else words[0]
     sys.argv[:] = words if script else [words[0], *words[2:]]

@@ -33,6 +33,7 @@ import cv2
 import bireal
 from bireal_plugin.text_table import text_table
 from tests.faults.jobs import Job, jobs
+from tests.warm import import_all
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 TOLD = {signal.SIGINT: (130, 'interrupted'), signal.SIGTERM: (143, 'terminated')}
@@ -228,9 +229,7 @@ def main() -> None:
         parser.error('--operations needs --warm')
     if arguments.warm:
         cv2.setNumThreads(1)  # a fork waits for ever for threads of OpenCV that only its parent has
-        import bireal_plugin.commands.depth.export
-        import bireal_plugin.commands.depth.infer
-        import bireal_plugin.commands.train  # noqa: F401
+        import_all()
     rows, how = [], dict(warm=arguments.warm, chain=arguments.chain)
     with tempfile.TemporaryDirectory() as folder:
         for name, job in jobs(Path(folder)).items():

@@ -5,6 +5,7 @@ FOLDER`` is that server: a line ``READER NUMBER`` in, a line of JSON out.
 """
 
 import json
+import multiprocessing
 import os
 import random
 import resource
@@ -65,12 +66,16 @@ class Cage:
 
 
 def serve(seeds, answers):
-    # In a process of its own: no child that is forked from one with threads of autograd can train.
-    subprocess.run([sys.executable, '-m', 'tests.fuzz.seeds', str(seeds)], check=True)
     from tests.fuzz.readers import READERS
+    from tests.fuzz.seeds import write_seeds
 
     for reader in READERS.values():
         reader.prepare()
+    # In a process of its own: no child that is forked from one with threads of autograd can train.
+    seeding = multiprocessing.get_context('fork').Process(target=write_seeds, args=[seeds])
+    seeding.start()
+    seeding.join()
+    assert seeding.exitcode == 0
     print('ready', file=answers, flush=True)
     for line in sys.stdin:
         name, first, count = line.split()

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.runner import Runner
+from PIL import Image
 
 from bireal_plugin.checkpoints.file import read_checkpoint, state_dict_of
 from bireal_plugin.checkpoints.loading import load_weights
@@ -50,6 +51,7 @@ from bireal_plugin.training.trained import load_trained
 from tests.export.forged import forged, joined, split
 from tests.fuzz.mutators import VALUES, WORDS, mutated, mutated_json, mutated_text, mutated_value, tensors
 from tests.fuzz.seeds import SHAPE, small_run
+from tests.warm import import_all
 
 Mutate = Callable[
     [random.Random, Path, Path], None
@@ -385,10 +387,12 @@ def engines():
     import qonnx.core.modelwrapper
     import qonnx.core.onnx_exec
     import qonnx.transformation.infer_shapes  # noqa: F401
+    import tflite  # noqa: F401
 
 
-def quiet():
+def trainings():
     """Leave out what a Runner logs of the machine, for which it starts gcc and git."""
+    import_all()
     Runner._log_env = lambda *_: None
 
 
@@ -400,8 +404,8 @@ TABLE = (
     Reader('tflite', 'tflite', 20, run_session, (of_bytes, of_tflite, of_tflite)),
     Reader('checkpoint', 'checkpoint', 60, loaded, (of_safetensors, of_safetensors, of_any_pickle)),
     Reader('convert', 'checkpoint', 30, converted, (of_safetensors, of_bytes, of_any_pickle)),
-    Reader('resume', 'resume', 15, resumed, (of_content, of_content, of_content, of_pickle, of_bytes), quiet),
-    Reader('image', 'image', 150, images, (of_bytes,)),
+    Reader('resume', 'resume', 15, resumed, (of_content, of_content, of_content, of_pickle, of_bytes), trainings),
+    Reader('image', 'image', 150, images, (of_bytes,), Image.init),
     Reader('depth-map', 'map', 50, read_depth_png, (of_bytes,)),
     Reader('prediction', 'prediction', 70, predictions, (of_bytes,)),
     Reader('video', 'video', 60, filmed, (of_bytes,)),

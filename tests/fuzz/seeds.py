@@ -7,8 +7,6 @@ import json
 import pickle
 import shutil
 import socket
-import sys
-from pathlib import Path
 
 import av
 import cv2
@@ -176,7 +174,3 @@ def _run(folder):
     BiRealRunner.from_cfg(small_run(_kind(folder, 'resume') / 'work', 1)).train()
     (folder / 'resume' / 'work' / 'epoch_1.pth').rename(folder / 'resume' / 'epoch_1.pth')
     shutil.rmtree(folder / 'resume' / 'work')
-
-
-if __name__ == '__main__':
-    write_seeds(Path(sys.argv[1]))
