@@ -5,7 +5,7 @@ Nodes that depend on no input (a parameter viewed as ``(C, 1, 1)``) are computed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import torch
@@ -25,10 +25,25 @@ CHECKS = (aten._assert_tensor_metadata.default,)
 CONSTANTS = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
 
-def expressed(program: ExportedProgram) -> ExportedProgram:
-    """A program without the operators that others express, as ``walk`` takes it."""
+def expressed(program: ExportedProgram, operators: Container[Any]) -> ExportedProgram:
+    """A program whose operators are among ``operators``, as far as PyTorch can express others by them, for ``walk``.
+
+    Where none is another, as in most networks, the program stays itself: PyTorch takes as long as for the trace.
+    """
+    nodes = (node for node in program.graph.nodes if node.op == 'call_function')
+    if all(node.target in operators or node.target in CHECKS or _unchanged(node) for node in nodes):
+        return program
     known = torch.export.default_decompositions()
     return program.run_decompositions({operator: known[operator] for operator in EXPRESSED})
+
+
+def _unchanged(node: fx.Node) -> bool:
+    """Whether a node gives its first argument."""
+    if node.target == aten.dropout.default:
+        return node.args[2:] == (False,)  # not in training
+    if node.target == aten.to.dtype:
+        return node.meta['val'].dtype == node.all_input_nodes[0].meta['val'].dtype
+    return node.target in UNCHANGED
 
 
 @torch.no_grad()
@@ -82,7 +97,7 @@ def _value(
     args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
     if not any(isinstance(values[source], computed) for source in node.all_input_nodes):
         return node.target(*args, **kwargs)  # type: ignore[operator]
-    if node.target in UNCHANGED:
+    if _unchanged(node):
         return args[0]
     if node.target not in layers:
         raise InputError(f'{engine} has no form for {_place(node)}; export its part of the network to another format')

@@ -29,7 +29,7 @@ from bireal_plugin.export.c.graph import LARGEST, Graph, MapPrecision
 from bireal_plugin.export.c.header import CODES, Interface, Statistics
 from bireal_plugin.export.c.quantization import observed
 from bireal_plugin.export.c.source import parts, write
-from bireal_plugin.export.c.translation import translate
+from bireal_plugin.export.c.translation import OPERATORS, translate
 from bireal_plugin.export.c.workspace import ALIGNMENT, plan
 from bireal_plugin.export.program import calibration_batches, traced
 from bireal_plugin.export.session_io import Choice, EngineSession
@@ -51,7 +51,7 @@ def convert(
     if maps not in get_args(MapPrecision):
         raise InputError(f'feature maps in C are {", ".join(get_args(MapPrecision))}, not {maps!r}')
     shapes = shapes_of(example_shape)
-    program = expressed(traced(model, [(1, *shape[1:]) for shape in shapes]))
+    program = expressed(traced(model, [(1, *shape[1:]) for shape in shapes]), OPERATORS)
     images = None if calibration is None else calibration_batches(calibration, shapes[0])
     graph = translate(program, () if images is None else observed(program, np.split(images, len(images))))
     graph.maps = maps

@@ -45,6 +45,7 @@ WRITERS: dict[str, LayerWriter] = dict(
     permute=moves.permute,
     expand=moves.expand,
 )
+OPERATORS = frozenset(table(WRITERS))
 
 
 def translate(program: ExportedProgram, ranges: Sequence[Range] = ()) -> Graph:

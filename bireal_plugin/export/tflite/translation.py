@@ -49,7 +49,7 @@ def translate(program: ExportedProgram) -> Graph:
     graph = Graph()
     written = table({name: partial(writer, graph) for name, writer in WRITERS.items()})
     outputs = walk(
-        expressed(program),
+        expressed(program, written),
         written,
         lambda shape: graph.input(stored_shape(shape)),
         computed=GraphTensor,
