@@ -6,11 +6,12 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-# The text of a config for each of its checkpoints, a third of a tiny training; the signatures of all operators for each
-# export to ONNX, half of a small one; and the list of all operators, twice for every other export, though those that a
-# network calls are on it.
+# The text of a config for each of its checkpoints, a third of a tiny training; the translations of all operators and
+# their signatures for each export to ONNX, more than half of a small one; and the list of all operators, twice for
+# every other export, though those that a network calls are on it.
 ASKED_AGAIN = (
     'mmengine.config.config.FormatCode',
+    'onnxscript._framework_apis.torch_2_11.get_torchlib_ops',
     'torch.onnx._internal.exporter._schemas.op_signature_from_function',
     'torch._export.utils._materialize_cpp_cia_ops',
 )

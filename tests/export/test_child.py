@@ -3,8 +3,6 @@
 import ctypes
 import gc
 import os
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from operator import truediv
@@ -14,6 +12,7 @@ import pytest
 from bireal_plugin.errors import InputError
 from bireal_plugin.export.child import Child, CrashError
 from tests.conftest import REPOSITORY
+from tests.warm import Python
 
 
 class Resident:
@@ -123,10 +122,11 @@ def test_folder_and_environment_are_those_of_the_moment(monkeypatch, tmp_path):
     assert Child('a file', os.getenv, 'BIREAL_TEST')('__str__') == 'moment'
 
 
-def test_a_child_in_the_middle_of_a_call_ends_with_the_process_that_asked(tmp_path):
+def test_a_child_in_the_middle_of_a_call_ends_with_the_process_that_asked():
     """As after Ctrl-C, of which the group of processes gets the signal too; nobody prints a traceback."""
     code = (
         'import os, signal, threading, time\n'
+        'os.setsid()\n'
         'from bireal_plugin.export.child import Child\n'
         'from tests.export.test_child import Resident\n'
         'child = Child("a file", Resident)\n'
@@ -136,10 +136,8 @@ def test_a_child_in_the_middle_of_a_call_ends_with_the_process_that_asked(tmp_pa
         'signal.signal(signal.SIGINT, lambda *_: os._exit(130))\n'
         'os.kill(0, signal.SIGINT)\n'
     )
-    command, streams = [sys.executable, '-c', code], dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    asking = subprocess.Popen(command, text=True, start_new_session=True, cwd=REPOSITORY, **streams)
-    told, said = asking.communicate()
-    processes = [int(word) for word in told.split()]
-    assert asking.returncode == 130
+    asked = Python(['-c', code], folder=REPOSITORY).ended()
+    processes = [int(word) for word in asked.out.split()]
+    assert asked.status == 130
     assert [ended(process) for process in processes] == [True, True]
-    assert said == ''
+    assert asked.err == ''

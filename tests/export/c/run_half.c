@@ -2,9 +2,6 @@
  * floats, and floats from the standard input as 16 bits. */
 #include <stdio.h>
 
-#ifdef BR_EMULATE_AMX
-#define BR_HAS_BINARY_CONV /* without which there is no matrix unit */
-#endif
 #define BR_HAS_MAP
 #include "kernels.h"
 

@@ -5,8 +5,6 @@ import importlib.util
 import json
 import re
 import shutil
-import subprocess
-import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +23,7 @@ from tests.conftest import REPOSITORY
 from tests.depth.tiny_depth import file_of, tiny_depth
 from tests.export.c.compilers import needs_compiler
 from tests.folding.test_fold import trained
+from tests.warm import Python
 
 CHROMIUM = shutil.which('chromium')
 pytestmark = [
@@ -51,9 +50,8 @@ def page(tmp_path_factory):
     narrow.write_text(
         f"_base_ = '{REPOSITORY}/configs/bireal_r18_imagenette.py'\nmodel = dict(backbone=dict(base_channels=8))\n"
     )
-    command = [sys.executable, 'examples/browser/build.py', site, classes, depth, '--float', narrow]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
-    assert done.returncode == 0, done.stderr
+    ended = Python(['examples/browser/build.py', site, classes, depth, '--float', narrow], folder=REPOSITORY).ended()
+    assert ended.status == 0, ended.err
     return site, classes, depth
 
 

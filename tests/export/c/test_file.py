@@ -19,7 +19,7 @@ from bireal_plugin.export.c.engine import CSession, export_c
 from bireal_plugin.export.c.file import MARKER, read_c
 from bireal_plugin.folding.fold import fold
 from bireal_plugin.models import BiRealClassifier, BiRealResNet
-from tests.export.c.compilers import needs_compiler
+from tests.export.c.compilers import SANITIZED, fastest, needs_compiler
 from tests.export.forged import damaged
 from tests.folding.test_fold import trained
 
@@ -41,10 +41,10 @@ COMPILERS = {
     'cortex-m7': ['arm-none-eabi-gcc', '-mcpu=cortex-m7', '-mthumb'],
 }
 EMULATED = {
-    'sanitized': (['gcc', '-O0', '-fsanitize=address,undefined', '-fno-sanitize-recover=all'], []),
-    'aarch64': (['aarch64-linux-gnu-gcc', '-O2', '-static'], ['qemu-aarch64']),
-    'armv7': (['arm-linux-gnueabihf-gcc', '-O2', '-static', '-mfpu=neon'], ['qemu-arm']),
-    'riscv64': (['riscv64-linux-gnu-gcc', '-O2', '-static'], ['qemu-riscv64']),
+    'sanitized': (['gcc', '-DBR_ONLY=BR_PORTABLE', *SANITIZED], []),
+    'aarch64': (['aarch64-linux-gnu-gcc', '-O1', '-static'], ['qemu-aarch64']),
+    'armv7': (['arm-linux-gnueabihf-gcc', '-O1', '-static', '-mfpu=neon'], ['qemu-arm']),
+    'riscv64': (['riscv64-linux-gnu-gcc', '-O1', '-static'], ['qemu-riscv64']),
 }
 
 
@@ -121,14 +121,25 @@ def test_the_header_is_for_cpp_too(name, written):
     assert subprocess.run(command, check=False).returncode == 0
 
 
-def ran(path, command, emulator, data, folder, *arguments):
+def built(path, command, emulator, folder):
+    """The command that runs the file ``path``, made by another command."""
     present(command[0], *emulator)
     source, program = Path(__file__).with_name('run_network.c'), folder / 'program'
     made = [*command, '-std=c11', *STRICT, f'-I{path.parent}', str(path), str(source), '-o', str(program)]
     subprocess.run(made, check=True)
-    done = subprocess.run([*emulator, program, *arguments], input=data.tobytes(), capture_output=True, check=False)
+    return [*emulator, program]
+
+
+def ran(program, data, *arguments):
+    done = subprocess.run([*program, *arguments], input=data.tobytes(), capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b'')
     return np.frombuffer(done.stdout, np.float32)
+
+
+@pytest.fixture(scope='module')
+def sanitized(written, tmp_path_factory):
+    """``written`` with the kernels of this processor, each step of which is checked."""
+    return built(written, ['gcc', *fastest(), *SANITIZED], [], tmp_path_factory.mktemp('sanitized'))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +147,7 @@ def ran(path, command, emulator, data, folder, *arguments):
 )
 def test_small_feature_maps_are_the_same_on_other_processors(name, maps, tmp_path):
     path, x = export_c(network(), tmp_path / 'net.c', SHAPE, maps=maps), torch.randn(SHAPE)
-    got = ran(path, *EMULATED[name], x.numpy(), tmp_path)
+    got = ran(built(path, *EMULATED[name], tmp_path), x.numpy())
     with CSession(path, threads=1) as session:
         (want,) = session(x)
     np.testing.assert_allclose(got, want.reshape(-1), atol=1e-2 * np.abs(want).max())
@@ -145,23 +156,20 @@ def test_small_feature_maps_are_the_same_on_other_processors(name, maps, tmp_pat
 @pytest.mark.parametrize('name', EMULATED)
 def test_a_digits_network_predicts_as_torch_on_other_processors(name, digits, tmp_path):
     path, x, want = digits
-    command, emulator = EMULATED[name]
-    got = ran(path, command, emulator, x.numpy(), tmp_path).reshape(want.shape)
+    got = ran(built(path, *EMULATED[name], tmp_path), x.numpy()).reshape(want.shape)
     np.testing.assert_allclose(got, want, atol=1e-4 * np.abs(want).max())
 
 
-def test_every_kernel_is_clean_under_sanitizers(written, tmp_path):
+def test_every_kernel_is_clean_under_sanitizers(sanitized):
     x = torch.randn(SHAPE)
-    got = ran(written, EMULATED['sanitized'][0], [], x.numpy(), tmp_path)
-    np.testing.assert_allclose(got, network()(x).numpy().reshape(-1), atol=1e-5)
+    np.testing.assert_allclose(ran(sanitized, x.numpy()), network()(x).numpy().reshape(-1), atol=1e-5)
 
 
-def test_bytes_are_normalised_inside(written, tmp_path):
+def test_bytes_are_normalised_inside(sanitized):
     image = np.random.default_rng(0).integers(0, 256, (1, 9, 8, 3), np.uint8)
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (MEAN, STD))
     want = network()((torch.from_numpy(image).permute(0, 3, 1, 2).float() - mean) / std)
-    got = ran(written, ['gcc', '-O1'], [], image, tmp_path, 'bytes')
-    np.testing.assert_allclose(got, want.numpy().reshape(-1), atol=1e-5)
+    np.testing.assert_allclose(ran(sanitized, image, 'bytes'), want.numpy().reshape(-1), atol=1e-5)
 
 
 @needs_compiler

@@ -24,6 +24,8 @@ from tests.folding.test_fold import trained
 
 DTYPES = dict(f16=torch.float16, bf16=torch.bfloat16)
 PATTERNS = 2**16
+# Threads, and the matrix unit of 1-bit convolutions, have nothing of their own about numbers.
+NUMBERS = [name for name in TARGETS if name not in ('amx-emulated', 'avx2-openmp', 'clang-default')]
 all_precisions = pytest.mark.parametrize('maps', DTYPES)
 
 
@@ -37,7 +39,7 @@ def near_ties(maps):
 
 
 @all_precisions
-@pytest.mark.parametrize('target', TARGETS)
+@pytest.mark.parametrize('target', NUMBERS)
 def test_numbers_are_those_of_pytorch_on_every_processor(target, maps, tmp_path):
     program = TARGETS[target].built(Path(__file__).with_name('run_half.c'), tmp_path, f'-DBR_MAPS=BR_{maps.upper()}')
     floats = near_ties(maps)

@@ -1,9 +1,8 @@
 """Signals after OpenVINO, in a process of their own that they may end."""
 
-import subprocess
-import sys
-
 import pytest
+
+from tests.warm import Python
 
 pytest.importorskip('openvino')
 
@@ -30,5 +29,5 @@ os.kill(os.getpid(), signal.SIGCHLD)
 
 def test_a_signal_is_handled_after_two_sessions_that_ended_in_the_order_of_their_beginning():
     """With a core for each, the signal's handler would run on unmapped memory."""
-    ended = subprocess.run([sys.executable, '-c', TWO_SESSIONS], capture_output=True, text=True, timeout=300)
-    assert (ended.returncode, ended.stdout) == (0, 'handled\n'), ended.stderr
+    ended = Python(['-c', TWO_SESSIONS]).ended()
+    assert (ended.status, ended.out) == (0, 'handled\n'), ended.err
