@@ -9,6 +9,7 @@ import torch
 
 CELLS = ('bireal-clip-MagnitudeAware-ApproxSign', 'bireal-relu-Sign-STE')
 SHORT = """
+train_dataloader = dict(dataset=dict(subset=160))
 stages = dict(
     float=dict(train_cfg=dict(max_epochs=2)),
     clip=dict(train_cfg=dict(max_epochs=1)),
@@ -110,7 +111,7 @@ def test_interrupted_and_started_again_equals_uninterrupted(
         f'_base_ = {str(grid_config)!r}\n'
         "custom_imports = dict(imports=['bireal_plugin', 'tests.probe_hooks'], allow_failed_imports=False)\n"
         f"custom_hooks = _base_.custom_hooks + [dict(type='StopOnce', marker='{tmp_path}/stopped', stage='{stage}', "
-        f'epoch={epoch}, iteration=5)]'
+        f'epoch={epoch}, iteration=2)]'
     )
     folder = tmp_path / 'grid'
     assert run_tool(*grid_arguments(config, folder)).status == 130

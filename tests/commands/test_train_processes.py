@@ -14,6 +14,8 @@ PROBED = """
 _base_ = {tiny!r}
 custom_imports = dict(imports=['bireal_plugin', 'tests.probe_hooks'], allow_failed_imports=False)
 custom_hooks = [*_base_.custom_hooks, dict(type='WeightsProbe')]
+train_dataloader = dict(dataset=dict(subset=128))
+stages = {{name: dict(train_cfg=dict(max_epochs=1)) for name in _base_.stages}}
 """
 # Two processes with batches of 16 each are one with 32.
 TWO = ('--cfg-options', 'train_dataloader.batch_size=16')
