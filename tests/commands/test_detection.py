@@ -22,9 +22,9 @@ train_pipeline[2].scale = (192, 128)
 test_pipeline = _base_.test_pipeline
 test_pipeline[1].scale = (192, 128)
 train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False,
-                        dataset=dict(data_root=data_root, pipeline=train_pipeline))
+                        dataset=dict(data_root=data_root, pipeline=train_pipeline, serialize_data=False))
 val_dataloader = dict(num_workers=0, persistent_workers=False,
-                      dataset=dict(data_root=data_root, pipeline=test_pipeline))
+                      dataset=dict(data_root=data_root, pipeline=test_pipeline, serialize_data=False))
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val2017.json', outfile_prefix='{folder}/run/trained')
 test_evaluator = dict(ann_file=data_root + 'annotations/instances_val2017.json', outfile_prefix='{folder}/run/reloaded')
@@ -46,6 +46,7 @@ HEADS = dict(
     faster_rcnn=dict(
         rpn_head=dict(in_channels=32, feat_channels=32),
         roi_head=dict(bbox_roi_extractor=dict(out_channels=32), bbox_head=dict(in_channels=32, fc_out_channels=64)),
+        train_cfg=dict(rpn_proposal=dict(nms_pre=100, max_per_img=50), rcnn=dict(sampler=dict(num=64))),
         test_cfg=dict(rpn=dict(nms_pre=100, max_per_img=50), rcnn=dict(score_thr=0.0, max_per_img=20)),
     ),
 )

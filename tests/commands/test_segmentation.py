@@ -28,9 +28,9 @@ model = dict(
     auxiliary_head=dict(in_channels=32, channels=16))
 pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
 train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False,
-                        dataset=dict(data_root=data_root, pipeline=pipeline))
+                        dataset=dict(data_root=data_root, pipeline=pipeline, serialize_data=False))
 val_dataloader = dict(num_workers=0, persistent_workers=False,
-                      dataset=dict(data_root=data_root, pipeline=pipeline,
+                      dataset=dict(data_root=data_root, pipeline=pipeline, serialize_data=False,
                                    data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train')))
 test_dataloader = val_dataloader
 train_cfg = dict(max_iters=80, val_interval=80)
