@@ -1,6 +1,7 @@
 """tools/convert_checkpoint.py: any known layout in, one of our networks out."""
 
 import copy
+import functools
 import json
 
 import pytest
@@ -41,6 +42,17 @@ def network(to, depth):
     return backbone if to == 'backbone' else BiRealClassifier(backbone, num_classes=1000)
 
 
+@functools.cache
+def outputs(depth, *, features):
+    """Of the published network: its last feature map, or its logits."""
+    weights = {name: value.double() for name, value in published.state_of(depth).items()}
+    if not features:
+        return published.logits(depth, X.double(), weights)
+    if depth == 18:
+        return published.basic_network(X.double(), weights, published.BASIC[18])
+    return published.bottleneck_network(X.double(), weights)
+
+
 def loaded(model, path):
     """The model with the file's weights, by torch's own strict loading."""
     model.load_state_dict(state_dict_of(read_checkpoint(path), path))
@@ -54,16 +66,11 @@ def test_converted_published_network_computes_what_the_published_one_does(run_to
     target = tmp_path / f'converted{suffix}'
     ended = run_tool('convert_checkpoint.py', files / f'{depth}.pth', target, '--to', to)
     assert (ended.status, ended.err) == (0, '')
-    weights = {name: value.double() for name, value in published.state_of(depth).items()}
-    if to == 'backbone':
-        features = published.basic_network if depth == 18 else published.bottleneck_network
-        blocks = [published.BASIC[18]] if depth == 18 else []
-        expected = features(X.double(), weights, *blocks)
-    else:
-        expected = published.logits(depth, X.double(), weights)
     with torch.no_grad():
         got = loaded(network(to, depth), target)(X.double())
-    torch.testing.assert_close(got[-1] if to == 'backbone' else got, expected, rtol=1e-5, atol=1e-5)
+    features = to == 'backbone'
+    expected = outputs(depth, features=features)
+    torch.testing.assert_close(got[-1] if features else got, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_depth_and_classifier_are_found_and_all_is_told(run_tool, files, tmp_path):

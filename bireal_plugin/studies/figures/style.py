@@ -49,10 +49,11 @@ def styled() -> AbstractContextManager[None]:
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write ``stem.png`` and ``stem.svg``; their paths."""
+    """Write ``stem.png`` and ``stem.svg``, arranged once for both; their paths."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = [stem.with_name(f'{stem.name}{suffix}') for suffix in ('.png', '.svg')]
     for path in paths:
         with whole(path) as partial:
             figure.savefig(partial, metadata={'Date': None} if path.suffix == '.svg' else None)
+        figure.set_layout_engine('none')
     return paths
