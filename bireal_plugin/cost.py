@@ -23,7 +23,7 @@ from bireal_plugin.binary.abc_net import ABCConv2d
 from bireal_plugin.binary.conv import BinaryConv2d
 from bireal_plugin.binary.weight import Sign, WeightBinarizer
 from bireal_plugin.binary.xnor import XNORConv2d
-from bireal_plugin.dry_run import Shape, dry_run, input_shape
+from bireal_plugin.dry_run import Call, Shape, dry_run, input_shape
 from bireal_plugin.hosts.torch_private import Convolution, TransposedConvolution
 from bireal_plugin.text_table import text_table
 
@@ -102,16 +102,18 @@ def model_cost(model: nn.Module, shape: Shape | None = None) -> Cost:
             at 224 x 224.
     """
     shape = input_shape(model) if shape is None else shape
+    return cost_of_calls(model, shape, dry_run(model, shape))
+
+
+def cost_of_calls(model: nn.Module, shape: Shape, calls: Sequence[Call]) -> Cost:
+    """As ``model_cost``, by the ``calls`` of a dry run on an image of ``shape``."""
     binary_macs: Counter[str] = Counter()
     real_macs: Counter[str] = Counter()
-
-    def count(name: str, module: nn.Module, x: Tensor, y: Tensor) -> None:
+    for name, module, x, y in calls:
         if isinstance(module, (Convolution, nn.Linear)):
             binary, real = _macs(module, x, y)
             binary_macs[name] += binary
             real_macs[name] += real
-
-    dry_run(model, shape, count)
     layers = tuple(
         LayerCost(*parameters, binary_macs[name], real_macs[name], name=name, kind=type(module).__name__)
         for name, module, parameters in _own_parameters(model)
@@ -150,7 +152,7 @@ def _own_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module, tuple[in
 def _macs(module: nn.Module, x: Tensor, y: Tensor) -> tuple[int, int]:
     """(binary, real) multiply-accumulates of one call from ``x`` to ``y``."""
     weight: Tensor = module.weight  # type: ignore[assignment]
-    macs = (x if isinstance(module, TransposedConvolution) else y).numel() * weight[0].numel()
+    macs = (x if isinstance(module, TransposedConvolution) else y).numel() * weight.shape[1:].numel()
     scaled = y.numel() if isinstance(module, XNORConv2d) and module.binary_input else 0
     if not _is_binary(module):
         return 0, macs + scaled

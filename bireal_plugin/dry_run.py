@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -14,7 +13,15 @@ from bireal_plugin.errors import InputError
 from bireal_plugin.hosts.torch_private import FakeTensorMode, remove_forward_hooks
 
 Shape = tuple[int, int, int]
-OnCall = Callable[[str, nn.Module, Any, Any], None]
+
+
+class Call(NamedTuple):
+    """One call of a module in a dry run: its first argument and its output."""
+
+    name: str
+    module: nn.Module
+    x: Any
+    y: Any
 
 
 def weightless_copy(model: nn.Module, mode: FakeTensorMode | None = None) -> nn.Module:
@@ -49,15 +56,16 @@ def input_shape(model: nn.Module) -> Shape:
     raise InputError(f'{type(model).__name__} has no convolution that tells its input; give shape=(channels, H, W)')
 
 
-def dry_run(model: nn.Module, shape: Shape, on_call: OnCall) -> None:
-    """Run a weightless copy on one image; ``on_call(name, module, first argument, output)`` after each module's call.
+def dry_run(model: nn.Module, shape: Shape) -> list[Call]:
+    """The calls of all modules, in the order they end, as a weightless copy runs on one image.
 
     Args:
         shape: ``(C, H, W)`` of the image; the batch is 1.
     """
+    calls: list[Call] = []
 
     def hook(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        on_call(name, module, inputs[0] if inputs else None, output)
+        calls.append(Call(name, module, inputs[0] if inputs else None, output))
 
     # Tensors that are neither parameters nor buffers keep their memory, hence the permission to mix.
     mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -67,3 +75,4 @@ def dry_run(model: nn.Module, shape: Shape, on_call: OnCall) -> None:
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     with torch.no_grad(), mode:
         copied(torch.empty(1, *shape, dtype=dtype))
+    return calls

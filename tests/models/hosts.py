@@ -15,8 +15,9 @@ from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 # Whether Dynamo traces a second stream, an attribute of a tensor; before torch 2.8 it parts the graph there.
 SECOND_STREAM_TRACED = torch.__version__ >= (2, 8)
-TORCHVISION = ['resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnext50_32x4d', 'wide_resnet50_2']
-TIMM = [*TORCHVISION, 'seresnet18', 'seresnet50', 'ecaresnet50d', 'resnet50d', 'resnetrs50', 'resnet50_gn']
+TORCHVISION = ['resnet18', 'resnet34', 'resnet50']
+TIMM = [*TORCHVISION, 'resnext50_32x4d', 'wide_resnet50_2']
+TIMM += ['seresnet18', 'seresnet50', 'ecaresnet50d', 'resnet50d', 'resnetrs50', 'resnet50_gn']
 
 
 class MiniBlock(nn.Module):
@@ -161,7 +162,16 @@ def mmdet_resnet(depth, **options):
 
 
 HOSTS = {f'torchvision {name}': partial(getattr(torchvision.models, name)) for name in TORCHVISION}
-HOSTS |= {f'timm {name}': partial(timm.create_model, name) for name in TIMM}
+# Of what resnext50_32x4d, wide_resnet50_2 and resnet101 are in torchvision, as small as it can be.
+HOSTS |= {
+    f'torchvision {name}': partial(TorchvisionResNet, torchvision.models.resnet.Bottleneck, blocks, **options)
+    for name, blocks, options in (
+        ('groups', [2, 1, 1, 1], dict(groups=32, width_per_group=4)),
+        ('wide', [2, 1, 1, 1], dict(width_per_group=128)),
+        ('deep', [1, 1, 9, 1], dict(width_per_group=8)),
+    )
+}
+HOSTS |= {f'timm {name}': partial(timm.create_model, name, channels=(32, 64, 128, 256)) for name in TIMM}
 HOSTS |= {
     'mmdet 18': partial(mmdet_resnet, 18),
     'mmdet 50': partial(mmdet_resnet, 50),

@@ -12,8 +12,8 @@ from torch import nn
 from bireal_plugin.binary.activation import build_activation
 from bireal_plugin.binary.conv import BinaryConv2d, conv_factory
 from bireal_plugin.binary.switch import WeightStep, latent_weights, set_activation, set_weights
-from bireal_plugin.cost import Cost, model_cost
-from bireal_plugin.dry_run import Shape, input_shape, weightless_copy
+from bireal_plugin.cost import Cost, cost_of_calls, model_cost
+from bireal_plugin.dry_run import Shape, dry_run, input_shape, weightless_copy
 from bireal_plugin.errors import InputError, check_choice, listed
 from bireal_plugin.hosts.torch_private import move_hooks
 from bireal_plugin.models.from_resnet.trunk import TrunkPlan, find_host, plan_trunk
@@ -158,10 +158,11 @@ def binarize(
     shape = input_shape(host) if shape is None else shape
     trial = weightless_copy(host)
     try:
-        plan = plan_trunk(trial, shape)
+        calls = dry_run(trial, shape)
+        plan = plan_trunk(trial, calls)
     except InputError as error:
         raise InputError(f'{host_name}: {error}' if host_name else str(error)) from error
-    before = model_cost(host, shape)
+    before = cost_of_calls(host, shape, calls)
     kept = {}
     for conv in (f'{block.name}.{conv}' for block in plan.blocks for conv in block.convs):
         if plan.blocks[0].is_bottleneck and conv == f'{plan.blocks[0].name}.conv1':

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bireal_plugin.binary.conv import BinaryConv2d
-from bireal_plugin.dry_run import Shape, dry_run
+from bireal_plugin.dry_run import Call
 from bireal_plugin.errors import InputError
 from bireal_plugin.models.from_resnet.anatomy import BlockPlan, is_activation, is_passive, looks_like_block, plan_block
 from bireal_plugin.models.stages import Block
@@ -26,15 +26,6 @@ class TrunkPlan(NamedTuple):
 
     blocks: list[BlockPlan]
     stem_activations: list[str]
-
-
-class Call(NamedTuple):
-    """One call of a module in the dry run."""
-
-    name: str
-    module: nn.Module
-    x: Any
-    y: Any
 
 
 def find_host(model: nn.Module) -> str:
@@ -71,15 +62,13 @@ def smallest_network(model: nn.Module) -> str:
     return '.'.join(host)
 
 
-def plan_trunk(host: nn.Module, shape: Shape) -> TrunkPlan:
-    """Check that ``host`` is a ResNet, block by block, and how it runs on an image of ``shape`` (C, H, W).
+def plan_trunk(host: nn.Module, calls: Sequence[Call]) -> TrunkPlan:
+    """Check that ``host`` is a ResNet, block by block, by the ``calls`` of its dry run.
 
     Raises:
         InputError: it is not; the sentence names the module that differs.
     """
     plans = {name: plan_block(name, module) for name, module in host.named_modules() if looks_like_block(module)}
-    calls: list[Call] = []
-    dry_run(host, shape, lambda name, module, x, y: calls.append(Call(name, module, x, y)))
     by_name: dict[str, list[Call]] = defaultdict(list)
     for call in calls:
         by_name[call.name].append(call)
@@ -148,7 +137,7 @@ def _is_linear(module: nn.Module, shape: Sequence[int]) -> bool:
         return torch.allclose(module(x - 2 * y), module(x) - 2 * module(y), atol=1e-4)
 
 
-def _stem_activations(calls: list[Call], first: Call) -> list[str]:
+def _stem_activations(calls: Sequence[Call], first: Call) -> list[str]:
     """Activations between the stem's last layer with weights and the first block, found by going back."""
     if not isinstance(first.x, Tensor):
         raise InputError(f'{first.name!r} is given a {type(first.x).__name__}, not a feature map')
