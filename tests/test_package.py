@@ -76,14 +76,16 @@ def test_without_mmengine_every_other_name_says_what_it_needs():
 
 
 @pytest.mark.slow
-def test_export_is_a_function_and_its_package_is_still_found():
+def test_export_is_a_function_and_its_package_is_still_found_and_no_other_framework_is_imported():
     program = """
+        import sys
         import bireal_plugin
         from bireal_plugin.export import Session, export
         from bireal_plugin.export.packed.file import load_packed
         print([Session is bireal_plugin.Session, bireal_plugin.export is export, load_packed is bireal_plugin.load])
+        print({'torchao', 'mmcv', 'mmdet'} & sys.modules.keys())
     """
-    assert run(program) == '[True, True, True]'
+    assert run(program) == '[True, True, True]\nset()'
 
 
 @pytest.mark.slow

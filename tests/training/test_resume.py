@@ -36,23 +36,37 @@ def assert_same_run(run, other):
     assert timeless[0] == timeless[1]
 
 
+def copy_with(stages, finished_run, tmp_path):
+    """A copy of the finished run as it was when only ``stages`` had ended."""
+    folder = tmp_path / 'run'
+    shutil.copytree(finished_run.folder, folder)
+    (folder / 'results.json').unlink()
+    for later in STAGES[len(stages) :]:
+        shutil.rmtree(folder / later)
+    return folder
+
+
 @pytest.mark.parametrize(('stage', 'epoch'), [('float', 0), ('binary', 1), ('binary', 2), ('bn', 1)])
 @pytest.mark.slow
 def test_interrupted_within_an_epoch_equals_uninterrupted(
     run_tool, as_run, tiny_config_with, tmp_path, finished_run, stage, epoch
 ):
     config = stopping(tiny_config_with, tmp_path, stage=stage, epoch=epoch, iteration=5)
-    arguments = ('train.py', config, '--work-dir', tmp_path / 'run')
+    folder = copy_with(STAGES[: STAGES.index(stage)], finished_run, tmp_path)
+    arguments = ('train.py', config, '--work-dir', folder, '--resume')
     assert run_tool(*arguments).status == 130
-    assert_same_run(as_run(tmp_path / 'run', run_tool(*arguments, '--resume')), finished_run)
+    assert not (folder / stage / 'result.json').exists()
+    assert_same_run(as_run(folder, run_tool(*arguments)), finished_run)
 
 
 @pytest.mark.slow
 def test_killed_with_loader_workers_equals_uninterrupted(start_tool, as_run, tiny_config_with, tmp_path, finished_run):
     config = stopping(tiny_config_with, tmp_path, stage='clip', epoch=1, iteration=5, how='kill')
-    arguments = ('train.py', config, '--work-dir', tmp_path / 'run', '--cfg-options', 'train_dataloader.num_workers=2')
+    folder = copy_with(STAGES[:2], finished_run, tmp_path)
+    options = ('--cfg-options', 'train_dataloader.num_workers=2')
+    arguments = ('train.py', config, '--work-dir', folder, '--resume', *options)
     assert start_tool(*arguments).status == 9
-    assert_same_run(as_run(tmp_path / 'run', start_tool(*arguments, '--resume')), finished_run)
+    assert_same_run(as_run(folder, start_tool(*arguments)), finished_run)
 
 
 @pytest.mark.parametrize('stage', ['float', 'binary', 'bn'])
@@ -62,11 +76,7 @@ def test_stopped_at_a_boundary_equals_uninterrupted(
     run_tool, as_run, tiny_config, tmp_path, finished_run, stage, result_written
 ):
     """What a run leaves on disk that is killed after the last checkpoint of a stage, or right after its result.json."""
-    folder = tmp_path / 'run'
-    shutil.copytree(finished_run.folder, folder)
-    (folder / 'results.json').unlink()
-    for later in STAGES[STAGES.index(stage) + 1 :]:
-        shutil.rmtree(folder / later)
+    folder = copy_with(STAGES[: STAGES.index(stage) + 1], finished_run, tmp_path)
     if not result_written:
         (folder / stage / 'result.json').unlink()
     ended = run_tool('train.py', tiny_config, '--work-dir', folder, '--resume')
@@ -133,8 +143,14 @@ def test_a_resumed_copy_of_a_run_deletes_nothing_in_the_run_that_it_was_copied_f
     assert len([*(copy / 'float').glob('best_*.pth')]) == 1
 
 
-@pytest.mark.parametrize('name', ['clip/result.json', 'bn/result.json', 'results.json'])
-@pytest.mark.parametrize('text', ['', '{"name": "cl', '[]', '\0'], ids=['empty', 'half', 'list', 'zeros'])
+@pytest.mark.parametrize(
+    ('name', 'text'),
+    [
+        *[('clip/result.json', text) for text in ('', '{"name": "cl', '[]', '\0')],
+        *[('bn/result.json', '{"name": "bn'), ('results.json', '{"stages": [')],
+    ],
+    ids=['empty', 'half', 'list', 'zeros', 'half of the last', 'half of the table'],
+)
 def test_a_damaged_result_is_made_again_without_training(run_tool, tiny_config, tmp_path, finished_run, name, text):
     folder = tmp_path / 'run'
     shutil.copytree(finished_run.folder, folder)

@@ -33,11 +33,9 @@ def test_the_float_twin_has_nothing_binary():
 
 @pytest.mark.slow
 def test_memory_is_that_of_a_process_of_its_own():
-    alone = peak_memory('ours', TINY, steps=1)
-    ballast = torch.ones(2**28)  # 1 GiB here must not show there
+    ballast = torch.ones(2**28)  # 1 GiB here, in MiB 1024, must not show there
     assert ballast.sum() > 0
-    assert alone > 100
-    assert peak_memory('ours', TINY, steps=1) == pytest.approx(alone, abs=256)
+    assert 100 < peak_memory('ours', TINY, steps=1) < 1024
 
 
 def test_times_are_of_every_side():
