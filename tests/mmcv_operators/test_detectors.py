@@ -37,6 +37,8 @@ DETECTORS = {
     'Guided anchoring (masked convolution)': ('guided_anchoring/ga-retinanet_r50-caffe_fpn_1x_coco', {}),
 }
 SIDE, CHANNELS = 64, 8
+# Heads as small as the images, which have two classes.
+HEADS = dict(num_classes=4, fc_out_channels=64, feedforward_channels=64)
 
 
 @pytest.fixture(scope='module')
@@ -56,6 +58,16 @@ def samples():
     return images, samples
 
 
+def narrow(node):
+    """Put ``HEADS`` into a config, however deep."""
+    if isinstance(node, dict):
+        node.update({key: value for key, value in HEADS.items() if key in node})
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for child in node:
+            narrow(child)
+
+
 @pytest.fixture(params=DETECTORS)
 def detector(request, monkeypatch, samples):
     """mmdet's own config, with a narrow Bi-Real-18 where its ResNet-50 stood."""
@@ -67,9 +79,10 @@ def detector(request, monkeypatch, samples):
     stages = model.backbone.get('out_indices', (0, 1, 2, 3))
     model.backbone = dict(type='BiRealResNet', depth=18, base_channels=CHANNELS, out_indices=stages)
     for part in (model.test_cfg, model.test_cfg.get('rcnn') or {}):
-        part['score_thr'] = 0.0  # untrained scores are low
+        part.update(score_thr=0.0, max_per_img=5)  # untrained scores are low
     model.neck = [model.neck] if isinstance(model.neck, dict) else model.neck
     model.neck[0]['in_channels'] = [CHANNELS * 2**stage for stage in stages]
+    narrow(model)
     torch.manual_seed(0)
     detector = MODELS.build(ConfigDict(model, _scope_='mmdet'))
     detector.init_weights()

@@ -19,6 +19,7 @@ def plain_config(tiny_config, tmp_path_factory):
     config = Config.fromfile(tiny_config)
     config.pop('stages')
     config.model.backbone.update(activation='clip', weights='real')
+    config.train_dataloader.batch_size = 32
     config.train_dataloader.dataset.subset = config.val_dataloader.dataset.subset = 64
     config.train_cfg.max_epochs = 4
     config.optim_wrapper.optimizer.lr = 0.02
@@ -40,6 +41,20 @@ def train(run_tool, plain_config, tmp_path):
         return run_tool('train.py', config, '--work-dir', tmp_path / folder, *flags, *options)
 
     return run
+
+
+@pytest.fixture(scope='module')
+def one_epoch(run_tool, plain_config):
+    folder = plain_config.parent / 'one_epoch'
+    ended = run_tool('train.py', plain_config, '--work-dir', folder, '--cfg-options', 'train_cfg.max_epochs=1')
+    assert ended.status == 0, ended.err
+    return folder
+
+
+@pytest.fixture
+def begun(one_epoch, tmp_path):
+    """A run in the folder ``run`` of ``tmp_path`` that has ended after one epoch."""
+    shutil.copytree(one_epoch, tmp_path / 'run')
 
 
 def rates(folder):
@@ -84,8 +99,7 @@ def test_a_raised_length_reaches_schedules_that_end_with_the_run(train, tmp_path
     assert rates(tmp_path / 'changed')[7] == pytest.approx(0.002)
 
 
-def test_momentum_is_kept_when_the_rate_changes(train, tmp_path):
-    train('run', 'train_cfg.max_epochs=1')
+def test_momentum_is_kept_when_the_rate_changes(train, begun, tmp_path):
     old = torch.load(tmp_path / 'run' / 'epoch_1.pth', weights_only=True)
     options = ('optim_wrapper.optimizer.lr=0.0', 'optim_wrapper.optimizer.momentum=1.0', 'train_cfg.max_epochs=2')
     train('run', *options, resume=True)
@@ -99,8 +113,7 @@ def test_momentum_is_kept_when_the_rate_changes(train, tmp_path):
     assert not torch.allclose(last[1], fresh['momentum_buffer'], rtol=0.1)
 
 
-def test_a_schedule_that_writes_into_the_optimizer_keeps_its_momentum(train, tmp_path):
-    train('run', 'train_cfg.max_epochs=1')
+def test_a_schedule_that_writes_into_the_optimizer_keeps_its_momentum(train, begun, tmp_path):
     one_cycle = "param_scheduler = dict(_delete_=True, type='OneCycleLR', eta_max=0.05, total_steps=8, by_epoch=False)"
     ended = train('run', 'train_cfg.max_epochs=2', text=one_cycle, resume=True)
     assert ended.status == 0, ended.err
@@ -109,8 +122,7 @@ def test_a_schedule_that_writes_into_the_optimizer_keeps_its_momentum(train, tmp
     assert ended.status == 0, ended.err
 
 
-def test_another_kind_of_optimizer_starts_without_the_state_of_the_first(train, tmp_path):
-    train('run', 'train_cfg.max_epochs=1')
+def test_another_kind_of_optimizer_starts_without_the_state_of_the_first(train, begun, tmp_path):
     adam = "optim_wrapper = dict(optimizer=dict(_delete_=True, type='Adam', lr=0.001))"
     ended = train('run', 'train_cfg.max_epochs=2', text=adam, resume=True)
     assert ended.status == 0, ended.err
@@ -119,8 +131,7 @@ def test_another_kind_of_optimizer_starts_without_the_state_of_the_first(train, 
     assert state['step'] == 2
 
 
-def test_the_advice_after_divergence_works(train, tmp_path):
-    train('run', 'train_cfg.max_epochs=1')
+def test_the_advice_after_divergence_works(train, begun, tmp_path):
     diverged = train('run', 'optim_wrapper.optimizer.lr=1e30', resume=True)
     assert diverged.status == 1
     assert 'lower the learning rate and use --resume' in diverged.err
@@ -149,8 +160,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(('options', 'words'), OTHERS, ids=[words.partition(' ')[0] for _, words in OTHERS])
-def test_another_network_or_other_data_are_named_and_refused(train, tmp_path, options, words):
-    train('run', 'train_cfg.max_epochs=1')
+def test_another_network_or_other_data_are_named_and_refused(train, begun, tmp_path, options, words):
     before = {path: path.read_bytes() for path in (tmp_path / 'run').glob('*.pth')}
     ended = train('run', options, resume=True)
     assert (ended.status, ended.err.count('\n')) == (1, 1), ended.err
@@ -160,8 +170,7 @@ def test_another_network_or_other_data_are_named_and_refused(train, tmp_path, op
     assert {path: path.read_bytes() for path in (tmp_path / 'run').glob('*.pth')} == before
 
 
-def test_they_are_taken_when_that_is_asked_for(train, tmp_path):
-    train('run', 'train_cfg.max_epochs=1')
+def test_they_are_taken_when_that_is_asked_for(train, begun, tmp_path):
     changes = ('model.backbone.structure=resnet', 'train_dataloader.dataset.subset=32', 'randomness.seed=7')
     ended = train('run', *changes, resume=True, allow=True)
     assert ended.status == 0, ended.err
@@ -171,8 +180,7 @@ def test_they_are_taken_when_that_is_asked_for(train, tmp_path):
     assert meta['data'] == dict(total_batch_size=32, images=32, classes=[str(digit) for digit in range(10)])
 
 
-def test_what_only_training_sees_may_change(train, tmp_path):
-    train('run', 'train_cfg.max_epochs=1')
+def test_what_only_training_sees_may_change(train, begun, tmp_path):
     changes = ('model.drop_rate=0.3', 'train_dataloader.num_workers=1', 'val_dataloader.batch_size=7')
     ended = train('run', *changes, resume=True)
     assert ended.status == 0, ended.err
@@ -181,8 +189,7 @@ def test_what_only_training_sees_may_change(train, tmp_path):
 
 
 @pytest.mark.parametrize(('images', 'classes', 'words'), [(63, None, 'images = 64 (was 63)'), (None, ['a'], 'classes')])
-def test_other_files_at_the_same_place_are_told_by_their_number_and_classes(train, tmp_path, images, classes, words):
-    train('run', 'train_cfg.max_epochs=1')
+def test_other_files_at_the_same_place_are_told_by_their_number_and_classes(train, begun, tmp_path, images, classes, words):
     content = torch.load(tmp_path / 'run' / 'epoch_1.pth', weights_only=True)
     content['meta']['data'].update({'images': images} if images else {'classes': classes})
     torch.save(content, tmp_path / 'run' / 'epoch_1.pth')
