@@ -189,7 +189,9 @@ def test_what_only_training_sees_may_change(train, begun, tmp_path):
 
 
 @pytest.mark.parametrize(('images', 'classes', 'words'), [(63, None, 'images = 64 (was 63)'), (None, ['a'], 'classes')])
-def test_other_files_at_the_same_place_are_told_by_their_number_and_classes(train, begun, tmp_path, images, classes, words):
+def test_other_files_at_the_same_place_are_told_by_their_number_and_classes(
+    train, begun, tmp_path, images, classes, words
+):
     content = torch.load(tmp_path / 'run' / 'epoch_1.pth', weights_only=True)
     content['meta']['data'].update({'images': images} if images else {'classes': classes})
     torch.save(content, tmp_path / 'run' / 'epoch_1.pth')
