@@ -99,7 +99,7 @@ def test_override_changes_one_stage(run_tool, tiny_config, finished_run, tmp_pat
 
 @pytest.mark.parametrize('flags', [(), ('--auto-scale-lr',)], ids=['warned', 'scaled'])
 def test_a_batch_that_the_learning_rate_is_not_for(run_tool, tiny_config_with, tmp_path, flags):
-    config = tiny_config_with('auto_scale_lr = dict(base_batch_size=256)')
+    config = tiny_config_with('auto_scale_lr = dict(base_batch_size=256)\ntrain_dataloader = dict(batch_size=32)')
     arguments = ('train.py', config, '--work-dir', tmp_path / 'run', '--stage', 'float', *flags)
     short = ('stages.float.train_cfg.max_epochs=1', 'train_dataloader.dataset.subset=64')
     ended = run_tool(*arguments, '--cfg-options', *short, 'optim_wrapper.accumulative_counts=2')

@@ -18,7 +18,7 @@ train_dataloader = dict(dataset=dict(subset=128))
 stages = {{name: dict(train_cfg=dict(max_epochs=1)) for name in _base_.stages}}
 """
 # Two processes with batches of 16 each are one with 32.
-TWO = ('--cfg-options', 'train_dataloader.batch_size=16')
+TWO = ('--cfg-options', 'train_dataloader.batch_size=32')
 
 
 @pytest.fixture(scope='module')

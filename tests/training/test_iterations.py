@@ -17,12 +17,12 @@ stages = dict(
     binary=dict(model=dict(backbone=dict(activation='sign', weights='binary'))),
 )
 """
-# In the middle of the second pass over the 13 batches, four iterations behind a checkpoint.
+# In the middle of the second pass over the 7 batches, two iterations behind a checkpoint.
 STOP = """
 custom_imports = dict(imports=['bireal_plugin', 'tests.probe_hooks'], allow_failed_imports=False)
 custom_hooks = [
     *_base_.custom_hooks,
-    dict(type='StopOnce', stage='binary', epoch=0, iteration=13, marker={marker!r}),
+    dict(type='StopOnce', stage='binary', epoch=0, iteration=11, marker={marker!r}),
 ]
 """
 
