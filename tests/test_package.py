@@ -44,8 +44,9 @@ def test_configs_are_read_and_built_without_any_optional_package():
     assert run(program, without=(*openmmlab, *engines, *others)) == expected
 
 
-@pytest.mark.slow
-def test_the_mathematics_trains_with_torch_alone():
+@pytest.fixture(scope='module')
+def with_torch_alone():
+    """Whether a convolution has learned, and the sentence of every name that needs more."""
     program = """
         import torch
         from bireal_plugin.binary import BinaryConv2d
@@ -56,13 +57,7 @@ def test_the_mathematics_trains_with_torch_alone():
         optimizer.step()
         assert torch.equal(before - conv.weight.grad, conv.weight)
         print(bool(conv.weight.grad.any()))
-    """
-    assert run(program, without=CORE) == 'True'
 
-
-@pytest.mark.slow
-def test_without_mmengine_every_other_name_says_what_it_needs():
-    program = """
         import bireal_plugin
         for name in bireal_plugin.__all__:
             try:
@@ -70,32 +65,52 @@ def test_without_mmengine_every_other_name_says_what_it_needs():
             except ImportError as error:
                 print(error)
     """
+    learned, *sentences = run(program, without=CORE).splitlines()
+    return learned, sentences
+
+
+@pytest.mark.slow
+def test_the_mathematics_trains_with_torch_alone(with_torch_alone):
+    assert with_torch_alone[0] == 'True'
+
+
+@pytest.mark.slow
+def test_without_mmengine_every_other_name_says_what_it_needs(with_torch_alone):
     needy = sorted(NAMES - {'BinaryConv2d', 'InputError', '__version__'})
     sentence = 'bireal_plugin.{} needs mmengine, which is not installed; pip install bireal-plugin'
-    assert sorted(run(program, without=CORE).splitlines()) == [sentence.format(name) for name in needy]
+    assert sorted(with_torch_alone[1]) == [sentence.format(name) for name in needy]
 
 
-@pytest.mark.slow
-def test_export_is_a_function_and_its_package_is_still_found_and_no_other_framework_is_imported():
+def imported():
+    """Time of the import by that of what it builds on; whether names stay what they are below it; other frameworks."""
     program = """
         import sys
-        import bireal_plugin
-        from bireal_plugin.export import Session, export
-        from bireal_plugin.export.packed.file import load_packed
-        print([Session is bireal_plugin.Session, bireal_plugin.export is export, load_packed is bireal_plugin.load])
-        print({'torchao', 'mmcv', 'mmdet'} & sys.modules.keys())
-    """
-    assert run(program) == '[True, True, True]\nset()'
-
-
-@pytest.mark.slow
-def test_import_takes_at_most_half_again_as_long_as_what_it_builds_on():
-    program = """
         from time import perf_counter
         start = perf_counter()
         import torch, mmengine, timm
         hosts = perf_counter()
         import bireal_plugin
         print((perf_counter() - start) / (hosts - start))
+
+        from bireal_plugin.export import Session, export
+        from bireal_plugin.export.packed.file import load_packed
+        print([Session is bireal_plugin.Session, bireal_plugin.export is export, load_packed is bireal_plugin.load])
+        print({'torchao', 'mmcv', 'mmdet'} & sys.modules.keys())
     """
-    assert any(float(run(program)) <= 1.5 for _ in range(3))  # other processes may disturb one
+    share, *others = run(program).splitlines()
+    return float(share), others
+
+
+@pytest.fixture(scope='module')
+def first_import():
+    return imported()
+
+
+@pytest.mark.slow
+def test_export_is_a_function_and_its_package_is_still_found_and_no_other_framework_is_imported(first_import):
+    assert first_import[1] == ['[True, True, True]', 'set()']
+
+
+@pytest.mark.slow
+def test_import_takes_at_most_half_again_as_long_as_what_it_builds_on(first_import):
+    assert first_import[0] <= 1.5 or any(imported()[0] <= 1.5 for _ in range(2))  # other processes may disturb one

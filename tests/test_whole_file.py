@@ -1,7 +1,4 @@
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -10,8 +7,7 @@ import pytest
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.whole_file import ELSEWHERE, MARK, remove_left, whole, whole_set
-
-REPOSITORY = Path(__file__).parents[1]
+from tests.warm import Python
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path):
@@ -111,26 +107,27 @@ def test_a_folder_that_is_removed_meanwhile_is_told(tmp_path):
         partial.write_text('a')
 
 
-def killed_in_the_middle(folder, name):
-    """The file that a process leaves which is killed in ``whole``."""
+def in_the_middle(folder, name):
+    """A process in the middle of ``whole``, and its file."""
     code = 'import sys, time\nfrom bireal_plugin.whole_file import whole\n'
-    code += 'with whole(sys.argv[1]) as partial: partial.write_text("half"); print("here", flush=True); time.sleep(60)'
-    process = subprocess.Popen([sys.executable, '-c', code, folder / name], stdout=subprocess.PIPE, cwd=REPOSITORY)
-    assert process.stdout.readline() == b'here\n'
-    (left,) = folder.glob(f'.{Path(name).stem}.*')
-    return process, left
+    code += 'with whole(sys.argv[1]) as partial: partial.write_text("half"); time.sleep(60)'
+    python = Python(['-c', code, folder / name])
+    while not (left := [*folder.glob(f'.{Path(name).stem}.*')]):
+        assert python.process.is_alive()
+        time.sleep(0.01)
+    return python, left[0]
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
-    process, left = killed_in_the_middle(tmp_path, 'photo.depth.png')
+    python, left = in_the_middle(tmp_path, 'photo.depth.png')
     other = tmp_path / '.hidden.png'
     other.write_text('of someone')
     with whole(tmp_path / 'net.xml') as ours:
         ours.write_text('<net>')
         remove_left(tmp_path)
         assert left.exists()  # its process is alive
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        python.process.kill()
+        python.process.join()
         remove_left(tmp_path)
     assert sorted(os.listdir(tmp_path)) == ['.hidden.png', 'net.xml']
 
