@@ -66,9 +66,10 @@ def expected(layer, x):
     return sums * scale + bias
 
 
-def classifier(depth=18, base_channels=8, classes=10, **options):
+def classifier(depth=18, base_channels=8, classes=10, num_stages=4, **options):
     torch.manual_seed(0)
-    backbone = BiRealResNet(depth, base_channels=base_channels, out_indices=(3,), **options)
+    options |= dict(num_stages=num_stages, out_indices=(num_stages - 1,))
+    backbone = BiRealResNet(depth, base_channels=base_channels, **options)
     return trained(BiRealClassifier(backbone, classes))
 
 

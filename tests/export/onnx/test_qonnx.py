@@ -55,7 +55,7 @@ def test_a_basic_network_agrees_with_torch(exported):
 
 
 def test_a_bottleneck_backbone_agrees_with_torch_in_all_its_outputs(tmp_path):
-    net = fold(trained(BiRealResNet(50, base_channels=8)))
+    net = fold(trained(BiRealResNet(50, base_channels=8, num_stages=2, out_indices=(0, 1))))
     session = QONNXSession(export_qonnx(net, tmp_path / 'net.qonnx', (3, 3, 32, 32)))
     x = images(3, 3, 32, 32)
     assert agreement(session(x), net(x)) > 0.5
@@ -99,7 +99,7 @@ def test_the_file_is_about_the_packed_size(tmp_path):
     )
     net = BiRealClassifier(config['backbone'], 1000).eval()
     packed = save_packed(net, config, tmp_path / 'net.safetensors')
-    assert export_qonnx(fold(net), tmp_path / 'net.qonnx', (1, 3, 64, 64)).stat().st_size < 1.15 * packed
+    assert export_qonnx(fold(net), tmp_path / 'net.qonnx', (1, 3, 64, 64)).stat().st_size < 1.01 * packed
 
 
 def test_the_file_says_who_wrote_it(exported):
