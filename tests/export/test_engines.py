@@ -20,7 +20,7 @@ from tests.export.c.compilers import needs_compiler
 from tests.export.tflite.test_binary import needs_larq
 from tests.folding.test_fold import trained
 
-BACKBONE = dict(base_channels=4, in_channels=1, stem='cifar', out_indices=(3,))
+BACKBONE = dict(base_channels=4, in_channels=1, stem='cifar', num_stages=2, out_indices=(1,))
 CONFIG = dict(type='BiRealClassifier', backbone=dict(type='BiRealResNet', depth=18, **BACKBONE), num_classes=10)
 SHAPE = (2, 1, 16, 16)
 OPTIONS = dict(packed=dict(config=CONFIG))
