@@ -281,8 +281,10 @@ def test_torch_compile_gives_the_same(tmp_path):
 
 
 def test_every_output_of_a_backbone_arrives(tmp_path):
-    backbone = Forms(fold(BiRealResNet(18, base_channels=32).eval()), torch.randn(SHAPE), folder=tmp_path, threads=1)
+    network = fold(BiRealResNet(18, base_channels=32, num_stages=2).eval())
+    backbone = Forms(network, torch.randn(SHAPE), folder=tmp_path, threads=1)
     want = [tuple(y.shape) for y in backbone.network(backbone.images)]
+    assert len(want) == 2
     for engine in ('openvino-f32', 'onnxruntime', 'torch'):
         assert [y.shape for y in arrays(prepare(engine, backbone).run())] == want
 
@@ -455,10 +457,10 @@ def test_every_layer_has_a_kind_in_lower_precision_too(forms, engine):
 
 def test_real_bottleneck_layers_are_told_apart(tmp_path):
     """Bi-Real-50 has 1-bit 3x3 and 1x1 convolutions, and real 1x1 ones where a stage begins."""
-    net = BiRealClassifier(BiRealResNet(50, base_channels=32, out_indices=(3,)).eval(), 10)
-    real = sum(isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) for m in fold(net).modules())
-    binary = sum(isinstance(m, FoldedBinaryConv2d) for m in fold(net).modules())
-    deep = Forms(fold(net), torch.randn(SHAPE), folder=tmp_path, threads=1)
+    net = fold(BiRealClassifier(BiRealResNet(50, base_channels=32, num_stages=2, out_indices=(1,)).eval(), 10))
+    real = sum(isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) for m in net.modules())
+    binary = sum(isinstance(m, FoldedBinaryConv2d) for m in net.modules())
+    deep = Forms(net, torch.randn(SHAPE), folder=tmp_path, threads=1)
     kinds = profile('openvino-f32', deep, runs=1, warm_up=1).kinds()
     assert (kinds[BINARY][0], kinds[REAL_1X1][0], kinds[STEM][0]) == (binary, real, 1)
 
