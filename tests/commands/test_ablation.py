@@ -111,7 +111,7 @@ def test_interrupted_and_started_again_equals_uninterrupted(
         f'_base_ = {str(grid_config)!r}\n'
         "custom_imports = dict(imports=['bireal_plugin', 'tests.probe_hooks'], allow_failed_imports=False)\n"
         f"custom_hooks = _base_.custom_hooks + [dict(type='StopOnce', marker='{tmp_path}/stopped', stage='{stage}', "
-        f'epoch={epoch}, iteration=2)]'
+        f'epoch={epoch}, iteration=1)]'
     )
     folder = tmp_path / 'grid'
     assert run_tool(*grid_arguments(config, folder)).status == 130

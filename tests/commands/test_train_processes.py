@@ -17,7 +17,7 @@ custom_hooks = [*_base_.custom_hooks, dict(type='WeightsProbe')]
 train_dataloader = dict(dataset=dict(subset=128))
 stages = {{name: dict(train_cfg=dict(max_epochs=1)) for name in _base_.stages}}
 """
-# Two processes with batches of 16 each are one with 32.
+# Two processes with batches of 32 each are one with 64.
 TWO = ('--cfg-options', 'train_dataloader.batch_size=32')
 
 

@@ -59,7 +59,12 @@ def laughs():
 
 # Reader, name of the file, content by a folder for drafts, and words of the sentence.
 CRAFTED = {
-    'idx of a gzip bomb': ('fashion', 'a.gz', lambda _: gzip.compress(idx(9) + bytes(HUGE), 1), 'holds more bytes'),
+    'idx of a gzip bomb': (
+        'fashion',
+        'a.gz',
+        lambda _: gzip.compress(idx(9)) + gzip.compress(bytes(HUGE // 100)) * 100,
+        'holds more bytes',
+    ),
     'idx of 4 billion images': ('fashion', 'a.gz', lambda _: gzip.compress(idx(2**32 - 1)), 'more than 47040000'),
     'pickle with a high place': ('cifar', 'a', lambda _: b'\x80\x02]r\xff\xff\xff\x0f.', 'place 268435455'),
     'pickle of a long text': ('cifar', 'a', lambda _: b'\x80\x05\x96' + struct.pack('<Q', 2**33) + b'x.', 'truncated'),
