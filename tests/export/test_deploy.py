@@ -171,31 +171,49 @@ def images(kind, request):
     names = [
         row['file_name'] for row in json.loads((folder / 'annotations/instances_val2017.json').read_text())['images']
     ]
-    return [cv2.resize(cv2.imread(str(folder / 'val2017' / name)), (192, 128)) for name in names[:4]]
+    return [cv2.resize(cv2.imread(str(folder / 'val2017' / name)), (160, 128)) for name in names[:4]]
+
+
+@pytest.fixture(scope='module', params=['torch', pytest.param('c', marks=needs_compiler), 'openvino'])
+def target(request):
+    return request.param
+
+
+@pytest.fixture(
+    scope='module', params=[{}, dict(frozen_stages=1, norm_eval=True, with_cp=True)], ids=['plain', 'frozen']
+)
+def backbone(request):
+    return request.param
+
+
+@pytest.fixture(scope='module', params=['retinanet', 'fcos'])
+def detectors(request, target, backbone):
+    """A detector, and a copy of it whose backbone is switched."""
+    model = detector(request.param, **backbone)
+    deployed = copy.deepcopy(model)
+    deployed.backbone.switch_to_deploy(target)
+    return model, deployed
 
 
 @pytest.mark.parametrize('kind', ['random', 'photographs'])
-@pytest.mark.parametrize('backbone', [{}, dict(frozen_stages=1, norm_eval=True, with_cp=True)], ids=['plain', 'frozen'])
-@pytest.mark.parametrize('name', ['retinanet', 'fcos'])
-@pytest.mark.parametrize('engine', ['torch', pytest.param('c', marks=needs_compiler), 'openvino'])
-def test_a_detector_with_a_switched_backbone_predicts_the_same_boxes(engine, name, backbone, kind, request):
-    model = detector(name, **backbone)
-    pictures = images(kind, request)
-    expected = [predictions(model, image) for image in pictures]
-    model.backbone.switch_to_deploy(engine)
-    assert sum(isinstance(module, FoldedBinaryConv2d) for module in model.modules()) == 16
-    for image, want in zip(pictures, expected, strict=True):
-        got = predictions(model, image)
+def test_a_detector_with_a_switched_backbone_predicts_the_same_boxes(detectors, kind, request):
+    model, deployed = detectors
+    assert sum(isinstance(module, FoldedBinaryConv2d) for module in deployed.modules()) == 16
+    for image in images(kind, request):
+        want = predictions(model, image)
         assert len(want) == 30
-        torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-2)
+        torch.testing.assert_close(predictions(deployed, image), want, rtol=1e-3, atol=1e-2)
 
 
 ENGINES = [pytest.param('c', marks=needs_compiler), 'openvino']
 
 
+TWO_STAGES = dict(base_channels=8, num_stages=2, out_indices=(0, 1))
+
+
 def switched(engine, **options):
     torch.manual_seed(2)
-    net = trained(BiRealResNet(18, base_channels=8, **options))
+    net = trained(BiRealResNet(18, **TWO_STAGES, **options))
     x = torch.randn(2, 3, 64, 96)
     expected = features(fold(net, x.shape), x)
     net.switch_to_deploy(engine)
@@ -227,7 +245,7 @@ def without_engine(net):
 def test_weights_that_are_loaded_later_are_compiled_again(engine):
     net, x, _ = switched(engine)
     features(net, x)
-    other = trained(BiRealResNet(18, base_channels=8), seed=5)
+    other = trained(BiRealResNet(18, **TWO_STAGES), seed=5)
     other.switch_to_deploy()
     net.load_state_dict(other.state_dict())
     check_features(net, x, features(other, x))
