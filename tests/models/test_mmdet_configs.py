@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from bireal_plugin.errors import InputError
 from bireal_plugin.models import BiRealResNet
-from tests.conftest import once
+from tests.asked_once import once
 
 mmdet = pytest.importorskip('mmdet', reason='mmdet, of the extra det, is not installed')
 if mmdet.__version__ != '3.3.0':
