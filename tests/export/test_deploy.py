@@ -206,8 +206,6 @@ def test_a_detector_with_a_switched_backbone_predicts_the_same_boxes(detectors, 
 
 
 ENGINES = [pytest.param('c', marks=needs_compiler), 'openvino']
-
-
 TWO_STAGES = dict(base_channels=8, num_stages=2, out_indices=(0, 1))
 
 

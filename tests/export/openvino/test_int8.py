@@ -25,6 +25,19 @@ def calibration():
     return [torch.randn(SHAPE, generator=generator).numpy() for _ in range(4)]
 
 
+@pytest.fixture(scope='module')
+def quantized(net, calibration):
+    return quantize_real_layers(convert(net, SHAPE), calibration)
+
+
+@pytest.fixture(scope='module')
+def files(net, calibration, tmp_path_factory):
+    """Files with real layers in float32 and in int8."""
+    folder = tmp_path_factory.mktemp('int8')
+    small = export_openvino(net, folder / 'int8.xml', SHAPE, calibration=calibration)
+    return export_openvino(net, folder / 'real.xml', SHAPE), small
+
+
 def layers(session):
     """``{layer type: {precisions}}`` of what really runs."""
     found = {}
@@ -35,11 +48,8 @@ def layers(session):
 
 
 @pytest.mark.parametrize('saved', [False, True])
-def test_convolutions_and_the_classifier_run_in_int8_and_nothing_else_does(saved, net, calibration, tmp_path):
-    model = quantize_real_layers(convert(net, SHAPE), calibration)
-    if saved:
-        model = export_openvino(net, tmp_path / 'net.xml', SHAPE, calibration=calibration)
-    ran = layers(OpenVINOSession(model, threads=1))
+def test_convolutions_and_the_classifier_run_in_int8_and_nothing_else_does(saved, quantized, files):
+    ran = layers(OpenVINOSession(files[1] if saved else quantized, threads=1))
     assert ran['Convolution'] <= {'i8', 'u8'}
     assert 'FullyConnected' not in ran  # the classifier is a convolution there
     assert ran['BinaryConvolution'] == {'u1'}
@@ -70,18 +80,15 @@ def test_the_stem_is_its_int8_rounding(calibration):
     np.testing.assert_allclose(bias.mean((0, 2, 3)), conv.bias.detach().numpy(), atol=0.01)
 
 
-def test_the_file_holds_int8_weights(net, calibration, tmp_path):
-    real = export_openvino(net, tmp_path / 'real.xml', SHAPE).with_suffix('.bin').stat().st_size
-    small = (
-        export_openvino(net, tmp_path / 'int8.xml', SHAPE, calibration=calibration).with_suffix('.bin').stat().st_size
-    )
+def test_the_file_holds_int8_weights(net, files):
+    real, small = (path.with_suffix('.bin').stat().st_size for path in files)
     weights = sum(p.numel() for p in net.parameters() if p.dim() > 1)
     assert real - small == pytest.approx(3 * weights, rel=0.1)
 
 
-def test_predictions_stay_near(net, calibration):
+def test_predictions_stay_near(net, quantized):
     x = torch.randn(SHAPE, generator=torch.Generator().manual_seed(9))
-    got = OpenVINOSession(quantize_real_layers(convert(net, SHAPE), calibration), threads=1)(x)[0]
+    got = OpenVINOSession(quantized, threads=1)(x)[0]
     with torch.no_grad():
         want = net(x).numpy()
     assert np.corrcoef(got.ravel(), want.ravel())[0, 1] > 0.95
@@ -96,15 +103,14 @@ def test_mistakes_are_told(net, batches, sentence):
         quantize_real_layers(convert(net, SHAPE), batches)
 
 
-def test_nncf_alone_keeps_every_1_bit_layer_of_an_exported_file(net, calibration, tmp_path):
+def test_nncf_alone_keeps_every_1_bit_layer_of_an_exported_file(files, calibration, tmp_path):
     import nncf
     import openvino
 
     # OpenVINO 2026.4.1 compiles additions of int8 for AVX-512; for AVX2 it reads through a null pointer.
     scope = nncf.IgnoredScope(types=['Add'])
-    path = export_openvino(net, tmp_path / 'net.xml', SHAPE)
     core = openvino_engine.core()
-    quantized = nncf.quantize(core.read_model(str(path)), nncf.Dataset(calibration), ignored_scope=scope)
+    quantized = nncf.quantize(core.read_model(str(files[0])), nncf.Dataset(calibration), ignored_scope=scope)
     openvino.save_model(quantized, str(tmp_path / 'int8.xml'))
     stored = core.read_model(str(tmp_path / 'int8.xml'))
     assert sum(node.get_type_name() == 'BinaryConvolution' for node in stored.get_ops()) == 16
