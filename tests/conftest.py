@@ -22,7 +22,6 @@ import bireal
 from tests.asked_once import ask_once
 from tests.warm import Ended, Python
 
-sys.modules['openvino_telemetry'] = None  # as bireal_plugin has it, for tests that import openvino themselves
 # What PyTorch compiles has no vector instructions, whose headers take 20 s to compile, and is the same on every CPU.
 os.environ.setdefault('TORCHINDUCTOR_VEC_ISA_OK', '0')
 REPOSITORY = Path(__file__).parents[1]

@@ -25,6 +25,8 @@ import torch
 
 from tests.asked_once import ask_once
 
+# As bireal_plugin has it, for what imports openvino by itself: a thread that asks the network would not survive a fork.
+sys.modules['openvino_telemetry'] = None
 COMMANDS = tuple(
     f'bireal_plugin.commands.{name}' for name in ('train', 'export', 'predict', 'depth.export', 'depth.infer')
 )
@@ -34,7 +36,7 @@ LATE = (
     *('bireal_plugin.export.onnx.lower', 'qonnx.core.modelwrapper', 'openvino', 'tflite'),
 )
 SERVER = multiprocessing.get_context('forkserver')
-SERVER.set_forkserver_preload([*COMMANDS, *LATE])
+SERVER.set_forkserver_preload(['tests.warm', *COMMANDS, *LATE])
 
 
 def import_all() -> None:
