@@ -33,7 +33,7 @@ COMMANDS = tuple(
 # What a training and an export import when they have begun, which takes longer than many of them here.
 LATE = (
     *('torch.distributed', 'sklearn.datasets', 'matplotlib.pyplot', 'mmcv.ops', 'torch.utils.tensorboard'),
-    *('bireal_plugin.export.onnx.lower', 'qonnx.core.modelwrapper', 'openvino', 'tflite'),
+    *('bireal_plugin.export.onnx.lower', 'qonnx.core.modelwrapper', 'tflite'),
 )
 SERVER = multiprocessing.get_context('forkserver')
 SERVER.set_forkserver_preload(['tests.warm', *COMMANDS, *LATE])

@@ -38,6 +38,7 @@ from bireal_plugin.export.onnx import engine as onnx_engine
 from bireal_plugin.export.onnx import qonnx as qonnx_engine
 from bireal_plugin.export.onnx.file import write_model
 from bireal_plugin.export.openvino import file as openvino_file
+from bireal_plugin.export.openvino.engine import openvino
 from bireal_plugin.export.packed.inspection import inspect_packed
 from bireal_plugin.export.tflite.file import MARKER, signed
 from bireal_plugin.models.rewritten_checkpoint import convert_checkpoint
@@ -383,11 +384,12 @@ def fashion(path):
 def engines():
     import onnx  # noqa: F401
     import onnxruntime  # noqa: F401
-    import openvino  # noqa: F401
     import qonnx.core.modelwrapper
     import qonnx.core.onnx_exec
     import qonnx.transformation.infer_shapes  # noqa: F401
     import tflite  # noqa: F401
+
+    openvino()
 
 
 def trainings():
