@@ -22,8 +22,6 @@ import bireal
 from tests.asked_once import ask_once
 from tests.warm import Ended, Python
 
-# What PyTorch compiles has no vector instructions, whose headers take 20 s to compile, and is the same on every CPU.
-os.environ.setdefault('TORCHINDUCTOR_VEC_ISA_OK', '0')
 REPOSITORY = Path(__file__).parents[1]
 # The whole recipe on a few 16 x 16 digits: about two seconds on one core, 75 % with 1 bit. Dropout and augmentation
 # are on, so that a run which draws other random numbers is another run.
