@@ -154,7 +154,7 @@ def _depth(predictor: answers.Predictor, folder: Path) -> None:
         return (
             estimate,
             picture,
-            f'Depth is {metric}. {predictor.source}',
+            f'Depth is {metric}. {Path(predictor.source).name}',
             (estimate.image, plain[: len(estimate.image)]),
             _turned(estimate) if estimate.camera else None,
             [str(file) for file in files],

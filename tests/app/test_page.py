@@ -63,7 +63,7 @@ def test_depth_appears_and_a_click_gives_a_number(page, tmp_path):
     page.get_by_role('button', name='Show depth').click()
     shown = page.locator('#depth img')
     shown.wait_for()
-    page.get_by_text('Depth is in metres').wait_for()
+    page.get_by_text(re.compile(r'^Depth is in metres\. net\.safetensors$')).wait_for()
     shown.click(position=dict(x=5, y=5))
     page.locator('#number', has_text=' m').get_by_text('column').wait_for()
     page.locator('.js-plotly-plot canvas').first.hover()
