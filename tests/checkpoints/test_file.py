@@ -1,6 +1,8 @@
 """Checkpoints: plain content, whole or not there, and read without running anything."""
 
 import json
+from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,13 +38,18 @@ def test_last_two_and_best_checkpoints_are_kept(finished_run, stage):
     assert {path.name for path in (finished_run.folder / stage).glob('*.pth')} - {'start.pth'} == expected
 
 
-@pytest.mark.parametrize(('failing', 'left'), [(3, 1), (4, 1), (6, 2)])
-def test_full_disk_leaves_the_earlier_checkpoint_whole(run_tool, tiny_config, tmp_path, monkeypatch, failing, left):
-    """Write 1 is epoch 1, write 2 the best, write 3 epoch 1 again, write 4 epoch 2 and so on."""
-    put, count = LocalBackend.put, iter(range(1, 100))
+@pytest.mark.parametrize(
+    ('stem', 'time', 'left'),
+    [('best_accuracy_top1_epoch_1', 1, 1), ('epoch_1', 2, 1), ('epoch_2', 1, 1), ('epoch_3', 1, 2)],
+)
+def test_full_disk_leaves_the_earlier_checkpoint_whole(run_tool, tiny_config, tmp_path, monkeypatch, stem, time, left):
+    """The best so far, as the first epoch's is, is written behind its checkpoint, which is then written again."""
+    put, written = LocalBackend.put, Counter()
 
     def put_half(self, content, path):
-        if next(count) == failing:
+        name = Path(path).name.split('.')[1]  # the stem in the hidden name of what is not whole yet
+        written[name] += 1
+        if (name, written[name]) == (stem, time):
             put(self, content[: len(content) // 2], path)
             raise OSError(28, 'No space left on device')
         put(self, content, path)
@@ -50,7 +57,7 @@ def test_full_disk_leaves_the_earlier_checkpoint_whole(run_tool, tiny_config, tm
     monkeypatch.setattr(LocalBackend, 'put', put_half)
     ended = run_tool('train.py', tiny_config, '--work-dir', tmp_path, '--stage', 'float')
     assert ended.err.endswith('No space left on device\n')
-    assert [path.name for path in (tmp_path / 'float').iterdir() if 'partial' in path.name] == []
+    assert [path.name for path in (tmp_path / 'float').iterdir() if path.name.startswith('.')] == []
     assert latest_checkpoint(tmp_path / 'float').name == f'epoch_{left}.pth'
     assert read_checkpoint(latest_checkpoint(tmp_path / 'float'))['meta']['epoch'] == left
 
