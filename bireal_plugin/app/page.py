@@ -40,35 +40,32 @@ def served(networks: Networks, *, host: str, port: int | None, most_megabytes: i
     Raises:
         InputError: the port is taken, or ``host`` is no address of this machine.
     """
-    port = _free(host, PORTS if port is None else [port])
     with tempfile.TemporaryDirectory(prefix='bireal-app-') as folder:
         os.environ['GRADIO_TEMP_DIR'] = gradio_routes.DEFAULT_TEMP_DIR = folder  # the latter is read at Gradio's import
         page = built(networks, Path(folder))
-        options: dict[str, Any] = dict(
-            quiet=True, prevent_thread_lock=True, share=False, show_error=True, footer_links=[]
-        )
-        options |= dict(ssr_mode=False, enable_monitoring=False, run_history=False)
-        _, address, _ = page.launch(server_name=host, server_port=port, max_file_size=f'{most_megabytes}mb', **options)
         try:
-            yield address
+            yield _launched(page, host, PORTS if port is None else [port], max_file_size=f'{most_megabytes}mb')
         finally:
             page.close(verbose=False)
 
 
-def _free(host: str, ports: Sequence[int]) -> int:
-    """The first of ``ports`` that can be had at ``host``; Gradio would try for minutes and name its own options."""
+def _launched(page: gr.Blocks, host: str, ports: Sequence[int], **options: Any) -> str:
+    """The page's address, at the first of ``ports`` that can be had; where none can, Gradio would name its options."""
+    options |= dict(quiet=True, prevent_thread_lock=True, share=False, show_error=True, footer_links=[])
+    options |= dict(ssr_mode=False, enable_monitoring=False, run_history=False)
     name = host.strip('[]')
     for port in ports:
         try:
             with socket.socket(socket.AF_INET6 if ':' in name else socket.AF_INET) as trial:
                 trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do, after a former one's end
                 trial.bind((name, port))
-            return port
+            return page.launch(server_name=host, server_port=port, **options)[1]
         except OSError as error:
-            reason = error
-            if error.errno != errno.EADDRINUSE:
+            # Gradio's has no number, where another process has taken the port in the meantime.
+            reason = error.strerror or os.strerror(errno.EADDRINUSE)
+            if error.errno not in (None, errno.EADDRINUSE):
                 break
-    raise InputError(f'no page at {host}:{port}: {reason.strerror}; give another --host or --port')
+    raise InputError(f'no page at {host}:{port}: {reason}; give another --host or --port')
 
 
 def built(networks: Networks, folder: Path) -> gr.Blocks:

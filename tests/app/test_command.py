@@ -5,10 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
+from unittest.mock import MagicMock
 from urllib.parse import urlsplit
 
 import pytest
 
+from tests.app.networks import tiny_networks
 from tests.conftest import REPOSITORY
 from tests.depth.tiny_depth import file_of, tiny_depth
 
@@ -50,13 +52,18 @@ def port_of(server):
     return server.getsockname()[1]
 
 
-def test_the_first_free_port_is_taken():
-    from bireal_plugin.app.page import _free
+@pytest.mark.parametrize('seen', [True, False], ids=['taken before', 'taken when it had been tried'])
+def test_the_first_free_port_is_taken(tmp_path, monkeypatch, seen):
+    from bireal_plugin.app import page
 
     with socket.create_server(('127.0.0.1', 0)) as server, socket.create_server(('127.0.0.1', 0)) as other:
         taken, free = port_of(server), port_of(other)
         other.close()
-        assert _free('127.0.0.1', [taken, free]) == free
+        monkeypatch.setattr(page, 'PORTS', [taken, free])
+        if not seen:
+            monkeypatch.setattr(page, 'socket', MagicMock())
+        with page.served(tiny_networks(tmp_path), host='127.0.0.1', port=None, most_megabytes=1) as address:
+            assert urlsplit(address).port == free
 
 
 def test_a_port_that_is_taken_is_a_sentence(network, run_command):
