@@ -42,11 +42,10 @@ demo-depth: $(VENV)/.engines
 	$(BIN)/bireal benchmark configs/depth/bireal_r18_street.py --size 96 320 \
 		--sides ours twin --engines c-f32 c-int8 openvino-f32 openvino-int8 torch --rounds 10
 
-# Networks as small as the tests' gain nothing from a second thread, but files of tests from a second process, and from a
-# third while one of two waits. In order, since xdist would leave the files of few tests for the end, which are those that
-# take longest.
+# Networks as small as the tests' gain nothing from a second thread, but files of tests from a second process. In order,
+# since xdist would leave the files of few tests for the end, which are those that take longest.
 test: $(VENV)/.dev $(VENV)/.cross lint docs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,16 @@ LATE = (
 )
 SERVER = multiprocessing.get_context('forkserver')
 SERVER.set_forkserver_preload(['tests.warm', *COMMANDS, *LATE])
+
+
+def start_server() -> None:
+    """Start the server, if it does not run yet, in the folder where it finds these tests and not another package's."""
+    folder = os.getcwd()
+    os.chdir(Path(__file__).parents[1])
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.chdir(folder)
 
 
 def import_all() -> None:
@@ -69,6 +80,7 @@ class Python:
         self._streams = [os.path.join(self._said.name, name) for name in ('out', 'err')]
         environment = {**os.environ, 'OMP_NUM_THREADS': '1', **variables}
         arguments = ([str(word) for word in words], os.path.abspath(folder), environment, self._streams)
+        start_server()
         self.process = SERVER.Process(target=_python, args=arguments)
         self.process.start()
         weakref.finalize(self, self.process.kill)  # also where a test fails that would have waited
